@@ -1,0 +1,298 @@
+"""Every setting as a typed field of a frozen dataclass, checked when it is made; and the presets.
+
+No field is None: an empty string or 0 says 'not given', so that every field can be overridden from the
+command line (`--config.optim.learning_rate=3e-4`).
+"""
+
+import dataclasses
+import difflib
+import re
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mla_jax.errors import UserError
+
+ARCHITECTURES = (
+    "3-A",
+    "6-A",
+    "9-A",
+    "1-A-1-A-1-A",
+    "2-A-1-A",
+    "2-A-2-A-2-A",
+    "3-A-3-A",
+    "3-A-3-A-3-A",
+    "5-A-4-A",
+)
+"""The nine of the paper; any other string of the same form is valid too."""
+
+
+def parse_architecture(architecture: str) -> tuple[int, ...]:
+    """`"2-A-1-A"` -> (2, 1): how many dense blocks come before each next head `A`.
+
+    Raises:
+      UserError: the string is not of the form `n-A[-n-A...]` with every n at least 1.
+    """
+    if not re.fullmatch(r"[1-9][0-9]?-A(-[1-9][0-9]?-A)*", architecture):
+        raise UserError(
+            f"model.architecture={architecture!r} is not of the form 2-A-1-A: numbers of dense blocks, "
+            "each followed by an attention head A"
+        )
+    return tuple(int(n) for n in architecture.split("-")[::2])
+
+
+def _require(ok: bool, field: str, value: object, rule: str) -> None:
+    if not ok:
+        raise UserError(f"{field}={value!r} is not valid: it must be {rule}")
+
+
+def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"{field}={value!r} is not known: choose from {', '.join(choices)}{hint}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The model. Defaults are the *yu2018* form: the program that the paper's authors published.
+
+    Attributes:
+      architecture: numbers of dense blocks, each followed by a head, such as 2-A-1-A.
+      hidden_units: H, the width of every dense block.
+      dropout_rate: the fraction of a block's outputs set to zero in training.
+      pooling: how a head turns segments into a clip; a name in `mla_jax.models.pooling.POOLINGS`.
+      input_norm, block_norm, head_norm, output_norm: where batch normalisation stands.
+      norm_momentum, norm_epsilon: batch normalisation's, as Keras has them.
+      join: the order in which the output layer sees the levels, deepest_first or shallowest_first.
+      prior_bias: start the last bias at the log-odds of each class's share of the training clips.
+    """
+
+    architecture: str = "2-A-1-A"
+    hidden_units: int = 600
+    dropout_rate: float = 0.4
+    pooling: str = "attention"
+    input_norm: bool = True
+    block_norm: bool = True
+    head_norm: bool = True
+    output_norm: bool = True
+    norm_momentum: float = 0.99
+    norm_epsilon: float = 1e-3
+    join: str = "deepest_first"
+    prior_bias: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the values that need no other module."""
+        parse_architecture(self.architecture)
+        _require(self.hidden_units >= 1, "model.hidden_units", self.hidden_units, "at least 1")
+        _require(0 <= self.dropout_rate < 1, "model.dropout_rate", self.dropout_rate, "in [0, 1)")
+        _require(
+            0 <= self.norm_momentum < 1, "model.norm_momentum", self.norm_momentum, "in [0, 1)"
+        )
+        _require(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "above 0")
+        _one_of("model.join", self.join, ("deepest_first", "shallowest_first"))
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The data, and how batches are drawn from it.
+
+    Attributes:
+      train, eval: a packed folder, or a folder, file or glob of TFRecords. `eval` may be empty.
+      class_list: path of a class_labels_indices.csv; empty: the one found beside the data, if any.
+      num_classes: K for records; 0: the length of the class list, else AudioSet's 527.
+      max_segments: T for records; packed data has its own.
+      long_clips: what to do with records of more segments: error or crop (keep the first T).
+      bad_records: what to do with a record that cannot be used: error or skip (counted, listed).
+      batch_size: clips in a training batch.
+      sampler: balanced (every class in turn) or uniform (every clip in turn).
+      mask: leave padding out of everything; False treats it as real zero bytes, as the originals do.
+      validation_fraction: the share of training clips held out by a hash of the video id.
+    """
+
+    train: str = ""
+    eval: str = ""
+    class_list: str = ""
+    num_classes: int = 0
+    max_segments: int = 10
+    long_clips: str = "error"
+    bad_records: str = "error"
+    batch_size: int = 500
+    sampler: str = "balanced"
+    mask: bool = True
+    validation_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        _require(self.num_classes >= 0, "data.num_classes", self.num_classes, "0 or more")
+        _require(self.max_segments >= 1, "data.max_segments", self.max_segments, "at least 1")
+        _require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
+        _require(
+            0 <= self.validation_fraction < 1,
+            "data.validation_fraction",
+            self.validation_fraction,
+            "in [0, 1)",
+        )
+        _one_of("data.long_clips", self.long_clips, ("error", "crop"))
+        _one_of("data.bad_records", self.bad_records, ("error", "skip"))
+        _one_of("data.sampler", self.sampler, ("balanced", "uniform"))
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Adam, with epsilon where Keras puts it (see `mla_jax.training.state`)."""
+
+    learning_rate: float = 1e-3
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        _require(self.learning_rate > 0, "optim.learning_rate", self.learning_rate, "above 0")
+        _require(0 <= self.b1 < 1, "optim.b1", self.b1, "in [0, 1)")
+        _require(0 <= self.b2 < 1, "optim.b2", self.b2, "in [0, 1)")
+        _require(self.epsilon > 0, "optim.epsilon", self.epsilon, "above 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The run.
+
+    Attributes:
+      steps: train until this step.
+      log_every, eval_every, checkpoint_every: in steps; eval_every=0 evaluates at the end only.
+      keep_checkpoints: how many of the newest are kept, beside the best by validation; 0: all.
+      seed: of the initial weights, the batches and the dropout.
+    """
+
+    steps: int = 1000
+    log_every: int = 50
+    eval_every: int = 200
+    checkpoint_every: int = 200
+    keep_checkpoints: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        _require(self.steps >= 1, "train.steps", self.steps, "at least 1")
+        _require(self.log_every >= 1, "train.log_every", self.log_every, "at least 1")
+        _require(self.eval_every >= 0, "train.eval_every", self.eval_every, "0 or more")
+        _require(
+            self.checkpoint_every >= 1,
+            "train.checkpoint_every",
+            self.checkpoint_every,
+            "at least 1",
+        )
+        _require(
+            self.keep_checkpoints >= 0, "train.keep_checkpoints", self.keep_checkpoints, "0 or more"
+        )
+        _require(0 <= self.seed < 2**31, "train.seed", self.seed, "in [0, 2^31)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that defines a run."""
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        """Checks what concerns two sections at once."""
+        _require(
+            self.train.steps * self.data.batch_size < 2**32,
+            "train.steps * data.batch_size",
+            self.train.steps * self.data.batch_size,
+            "below 2^32, the clips that a sampler can count",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as nested plain dictionaries, for JSON or for flags."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """Builds a config of nested dictionaries; fields left out keep their defaults.
+
+        Raises:
+          UserError: a field does not exist (the message names the nearest that does), has the wrong
+            type, or has a value that is not valid.
+        """
+        return _build(cls, values, "")
+
+
+def field_names() -> list[str]:
+    """Every setting as `section.field`."""
+    values = Config().to_dict()
+    return [f"{section}.{field}" for section, fields in values.items() for field in fields]
+
+
+def require_field(name: str) -> None:
+    """Checks that there is a setting `name`, such as `optim.learning_rate`.
+
+    Raises:
+      UserError: there is none; the message names the nearest.
+    """
+    names = field_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else f"; the fields are {', '.join(names)}"
+        raise UserError(f"there is no field {name}{hint}")
+
+
+def _build(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    types = typing.get_type_hints(cls)
+    chosen: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in types:
+            near = difflib.get_close_matches(name, types, 1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(types)}"
+            raise UserError(f"there is no field {prefix}{name}{hint}")
+        if dataclasses.is_dataclass(types[name]):
+            chosen[name] = _build(types[name], value, f"{prefix}{name}.")
+            continue
+        if types[name] is float and type(value) is int:
+            value = float(value)
+        if type(value) is not types[name]:
+            raise UserError(
+                f"{prefix}{name}={value!r} has the wrong type: it must be {types[name].__name__}"
+            )
+        chosen[name] = value
+    return cls(**chosen)
+
+
+def yu2018() -> Config:
+    """The program that the paper's authors published.
+
+    Batch normalisation at the input, in the blocks, in both maps of every head and at the output; the
+    output layer sees the deepest level first. Batches of 500, balanced over classes; Adam at 1e-3.
+    """
+    return Config()
+
+
+def yu2018_equations() -> Config:
+    """The paper's text: batch normalisation at the input and in the blocks only, levels joined as Eq. 4.
+
+    Its outputs carry a plain bias, here started at the log-odds of each class's share of the training
+    clips (`--config.model.prior_bias=False` for zeros, as the paper would have it).
+    """
+    return Config(
+        model=ModelConfig(
+            head_norm=False, output_norm=False, join="shallowest_first", prior_bias=True
+        )
+    )
+
+
+PRESETS: dict[str, Callable[[], Config]] = {f.__name__: f for f in (yu2018, yu2018_equations)}
+
+
+def preset(name: str) -> Config:
+    """The preset of that name.
+
+    Raises:
+      UserError: there is none.
+    """
+    _one_of("preset", name, tuple(PRESETS))
+    return PRESETS[name]()

@@ -1,0 +1,339 @@
+"""`ClipSet`, the one in-memory form of a data set: clips of embeddings with weak labels."""
+
+import dataclasses
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mla_jax.errors import UserError
+
+EMBEDDING_DTYPES = ("uint8", "float16", "float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """Turns stored embeddings into model input: `(embedding - offset) / scale`, in float32."""
+
+    offset: float
+    scale: float
+
+    @classmethod
+    def default(cls, dtype: np.dtype | type) -> "Scaling":
+        """AudioSet's bytes become -1 ... 0.992; floats from a user's encoder stay as they are."""
+        return cls(128.0, 128.0) if np.dtype(dtype) == np.uint8 else cls(0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClipSet:
+    """A set of clips, immutable: its arrays are read-only views, and may be memory-mapped.
+
+    Attributes:
+      embeddings: [num_clips, time, features] uint8, float16 or float32. The first `num_segments[i]`
+        vectors of clip `i` are real, the rest is zero and means nothing.
+      num_segments: [num_clips] int32, each 1 ... time.
+      label_offsets: [num_clips + 1] int64; clip `i` has `label_ids[label_offsets[i]:label_offsets[i+1]]`.
+      label_ids: [num_labels] int32 class indices, ascending within a clip.
+      video_ids: [num_clips] bytes strings.
+      start_times: [num_clips] float32, seconds into the video.
+      num_classes: K; every label id is below it.
+      scaling: what turns the embeddings into model input.
+    """
+
+    embeddings: np.ndarray
+    num_segments: np.ndarray
+    label_offsets: np.ndarray
+    label_ids: np.ndarray
+    video_ids: np.ndarray
+    start_times: np.ndarray
+    num_classes: int
+    scaling: Scaling
+
+    def __post_init__(self) -> None:
+        """Checks dtypes and shapes, which cost nothing; `from_arrays` checks the values."""
+        if self.embeddings.ndim != 3 or self.embeddings.dtype.name not in EMBEDDING_DTYPES:
+            raise UserError(
+                "embeddings must be [clips, time, features] of uint8, float16 or float32, not "
+                f"{list(self.embeddings.shape)} of {self.embeddings.dtype}"
+            )
+        lengths = {
+            "num_segments": (self.num_segments, 0),
+            "label_offsets": (self.label_offsets, 1),
+            "video_ids": (self.video_ids, 0),
+            "start_times": (self.start_times, 0),
+        }
+        for name, (array, extra) in lengths.items():
+            if array.shape != (len(self) + extra,):
+                raise UserError(
+                    f"{name} has shape {list(array.shape)}; {len(self)} clips need [{len(self) + extra}]"
+                )
+        for name in ("embeddings", "label_ids", *lengths):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+
+    def __len__(self) -> int:
+        return int(self.embeddings.shape[0])
+
+    @property
+    def max_segments(self) -> int:
+        """The size of the time axis."""
+        return int(self.embeddings.shape[1])
+
+    @property
+    def num_features(self) -> int:
+        """The size of an embedding vector."""
+        return int(self.embeddings.shape[2])
+
+    @classmethod
+    def from_arrays(
+        cls,
+        embeddings: np.ndarray,
+        labels: np.ndarray | Sequence[Iterable[int]],
+        *,
+        num_classes: int | None = None,
+        num_segments: np.ndarray | None = None,
+        video_ids: Sequence[bytes | str] | np.ndarray | None = None,
+        start_times: np.ndarray | None = None,
+        scaling: Scaling | None = None,
+    ) -> "ClipSet":
+        """Makes a ClipSet of a user's own arrays.
+
+        Args:
+          embeddings: [num_clips, time, features] uint8, float16 or float32.
+          labels: [num_clips, num_classes] of 0/1 or bool, or for each clip its class indices.
+          num_classes: may be left out where `labels` is a matrix.
+          num_segments: [num_clips] real vectors of each clip; all of them if left out.
+          video_ids: [num_clips]; numbered if left out.
+          start_times: [num_clips] seconds; 0 if left out.
+          scaling: (embedding - offset) / scale; by the dtype if left out.
+
+        Raises:
+          UserError: shapes or dtypes do not fit, a label is outside 0 ... num_classes - 1 or
+            repeated, a number of segments is outside 1 ... time, or an embedding is not finite.
+        """
+        embeddings = np.asarray(embeddings)
+        # JAX knows only the machine's own byte order.
+        embeddings = embeddings.astype(embeddings.dtype.newbyteorder("="), copy=False)
+        num_clips = len(embeddings)
+        offsets, ids, num_classes = _ragged_labels(labels, num_clips, num_classes)
+        time = embeddings.shape[1] if embeddings.ndim == 3 else 0
+        if video_ids is None:
+            video_ids = [f"clip{i:07d}" for i in range(num_clips)]
+        if not all(isinstance(v, str | bytes) for v in video_ids):
+            raise UserError("video_ids must be strings, or bytes strings")
+        clips = cls(
+            embeddings=embeddings,
+            num_segments=_int32(
+                np.full(num_clips, time) if num_segments is None else num_segments, "num_segments"
+            ),
+            label_offsets=offsets,
+            label_ids=ids,
+            video_ids=np.array(
+                [v.encode() if isinstance(v, str) else bytes(v) for v in video_ids], dtype=np.bytes_
+            ),
+            start_times=np.asarray(
+                np.zeros(num_clips) if start_times is None else start_times, np.float32
+            ),
+            num_classes=num_classes,
+            scaling=scaling or Scaling.default(embeddings.dtype),
+        )
+        clips.check_values()
+        return clips
+
+    def check_values(self) -> None:
+        """Reads every value and checks it.
+
+        Raises:
+          UserError: names the first clip that is wrong and what is wrong with it.
+        """
+        segments = np.asarray(self.num_segments)
+        wrong = np.flatnonzero((segments < 1) | (segments > self.max_segments))
+        if wrong.size:
+            i = int(wrong[0])
+            raise UserError(
+                f"{self.describe(i)} has {segments[i]} segments; it must have 1 to {self.max_segments}"
+            )
+        owner = np.repeat(np.arange(len(self)), np.diff(self.label_offsets))
+        ids = np.asarray(self.label_ids)
+        wrong = np.flatnonzero((ids < 0) | (ids >= self.num_classes))
+        if wrong.size:
+            j = int(wrong[0])
+            raise UserError(
+                f"{self.describe(owner[j])} has label {ids[j]}; labels must be 0 to {self.num_classes - 1}"
+            )
+        wrong = np.flatnonzero((np.diff(ids) <= 0) & (np.diff(owner) == 0))
+        if wrong.size:
+            j = int(wrong[0])
+            raise UserError(
+                f"{self.describe(owner[j])} has labels {ids[j]}, {ids[j + 1]}; they must ascend "
+                "without repeats"
+            )
+        if self.embeddings.dtype != np.uint8:
+            finite = np.isfinite(self.embeddings).all(axis=(1, 2))
+            if not finite.all():
+                i = int(np.flatnonzero(~finite)[0])
+                raise UserError(
+                    f"{self.describe(i)} has NaN or infinity in its embeddings "
+                    f"({int((~finite).sum())} such clips); mend or leave out these clips"
+                )
+
+    def describe(self, i: int) -> str:
+        """Names clip `i` for a message."""
+        return f"clip {int(i)} (video id {self.video_ids[i].decode(errors='replace')!r})"
+
+    def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> "ClipSet":
+        """The chosen clips: views for a slice of step 1, copies for an array of indices or bools."""
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step == 1:
+                stop = max(start, stop)
+                first, last = self.label_offsets[start], self.label_offsets[stop]
+                return self._replace_rows(
+                    slice(start, stop),
+                    np.asarray(self.label_offsets[start : stop + 1]) - first,
+                    self.label_ids[first:last],
+                )
+            rows = np.arange(start, stop, step)
+        chosen = np.asarray(rows)
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iub"):
+            raise TypeError("a ClipSet is indexed by a slice or by a 1-D array of indices or bools")
+        chosen = np.arange(len(self))[chosen if chosen.dtype == bool else chosen.astype(np.int64)]
+        offsets = np.asarray(self.label_offsets)
+        counts = offsets[chosen + 1] - offsets[chosen]
+        new_offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        positions = np.arange(new_offsets[-1]) + np.repeat(
+            offsets[chosen] - new_offsets[:-1], counts
+        )
+        return self._replace_rows(chosen, new_offsets, self.label_ids[positions])
+
+    def _replace_rows(
+        self, rows: slice | np.ndarray, offsets: np.ndarray, ids: np.ndarray
+    ) -> "ClipSet":
+        return dataclasses.replace(
+            self,
+            embeddings=self.embeddings[rows],
+            num_segments=self.num_segments[rows],
+            label_offsets=offsets,
+            label_ids=ids,
+            video_ids=self.video_ids[rows],
+            start_times=self.start_times[rows],
+        )
+
+    def labels_of(self, i: int) -> list[int]:
+        """The class indices of clip `i`."""
+        return self.label_ids[self.label_offsets[i] : self.label_offsets[i + 1]].tolist()
+
+    def multi_hot(self) -> np.ndarray:
+        """The labels as a [num_clips, num_classes] bool matrix (num_clips * num_classes bytes)."""
+        matrix = np.zeros((len(self), self.num_classes), bool)
+        owner = np.repeat(np.arange(len(self)), np.diff(self.label_offsets))
+        matrix[owner, self.label_ids] = True
+        return matrix
+
+    def class_counts(self) -> np.ndarray:
+        """The number of clips that carry each class, [num_classes] int64."""
+        return np.bincount(self.label_ids, minlength=self.num_classes).astype(np.int64)
+
+    def mask(self) -> np.ndarray:
+        """Which vectors are real, [num_clips, time] bool."""
+        return np.arange(self.max_segments) < np.asarray(self.num_segments)[:, None]
+
+    def summary(self) -> dict[str, Any]:
+        """What is in the set, as plain numbers for a manifest, a results file or a person."""
+        counts = self.class_counts()
+        present = counts[counts > 0]
+        return {
+            "clips": len(self),
+            "time": self.max_segments,
+            "features": self.num_features,
+            "classes": self.num_classes,
+            "dtype": self.embeddings.dtype.name,
+            "labels": int(counts.sum()),
+            "clips_by_segments": {
+                n: int(c) for n, c in enumerate(np.bincount(self.num_segments)) if c
+            },
+            "positives_per_class": {
+                "min": int(present.min(initial=counts.max(initial=0))),
+                "median": float(np.median(present)) if present.size else 0.0,
+                "max": int(counts.max(initial=0)),
+            },
+            "classes_without_positives": np.flatnonzero(counts == 0).tolist(),
+        }
+
+
+def _ragged_labels(
+    labels: np.ndarray | Sequence[Iterable[int]], num_clips: int, num_classes: int | None
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Labels in either form -> (offsets, ids, num_classes)."""
+    if len(labels) != num_clips:
+        raise UserError(f"labels has {len(labels)} rows; {num_clips} clips need as many")
+    if isinstance(labels, np.ndarray) and labels.ndim == 2:
+        if not np.isin(labels, (0, 1)).all():
+            raise UserError("a label matrix must hold only 0 and 1; give the chosen classes as 1")
+        if num_classes not in (None, labels.shape[1]):
+            raise UserError(
+                f"labels has {labels.shape[1]} columns but num_classes is {num_classes}"
+            )
+        rows, ids = np.nonzero(labels)
+        counts = np.bincount(rows, minlength=num_clips)
+        num_classes = labels.shape[1]
+    else:
+        if num_classes is None:
+            raise UserError("labels given as class indices need num_classes as well")
+        try:
+            lists = [sorted(operator.index(k) for k in row) for row in labels]
+        except TypeError as error:
+            raise UserError(
+                "labels must be a matrix of 0 and 1, or for each clip a list of its class indices"
+            ) from error
+        counts = np.array([len(row) for row in lists], np.int64)
+        ids = np.array([k for row in lists for k in row] or np.zeros(0, np.int32))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return offsets, _int32(ids, "labels"), int(num_classes)
+
+
+def _int32(values: np.ndarray, name: str) -> np.ndarray:
+    """The same whole numbers as int32; never others, as a bare cast would give."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iuf":
+        with np.errstate(invalid="ignore"):  # of NaN
+            cast = array.astype(np.int32)
+        if np.array_equal(cast, array):
+            return cast
+    raise UserError(f"{name} must be whole numbers within 32 bits")
+
+
+def concatenate(parts: Sequence[ClipSet]) -> ClipSet:
+    """Joins sets of equal time, features, dtype, classes and scaling, in order.
+
+    Raises:
+      UserError: there is nothing to join, or two parts differ in one of these.
+    """
+    if not parts:
+        raise UserError("there are no clips to join")
+    first = parts[0]
+    for part in parts[1:]:
+        for what, ours, theirs in (
+            ("time and features", first.embeddings.shape[1:], part.embeddings.shape[1:]),
+            ("dtype", first.embeddings.dtype, part.embeddings.dtype),
+            ("classes", first.num_classes, part.num_classes),
+            ("scaling", first.scaling, part.scaling),
+        ):
+            if ours != theirs:
+                raise UserError(f"clips that differ in {what} cannot be joined: {ours}, {theirs}")
+    starts = np.cumsum([0] + [len(part.label_ids) for part in parts])
+    return ClipSet(
+        embeddings=np.concatenate([part.embeddings for part in parts]),
+        num_segments=np.concatenate([part.num_segments for part in parts]),
+        label_offsets=np.concatenate(
+            [[0]]
+            + [np.asarray(p.label_offsets[1:]) + s for p, s in zip(parts, starts, strict=False)]
+        ).astype(np.int64),
+        label_ids=np.concatenate([part.label_ids for part in parts]),
+        video_ids=np.concatenate([part.video_ids for part in parts]),
+        start_times=np.concatenate([part.start_times for part in parts]),
+        num_classes=first.num_classes,
+        scaling=first.scaling,
+    )

@@ -1,0 +1,86 @@
+"""Opens whatever a data path names: packed clips, or records."""
+
+from pathlib import Path
+
+from absl import logging
+
+from mla_jax.config import DataConfig
+from mla_jax.data import labels, packed
+from mla_jax.data.clips import ClipSet, concatenate
+from mla_jax.data.labels import ClassList
+from mla_jax.errors import UserError
+
+AUDIOSET_CLASSES = 527
+
+
+def find_classes(config: DataConfig, *paths: str) -> ClassList | None:
+    """The class list that `config` names, or the one beside the first of `paths` that has one."""
+    folders = [Path(p) if Path(p).is_dir() else Path(p).parent for p in paths if p]
+    return labels.resolve(config.class_list, folders)
+
+
+def count_classes(config: DataConfig, classes: ClassList | None, *paths: str) -> int:
+    """K: the config's, else the class list's, else that of packed data, else AudioSet's 527.
+
+    Raises:
+      UserError: the config and the class list differ.
+    """
+    if classes is not None:
+        if config.num_classes not in (0, len(classes)):
+            raise UserError(
+                f"num_classes={config.num_classes}, but the class list has {len(classes)} classes; "
+                "give the list that belongs to the data with class_list"
+            )
+        return len(classes)
+    if config.num_classes:
+        return config.num_classes
+    for path in paths:
+        if path and packed.is_packed(path):
+            return packed.open_packed(path).num_classes
+    return AUDIOSET_CLASSES
+
+
+def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
+    """Opens a packed folder, or reads a folder, file or glob of TFRecords into memory.
+
+    Raises:
+      UserError: nothing is there, it cannot be read, or it is of another number of classes.
+    """
+    if packed.is_packed(path):
+        clips = packed.open_packed(path)
+        if clips.num_classes != num_classes:
+            raise UserError(
+                f"{path} was packed for {clips.num_classes} classes, but {num_classes} are asked for; "
+                "pack it again with the class list that belongs to it"
+            )
+        return clips
+    # TensorFlow takes seconds to import, and packed data must not need it.
+    from mla_jax.data import records
+
+    report = records.ReadReport()
+    chunks = list(
+        records.read_records(
+            records.find_record_files(path),
+            num_classes=num_classes,
+            max_segments=config.max_segments,
+            long_clips=config.long_clips,
+            bad_records=config.bad_records,
+            report=report,
+        )
+    )
+    if not chunks:
+        raise UserError(f"{path} has no record that can be used; bad_records=error says why")
+    for file, index, _, reason in report.skipped[:1]:
+        logging.warning(
+            "%s: %d bad records left out, the first of them %s, record %d: %s",
+            path,
+            len(report.skipped),
+            file,
+            index,
+            reason,
+        )
+    if report.cropped:
+        logging.warning(
+            "%s: %d clips cut to %d segments", path, report.cropped, config.max_segments
+        )
+    return concatenate(chunks)

@@ -1,0 +1,24 @@
+"""Holding clips out of training by a hash of their video id."""
+
+import hashlib
+
+import numpy as np
+
+from mla_jax.data.clips import ClipSet
+
+
+def hash_fractions(video_ids: np.ndarray) -> np.ndarray:
+    """A number in [0, 1) for each id, [num_clips] float64: the same on every machine and run.
+
+    It depends on the id alone, so a clip stays on its side when clips are added or reordered.
+    """
+    digests = b"".join(hashlib.blake2b(v, digest_size=8).digest() for v in video_ids.tolist())
+    return np.frombuffer(digests, ">u8").astype(np.float64) / 2.0**64
+
+
+def hold_out(clips: ClipSet, fraction: float) -> tuple[ClipSet, ClipSet | None]:
+    """Splits `clips` into training and validation; nothing is held out where `fraction` is 0."""
+    if fraction == 0:
+        return clips, None
+    held = hash_fractions(clips.video_ids) < fraction
+    return clips[~held], clips[held]

@@ -1,0 +1,67 @@
+"""Progress of long work: one rewritten line on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from typing import TextIO
+
+_TERMINAL_SECONDS = 0.2
+_PLAIN_SECONDS = 15.0
+
+
+class Progress:
+    """Shows how far something is, its rate and the time left.
+
+    Attributes:
+      label: what is being done, such as `train`.
+      total: units to do; 0 if that is not known.
+      unit: what is counted, such as `steps`.
+    """
+
+    def __init__(
+        self, label: str, total: int, unit: str, *, start: int = 0, stream: TextIO | None = None
+    ) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._start, self._began = start, time.monotonic()
+        self._shown = self._began
+        self._width = 0
+
+    def update(self, done: int, note: str = "") -> None:
+        """Says that `done` units are done; shown if enough time has passed, and at the end."""
+        now = time.monotonic()
+        pause = _TERMINAL_SECONDS if self._terminal else _PLAIN_SECONDS
+        if now - self._shown < pause and done != self.total:
+            return
+        self._shown = now
+        elapsed = max(now - self._began, 1e-9)
+        rate = (done - self._start) / elapsed
+        parts = [f"{self.label} {done:,}" + (f"/{self.total:,}" if self.total else "")]
+        parts[0] += f" {self.unit}"
+        parts.append(f"{rate:,.{0 if rate >= 100 else 1}f}/s")
+        if self.total and rate > 0:
+            parts.append(f"{_clock((self.total - done) / rate)} left")
+        if note:
+            parts.append(note)
+        self._write(" | ".join(parts))
+
+    def _write(self, line: str) -> None:
+        if self._terminal:
+            self._stream.write("\r" + line.ljust(self._width))
+            self._width = len(line)
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Ends the line on a terminal."""
+        if self._terminal and self._width:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._width = 0
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

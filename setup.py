@@ -1,0 +1,54 @@
+"""The package mla_jax, its dependencies and its extras; BUILD_NOTES.md says why each is there."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+# Lower bounds are versions that the tests passed on together.
+REQUIRES = [
+    "jax>=0.7.2",
+    "jaxlib>=0.7.2",
+    "flax>=0.12.0",
+    "optax>=0.2.6",
+    "numpy>=2.1",
+    "tensorflow-datasets>=4.9.9",
+    "orbax-checkpoint>=0.11.25",
+    "absl-py>=2.3",
+    "ml_collections>=1.1",
+    # tensorflow-cpu has no wheels for these two; there the package `tensorflow` is the CPU build.
+    "tensorflow-cpu>=2.20; platform_machine != 'aarch64' and platform_machine != 'arm64'",
+    "tensorflow>=2.20; platform_machine == 'aarch64' or platform_machine == 'arm64'",
+    "google-crc32c>=1.7",
+    "tensorboardX>=2.6.4",
+    # tensorflow-datasets imports it without declaring it.
+    "importlib_resources>=6.4",
+]
+TEST = ["pytest>=8.4", "scikit-learn>=1.7", "ruff>=0.14", "mypy>=1.18"]
+EXTRAS = {
+    "cuda": ["jax[cuda12]>=0.7.2"],
+    "tpu": ["jax[tpu]>=0.7.2"],
+    "hdf5": ["h5py>=3.14"],
+    "bench": ["scikit-learn>=1.7"],
+    "test": TEST,
+    "dev": TEST,
+}
+
+version = re.search(r'^__version__ = "(.+)"$', (HERE / "mla_jax/__init__.py").read_text(), re.M)
+assert version
+
+setup(
+    name="mla_jax",
+    version=version[1],
+    description="Multi-level attention models for weakly labelled audio, in JAX and Flax",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["mla_jax", "mla_jax.*"]),
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+)
