@@ -1,0 +1,1 @@
+"""Metrics, compiled inference, and how results are written."""

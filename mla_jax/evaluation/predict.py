@@ -1,0 +1,123 @@
+"""Compiled, batched inference."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import jax
+import numpy as np
+
+from mla_jax.data.clips import ClipSet
+from mla_jax.errors import UserError
+from mla_jax.models.inputs import model_inputs
+from mla_jax.models.multi_level import MultiLevelModel, Variables
+
+
+@partial(jax.jit, static_argnames=("model", "offset", "scale", "use_mask"))
+def _probabilities(
+    model: MultiLevelModel,
+    variables: Variables,
+    embeddings: jax.Array,
+    num_segments: jax.Array,
+    *,
+    offset: float,
+    scale: float,
+    use_mask: bool,
+) -> jax.Array:
+    inputs, mask = model_inputs(
+        embeddings, num_segments, offset=offset, scale=scale, use_mask=use_mask
+    )
+    logits: jax.Array = model.apply(variables, inputs, mask)  # type: ignore[assignment]
+    return jax.nn.sigmoid(logits)
+
+
+def predict_batches(
+    model: MultiLevelModel,
+    variables: Variables,
+    clips: ClipSet,
+    *,
+    batch_size: int = 500,
+    use_mask: bool = True,
+) -> Iterator[np.ndarray]:
+    """Clip probabilities, a batch at a time and in order, for sets that do not fit in memory.
+
+    Yields:
+      [up to batch_size, num_classes] float32.
+
+    Raises:
+      UserError: the clips' vectors have another size than the model was made for.
+    """
+    expected = _num_features(variables)
+    if expected != clips.num_features:
+        raise UserError(
+            f"the clips have {clips.num_features} features a segment, the model takes {expected}; "
+            "give it embeddings of the encoder that it was trained on"
+        )
+    for start in range(0, len(clips), batch_size):
+        part = clips[start : start + batch_size]
+        # The last batch is filled up, so that one program serves all.
+        fill = batch_size - len(part)
+        embeddings = np.pad(part.embeddings, ((0, fill), (0, 0), (0, 0)))
+        num_segments = np.pad(part.num_segments, (0, fill))
+        probs = _probabilities(
+            model,
+            variables,
+            embeddings,
+            num_segments,
+            offset=clips.scaling.offset,
+            scale=clips.scaling.scale,
+            use_mask=use_mask,
+        )
+        yield np.asarray(probs)[: len(part)]
+
+
+def predict(
+    model: MultiLevelModel,
+    variables: Variables,
+    clips: ClipSet,
+    *,
+    batch_size: int = 500,
+    use_mask: bool = True,
+    on_progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Clip probabilities.
+
+    Args:
+      model: the model, and its `variables`.
+      clips: N clips of any number of segments.
+      batch_size: clips in one compiled call.
+      use_mask: as in training.
+      on_progress: called with the number of clips done, after each batch.
+
+    Returns:
+      [N, num_classes] float32.
+
+    Raises:
+      UserError: the clips' vectors have another size than the model was made for.
+    """
+    probs = np.empty((len(clips), model.num_classes), np.float32)
+    done = 0
+    for batch in predict_batches(model, variables, clips, batch_size=batch_size, use_mask=use_mask):
+        probs[done : done + len(batch)] = batch
+        done += len(batch)
+        if on_progress:
+            on_progress(done)
+    return probs
+
+
+def average_predictions(predictions: Iterable[np.ndarray]) -> np.ndarray:
+    """The mean of several predictions of the same clips, [N, num_classes] float32.
+
+    The published programs average the probabilities of their evaluations in this way.
+    """
+    total, count = None, 0
+    for probs in predictions:
+        total = probs.astype(np.float64) if total is None else total + probs
+        count += 1
+    if total is None:
+        raise UserError("there are no predictions to average")
+    return (total / count).astype(np.float32)
+
+
+def _num_features(variables: Variables) -> int:
+    params = variables["params"]
+    return int(params["block_0"]["dense"]["kernel"].shape[0])

@@ -1,0 +1,61 @@
+"""Results as JSON and as Markdown tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mla_jax.data.labels import ClassList
+from mla_jax.evaluation.metrics import Metrics
+
+
+def summarize(metrics: Metrics) -> dict[str, Any]:
+    """The figures of a whole evaluation."""
+    return {
+        "mAP": metrics.mAP,
+        "AUC": metrics.AUC,
+        "d_prime": metrics.d_prime,
+        "mean_class_d_prime": metrics.mean_class_d_prime,
+        "num_clips": metrics.num_clips,
+        "classes_left_out": metrics.undefined_classes,
+    }
+
+
+def per_class(
+    metrics: Metrics, classes: ClassList, train_counts: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """One row a class; figures that are not defined are NaN (null in JSON)."""
+    rows = []
+    for k in range(len(classes)):
+        row = {
+            "index": k,
+            "mid": classes.mids[k],
+            "name": classes.names[k],
+            "average_precision": float(metrics.average_precision[k]),
+            "AUC": float(metrics.auc[k]),
+            "d_prime": float(metrics.class_d_prime[k]),
+            "num_positives": int(metrics.num_positives[k]),
+        }
+        if train_counts is not None:
+            row["num_train_clips"] = int(train_counts[k])
+        rows.append(row)
+    return rows
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of rows with the same keys; floats with three digits, None and NaN as a dash."""
+
+    def show(value: Any) -> str:
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            return "-"
+        return f"{value:.3f}" if isinstance(value, float) else f"{value}"
+
+    names = list(rows[0])
+    cells = [names, *([show(row[name]) for name in names] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(lines)

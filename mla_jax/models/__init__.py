@@ -1,0 +1,1 @@
+"""The model: pooling as pure functions, the rest as Linen modules."""

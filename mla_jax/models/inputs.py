@@ -1,0 +1,28 @@
+"""From embeddings as they are stored to what a model takes."""
+
+import jax
+import jax.numpy as jnp
+
+
+def model_inputs(
+    embeddings: jax.Array,
+    num_segments: jax.Array,
+    *,
+    offset: float,
+    scale: float,
+    use_mask: bool = True,
+) -> tuple[jax.Array, jax.Array]:
+    """Scales embeddings to float32 and says which of them are real.
+
+    Args:
+      embeddings: [batch, time, features] uint8, float16 or float32.
+      num_segments: [batch] integers.
+      offset, scale: the data's `Scaling`: (embedding - offset) / scale.
+      use_mask: False makes padding count as segments of zero bytes, as the original programs do.
+
+    Returns:
+      ([batch, time, features] float32, [batch, time] bool).
+    """
+    present = jnp.arange(embeddings.shape[1])[None, :] < num_segments[:, None]
+    scaled = (embeddings.astype(jnp.float32) - offset) / scale
+    return scaled, present if use_mask else jnp.ones_like(present)

@@ -1,0 +1,181 @@
+"""The multi-level attention model as Linen modules.
+
+Sizes: B clips in a batch, T segments, M features, H hidden units, K classes, L levels.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mla_jax.config import ModelConfig, parse_architecture
+from mla_jax.errors import UserError
+from mla_jax.models.pooling import POOLINGS
+
+Variables = dict[str, Any]
+
+
+def _norm(config: ModelConfig, train: bool, name: str) -> nn.BatchNorm:
+    # The fast variance, E[x^2] - E[x]^2, loses the variance of features far from zero.
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=config.norm_momentum,
+        epsilon=config.norm_epsilon,
+        use_fast_variance=False,
+        name=name,
+    )
+
+
+class DenseBlock(nn.Module):
+    """Dense -> batch norm -> ReLU -> dropout, on each segment by itself."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, h: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps h [B, T, M or H] to [B, T, H]; padding takes no part in the statistics."""
+        h = nn.Dense(
+            self.config.hidden_units, kernel_init=nn.initializers.glorot_uniform(), name="dense"
+        )(h)
+        if self.config.block_norm:
+            h = _norm(self.config, train, "norm")(h, mask=mask[:, :, None])
+        h = nn.relu(h)
+        return nn.Dropout(self.config.dropout_rate, deterministic=not train)(h)
+
+
+class Head(nn.Module):
+    """Classifies every segment, weighs the segments, and pools them into the clip."""
+
+    config: ModelConfig
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, h: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps h [B, T, H] to clip logits [B, K].
+
+        Sows `segment_probs` f and `attention` a, both [B, T, K], into the collection `intermediates`.
+        """
+        pooling = POOLINGS[self.config.pooling]
+        class_logits = self._map(h, mask, train, "classify")
+        attention_logits = self._map(h, mask, train, "attend") if pooling.uses_attention else None
+        logits, weights = pooling.pool(class_logits, attention_logits, mask)
+        self.sow("intermediates", "segment_probs", nn.sigmoid(class_logits))
+        self.sow("intermediates", "attention", weights)
+        return logits
+
+    def _map(self, h: jax.Array, mask: jax.Array, train: bool, name: str) -> jax.Array:
+        h = nn.Dense(self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name=name)(h)
+        if self.config.head_norm:
+            h = _norm(self.config, train, f"{name}_norm")(h, mask=mask[:, :, None])
+        return h
+
+
+class MultiLevelModel(nn.Module):
+    """Dense blocks with a head at each level; an output layer mixes the levels where there are several.
+
+    Attributes:
+      config: the architecture and its form.
+      num_classes: K.
+    """
+
+    config: ModelConfig
+    num_classes: int
+
+    @nn.compact
+    def __call__(
+        self, embeddings: jax.Array, mask: jax.Array | None = None, *, train: bool = False
+    ) -> jax.Array:
+        """Clip logits; `jax.nn.sigmoid` of them are the clip probabilities.
+
+        Args:
+          embeddings: [B, T, M] float32, scaled (for AudioSet's bytes, (e - 128) / 128).
+          mask: [B, T] bool, True where there is a segment; all of them if left out. Padding affects
+            no output, no statistic and no gradient, whatever it holds.
+          train: batch statistics and dropout (needs the rng `dropout`, and `batch_stats` mutable).
+
+        Returns:
+          [B, K] float32.
+        """
+        config = self.config
+        if mask is None:
+            mask = jnp.ones(embeddings.shape[:2], bool)
+        h = embeddings
+        if config.input_norm:
+            h = _norm(config, train, "input_norm")(h, mask=mask[:, :, None])
+        levels, block = [], 0
+        for level, num_blocks in enumerate(parse_architecture(config.architecture)):
+            for _ in range(num_blocks):
+                h = DenseBlock(config, name=f"block_{block}")(h, mask, train)
+                block += 1
+            levels.append(Head(config, self.num_classes, name=f"head_{level}")(h, mask, train))
+        if len(levels) == 1:
+            return levels[0]
+        if config.join == "deepest_first":
+            levels.reverse()
+        joined = jnp.concatenate([nn.sigmoid(logits) for logits in levels], axis=-1)
+        logits = nn.Dense(
+            self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name="output"
+        )(joined)
+        if config.output_norm:
+            # A clip of nothing but padding (it fills up a batch) must not count either.
+            clip_mask = jnp.any(mask, axis=1, keepdims=True)
+            logits = _norm(config, train, "output_norm")(logits, mask=clip_mask)
+        return logits
+
+
+def build_model(config: ModelConfig, num_classes: int) -> MultiLevelModel:
+    """The model of a config.
+
+    Raises:
+      UserError: the pooling is not known or there is no class.
+    """
+    if config.pooling not in POOLINGS:
+        raise UserError(
+            f"model.pooling={config.pooling!r} is not known: choose from {', '.join(POOLINGS)}"
+        )
+    if num_classes < 1:
+        raise UserError(f"num_classes={num_classes}: a model needs at least one class")
+    return MultiLevelModel(config, num_classes)
+
+
+def init_variables(
+    model: MultiLevelModel,
+    seed: int | jax.Array,
+    num_features: int,
+    class_prior: np.ndarray | None = None,
+) -> Variables:
+    """Fresh `params` and `batch_stats`: Glorot-uniform kernels, biases zero.
+
+    Args:
+      model: what to initialise.
+      seed: an integer or a PRNG key.
+      num_features: M.
+      class_prior: [K] each class's share of the clips, in (0, 1); needed where the config says
+        `prior_bias`, unused elsewhere.
+    """
+    key = jax.random.key(seed) if isinstance(seed, int) else seed
+    # One compiled program: op by op it takes seconds.
+    variables = jax.jit(model.init)(key, jnp.zeros((1, 1, num_features)))
+    variables = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+    if model.config.prior_bias:
+        if class_prior is None:
+            raise UserError("model.prior_bias needs class_prior: the share of clips of each class")
+        log_odds = np.log(class_prior) - np.log1p(-class_prior)
+        _set_last_bias(variables["params"], model.config, jnp.asarray(log_odds, jnp.float32))
+    return variables
+
+
+def _set_last_bias(params: Variables, config: ModelConfig, value: jax.Array) -> None:
+    """Sets the bias that adds to the output last: a batch norm's where one follows the dense layer."""
+    if len(parse_architecture(config.architecture)) == 1:
+        place = params["head_0"]["classify_norm" if config.head_norm else "classify"]
+    else:
+        place = params["output_norm" if config.output_norm else "output"]
+    place["bias"] = value
+
+
+def num_parameters(variables: Variables) -> int:
+    """How many trainable numbers there are."""
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(variables["params"]))

@@ -1,0 +1,58 @@
+"""The data of a run, opened as its config says."""
+
+import dataclasses
+
+from mla_jax.config import Config
+from mla_jax.data import sources, splits
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.labels import ClassList
+from mla_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """The data of a run."""
+
+    train: ClipSet
+    validation: ClipSet | None
+    eval: ClipSet | None
+    classes: ClassList
+
+    @classmethod
+    def open(cls, config: Config) -> "RunData":
+        """Opens what `config.data` names.
+
+        Raises:
+          UserError: something is missing, cannot be read, or does not fit the rest.
+        """
+        data = config.data
+        if not data.train:
+            raise UserError(
+                "there is nothing to train on: give --config.data.train, a packed folder or records"
+            )
+        found = sources.find_classes(data, data.train, data.eval)
+        num_classes = sources.count_classes(data, found, data.train, data.eval)
+        train, validation = splits.hold_out(
+            sources.open_clips(data.train, data, num_classes), data.validation_fraction
+        )
+        evaluation = sources.open_clips(data.eval, data, num_classes) if data.eval else None
+        for other in (validation, evaluation):
+            if other is not None and other.num_features != train.num_features:
+                raise UserError(
+                    f"{data.eval} has {other.num_features} features a segment, {data.train} has "
+                    f"{train.num_features}; both must come from the same encoder"
+                )
+        return cls(train, validation, evaluation, found or ClassList.numbered(num_classes))
+
+    def describe(self) -> str:
+        """One line about what is there."""
+        parts = [f"train {len(self.train):,} clips"]
+        if self.validation is not None:
+            parts.append(f"validation {len(self.validation):,}")
+        if self.eval is not None:
+            parts.append(f"eval {len(self.eval):,}")
+        train = self.train
+        return (
+            f"{', '.join(parts)}; {train.max_segments} x {train.num_features} "
+            f"{train.embeddings.dtype}, {train.num_classes} classes"
+        )

@@ -1,0 +1,249 @@
+"""A run in a folder: train it, or go on with it. `mla_jax.trained` is what comes after.
+
+The rooms are wired together here and there; the command-line programs only turn flags into a call.
+
+    workdir/config.json     the settings, as used
+    workdir/metrics.jsonl   a line for every record, each with its step
+    workdir/tensorboard/    the same for TensorBoard
+    workdir/checkpoints/    state, settings, class list and checksum of a step
+    workdir/results.json    the final evaluation; its presence says that the run is finished
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mla_jax import files
+from mla_jax.config import Config
+from mla_jax.data.clips import ClipSet
+from mla_jax.environment import environment
+from mla_jax.errors import UserError
+from mla_jax.evaluation import report
+from mla_jax.evaluation.metrics import Metrics
+from mla_jax.evaluation.metrics import evaluate as evaluate_scores
+from mla_jax.evaluation.predict import predict
+from mla_jax.models.multi_level import (
+    MultiLevelModel,
+    build_model,
+    init_variables,
+    num_parameters,
+)
+from mla_jax.progress import Progress
+from mla_jax.run_data import RunData
+from mla_jax.training.checkpoints import Checkpoints
+from mla_jax.training.loop import Record, due, fit
+from mla_jax.training.metrics_log import MetricsLog
+from mla_jax.training.state import TrainState, init_state
+
+Say = Callable[[str], None]
+
+# A run may go on with another value of these: they change how long it is and what is kept, not its path.
+_MAY_CHANGE = ("train.steps", "train.keep_checkpoints")
+
+
+def class_prior(clips: ClipSet) -> np.ndarray:
+    """Each class's share of the clips, [num_classes] float64, half a clip away from 0 and 1."""
+    return (clips.class_counts() + 0.5) / (len(clips) + 1.0)
+
+
+def fresh_state(model: MultiLevelModel, clips: ClipSet, config: Config) -> TrainState:
+    """The state before the first step of training on `clips`."""
+    variables = init_variables(
+        model, config.train.seed, clips.num_features, class_prior=class_prior(clips)
+    )
+    return init_state(variables, config.optim)
+
+
+def train(config: Config, workdir: str | Path, *, say: Say = print) -> dict[str, Any]:
+    """Trains a run, or goes on with it, and evaluates it.
+
+    Args:
+      config: the settings.
+      workdir: the run's folder; made if need be.
+      say: takes a line for the user.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      UserError: the data cannot be used, the workdir holds a run with other settings, or training
+        diverged.
+    """
+    workdir = Path(workdir)
+    results_path = workdir / "results.json"
+    _require_same_run(workdir, config)
+    if results_path.exists():
+        results = files.read_json(results_path)
+        if results["steps_trained"] >= config.train.steps:
+            say(f"{workdir} is finished: {results['steps_trained']} steps; see {results_path}")
+            return results
+    data = RunData.open(config)
+    say(data.describe())
+    model = build_model(config.model, data.train.num_classes)
+    files.write_json(workdir / "config.json", config.to_dict())
+    with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints) as checkpoints:
+        state = fresh_state(model, data.train, config)
+        latest = checkpoints.latest_step()
+        if latest is not None:
+            state = checkpoints.restore(latest, state)
+            say(f"going on from step {latest} of {config.train.steps}")
+        # A run made longer is not finished any more.
+        results_path.unlink(missing_ok=True)
+        say(
+            f"{config.model.architecture}, {num_parameters(state.variables):,} parameters, on "
+            f"{jax.devices()[0].device_kind} ({jax.devices()[0].platform})"
+        )
+        with MetricsLog(workdir, int(state.step)) as log:
+            session = _Session(model, data, config, checkpoints, log, say)
+            results = session.results(session.fit(state))
+    files.write_json(results_path, results)
+    return results
+
+
+def _require_same_run(workdir: Path, config: Config) -> None:
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    old, new = (_flat(c) for c in (files.read_json(path), config.to_dict()))
+    differing = [
+        f"{name} (was {old.get(name)!r}, now {new.get(name)!r})"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and name not in _MAY_CHANGE
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir} holds a run with other settings: {', '.join(differing)}; give another workdir, "
+            "or the same settings to go on"
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+class _Session:
+    """A run while it is trained: evaluates, records and saves as the loop goes on."""
+
+    def __init__(
+        self,
+        model: MultiLevelModel,
+        data: RunData,
+        config: Config,
+        checkpoints: Checkpoints,
+        log: MetricsLog,
+        say: Say,
+    ) -> None:
+        self.model, self.data, self.config = model, data, config
+        self.checkpoints, self.log, self.say = checkpoints, log, say
+        self.sets = {
+            name: (clips, clips.multi_hot())
+            for name, clips in (("validation", data.validation), ("eval", data.eval))
+            if clips is not None
+        }
+        self.scores: dict[str, Metrics] = {}
+        self.scored_step = -1
+
+    def fit(self, state: TrainState) -> TrainState:
+        """Trains to the last step."""
+        seconds_before = self.seconds
+        progress = Progress("train", self.config.train.steps, "steps", start=int(state.step))
+
+        def on_record(state: TrainState, record: Record) -> None:
+            record["seconds"] += seconds_before
+            self.log.write(record)
+            if self.scored_step == record["step"]:
+                progress.close()
+                self.say(_one_line(record))
+            self.save_if_due(state, record)
+
+        try:
+            return fit(
+                self.model,
+                state,
+                self.data.train,
+                self.config,
+                evaluate=self.evaluate if self.sets else None,
+                on_record=on_record,
+                on_progress=lambda step, loss: progress.update(step, f"loss {loss:.4f}"),
+            )
+        finally:
+            progress.close()
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has trained, over all its parts."""
+        return float(self.log.records[-1]["seconds"]) if self.log.records else 0.0
+
+    def evaluate(self, state: TrainState) -> Record:
+        """Scores validation and eval."""
+        self.scored_step = int(state.step)
+        record: Record = {}
+        for name, (clips, labels) in self.sets.items():
+            probs = predict(self.model, state.variables, clips, use_mask=self.config.data.mask)
+            scores = self.scores[name] = evaluate_scores(probs, labels)
+            record[f"{name}_mAP"] = scores.mAP
+            record[f"{name}_AUC"] = scores.AUC
+            record[f"{name}_d_prime"] = scores.d_prime
+        return record
+
+    def save_if_due(self, state: TrainState, record: Record) -> None:
+        """Saves a checkpoint at its steps, and wherever validation may choose the step."""
+        choosable = "validation_mAP" in record
+        if choosable or due(record["step"], self.config.train.checkpoint_every, self.config):
+            meta = {
+                "config": self.config.to_dict(),
+                "classes": dataclasses.asdict(self.data.classes),
+                "num_features": self.data.train.num_features,
+            }
+            self.checkpoints.save(state, meta, validation_mAP=record.get("validation_mAP"))
+
+    def results(self, state: TrainState) -> dict[str, Any]:
+        """Figures of the chosen step on the eval split, or on validation where there is none."""
+        steps_trained = int(state.step)
+        best = self.checkpoints.best_step() if "validation" in self.sets else None
+        if best is not None and best != steps_trained:
+            state = self.checkpoints.restore(best, jax.eval_shape(lambda: state))
+        if self.scored_step != int(state.step):
+            self.evaluate(state)
+        evaluated_on = next((name for name in ("eval", "validation") if name in self.sets), None)
+        figures: dict[str, Any] = {}
+        classes: list[dict[str, Any]] = []
+        if evaluated_on is not None:
+            scores = self.scores[evaluated_on]
+            figures = report.summarize(scores)
+            classes = report.per_class(scores, self.data.classes, self.data.train.class_counts())
+        return {
+            **figures,
+            "step": int(state.step),
+            "step_chosen_by": "last step" if best is None else "best validation mAP",
+            "evaluated_on": evaluated_on,
+            "steps_trained": steps_trained,
+            "clips": {
+                "train": len(self.data.train),
+                **{name: len(clips) for name, (clips, _) in self.sets.items()},
+            },
+            "seed": self.config.train.seed,
+            "architecture": self.config.model.architecture,
+            "parameters": num_parameters(state.variables),
+            "seconds": self.seconds,
+            **environment(),
+            "classes": classes,
+        }
+
+
+def _one_line(record: Record) -> str:
+    shown = {name: value for name, value in record.items() if name != "grad_norm"}
+    return ", ".join(
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in shown.items()
+    )

@@ -1,0 +1,1 @@
+"""Losses, state, the compiled step, the loop around it, checkpoints."""

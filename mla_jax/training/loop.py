@@ -1,0 +1,127 @@
+"""`fit`: steps, and what happens between them."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from mla_jax.config import Config
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.sampler import make_sampler
+from mla_jax.errors import UserError
+from mla_jax.models.multi_level import MultiLevelModel
+from mla_jax.training.batches import DeviceClips
+from mla_jax.training.state import TrainState
+from mla_jax.training.step import MAX_STEPS_PER_CALL, StepMetrics, run_steps
+
+# A compiled call should last about this long: short enough to show progress and to stop between calls,
+# long enough that the host costs nothing. The results do not depend on it.
+_SECONDS_PER_CALL = 1.0
+_DROPOUT_STREAM = 2  # apart from the random numbers of the weights and of the sampler
+
+Record = dict[str, Any]
+
+
+def next_stop(step: int, config: Config, *, evaluates: bool) -> int:
+    """The next step at which something is to be done: a record, an evaluation, a checkpoint, the end."""
+    train = config.train
+    periods = [train.log_every, train.checkpoint_every]
+    if evaluates and train.eval_every:
+        periods.append(train.eval_every)
+    return min(train.steps, *((step // period + 1) * period for period in periods))
+
+
+def due(step: int, every: int, config: Config) -> bool:
+    """Whether something that happens every so many steps (0: at the end only) happens at `step`."""
+    return step == config.train.steps or (every > 0 and step % every == 0)
+
+
+def fit(
+    model: MultiLevelModel,
+    state: TrainState,
+    clips: ClipSet,
+    config: Config,
+    *,
+    evaluate: Callable[[TrainState], Record] | None = None,
+    on_record: Callable[[TrainState, Record], None] | None = None,
+    on_progress: Callable[[int, float], None] | None = None,
+) -> TrainState:
+    """Trains from the state's step to `config.train.steps`.
+
+    Which clips and which dropout a step sees follow from the seed and the step alone, so a run that goes
+    on from a checkpoint gives the same bits as one that never stopped.
+
+    Args:
+      model: the model.
+      state: where to begin; donated, so use the one returned.
+      clips: the training set; it lies on the device as a whole.
+      config: its `data`, `optim` and `train`.
+      evaluate: called every `eval_every` steps and at the end; what it returns joins the record.
+      on_record: called with the state and `{"step", "loss", "grad_norm", "seconds", ...}` at every step
+        that `log_every`, `eval_every` or `checkpoint_every` divides, and at the last. `loss` and
+        `grad_norm` are means since the record before. The state must not be kept beyond the call.
+      on_progress: called with the step and its loss about once a second.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      UserError: the loss or the gradient of a step was not finite; the message names the step.
+    """
+    data = DeviceClips.put(clips, use_mask=config.data.mask)
+    sampler = make_sampler(
+        clips, config.data.sampler, seed=config.train.seed, batch_size=config.data.batch_size
+    )
+    dropout_key = jax.random.fold_in(jax.random.key(config.train.seed), _DROPOUT_STREAM)
+    step, steps_per_call, began = int(state.step), 1, time.monotonic()
+    while step < config.train.steps:
+        stop = next_stop(step, config, evaluates=evaluate is not None)
+        losses: list[np.ndarray] = []
+        norms: list[np.ndarray] = []
+        while step < stop:
+            count = min(steps_per_call, stop - step)
+            call_began = time.monotonic()
+            state, history = run_steps(
+                model, config.optim, state, data, sampler, dropout_key, np.int32(count)
+            )
+            history = jax.tree.map(lambda x, n=count: np.asarray(x)[:n], history)
+            seconds = time.monotonic() - call_began
+            _require_finite(step, history)
+            losses.append(history.loss)
+            norms.append(history.grad_norm)
+            step += count
+            steps_per_call = _next_count(steps_per_call, count, seconds)
+            if on_progress:
+                on_progress(step, float(history.loss[-1]))
+        record: Record = {
+            "step": step,
+            "loss": float(np.concatenate(losses).mean(dtype=np.float64)),
+            "grad_norm": float(np.concatenate(norms).mean(dtype=np.float64)),
+            "seconds": time.monotonic() - began,
+        }
+        if evaluate and due(step, config.train.eval_every, config):
+            record |= evaluate(state)
+        if on_record:
+            on_record(state, record)
+    return state
+
+
+def _next_count(before: int, count: int, seconds: float) -> int:
+    """How many steps the next call should make, at most four times as many as this one."""
+    fitting = int(_SECONDS_PER_CALL * count / max(seconds, 1e-6))
+    return max(1, min(fitting, 4 * max(before, 1), MAX_STEPS_PER_CALL))
+
+
+def _require_finite(step: int, history: StepMetrics) -> None:
+    bad = np.flatnonzero(~np.isfinite(history.loss + history.grad_norm))
+    if bad.size:
+        i = int(bad[0])
+        loss, norm = float(history.loss[i]), float(history.grad_norm[i])
+        what = "loss" if not math.isfinite(loss) else "gradient"
+        raise UserError(
+            f"the {what} of step {step + i + 1} is not finite (loss {loss}, gradient norm {norm}); "
+            "look for extreme values in the embeddings, or lower optim.learning_rate"
+        )

@@ -1,0 +1,26 @@
+"""Clip-level losses."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def binary_cross_entropy(
+    logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None
+) -> jax.Array:
+    r"""Mean binary cross-entropy over clips and classes, from logits and so without clipping.
+
+    $-\frac{1}{BK} \sum_{b,k} y_{bk} \log p_{bk} + (1 - y_{bk}) \log(1 - p_{bk})$ with $p = \sigma(logits)$.
+
+    Args:
+      logits: [batch, classes].
+      labels: [batch, classes] of 0 and 1.
+      weights: [batch] the weight of each clip; a clip of weight 0 is not there. All 1 if left out.
+
+    Returns:
+      A scalar.
+    """
+    per_clip = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, labels), axis=-1)
+    if weights is None:
+        return jnp.mean(per_clip)
+    return jnp.sum(per_clip * weights) / jnp.sum(weights)

@@ -1,0 +1,83 @@
+"""The training state and the optimizer."""
+
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from mla_jax.config import OptimConfig
+from mla_jax.models.multi_level import Variables
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that changes in training.
+
+    Attributes:
+      step: int32 scalar, the steps done.
+      params, batch_stats: the model's variables.
+      opt_state: Adam's moments.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> Variables:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+class _AdamState(NamedTuple):
+    num_steps: jax.Array
+    mu: Any
+    nu: Any
+
+
+def keras_adam(config: OptimConfig) -> optax.GradientTransformation:
+    r"""Adam as Keras writes it, epsilon beside the uncorrected second moment.
+
+    $m_t = \beta_1 m_{t-1} + (1 - \beta_1) g_t$, $v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2$,
+    $\Delta_t = -\eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m_t}{\sqrt{v_t} + \epsilon}$.
+
+    `optax.adam` adds epsilon after the correction, which makes its epsilon larger by
+    $1 / \sqrt{1 - \beta_2^t}$: 32 times at the first step.
+    """
+
+    def init(params: optax.Params) -> _AdamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return _AdamState(jnp.zeros((), jnp.int32), zeros, jax.tree.map(jnp.copy, zeros))
+
+    def update(
+        updates: optax.Updates, state: Any, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, _AdamState]:
+        del params
+        count = state.num_steps + 1
+        mu = optax.tree.update_moment(updates, state.mu, config.b1, 1)
+        nu = optax.tree.update_moment(updates, state.nu, config.b2, 2)
+        # -expm1(t log b) = 1 - b^t keeps its digits in the first steps.
+        t = count.astype(jax.dtypes.canonicalize_dtype(float))
+        correction1, correction2 = (-jnp.expm1(t * jnp.log(b)) for b in (config.b1, config.b2))
+        rate = config.learning_rate * jnp.sqrt(correction2) / correction1
+
+        def move(m: jax.Array, v: jax.Array) -> jax.Array:
+            return -rate.astype(m.dtype) * m / (jnp.sqrt(v) + config.epsilon)
+
+        return jax.tree.map(move, mu, nu), _AdamState(count, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def init_state(variables: Variables, optim: OptimConfig) -> TrainState:
+    """The state before the first step."""
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=keras_adam(optim).init(params),
+    )

@@ -1,0 +1,149 @@
+"""Pooling: properties, then plain formulas in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mla_jax.models.pooling import POOLINGS, Pooled, softmax_over_classes
+
+B, T, K = 4, 6, 5
+LENGTHS = np.array([6, 1, 3, 5])
+MASK = np.arange(T) < LENGTHS[:, None]
+
+
+def _logits(scale: float = 3.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return tuple((scale * rng.normal(size=(2, B, T, K))).astype(np.float32))
+
+
+def _pool(name: str, c: np.ndarray, v: np.ndarray | None, mask: np.ndarray = MASK) -> Pooled:
+    pooling = POOLINGS[name]
+    attention = jnp.asarray(v) if pooling.uses_attention else None
+    return jax.jit(pooling.pool)(jnp.asarray(c), attention, jnp.asarray(mask))
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_weights_sum_to_one_and_leave_padding_out(name: str) -> None:
+    weights = np.asarray(_pool(name, *_logits()).weights)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    assert (weights[~MASK] == 0).all()
+    assert (weights >= 0).all()
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_the_clip_is_the_weighted_mean_of_its_segments(name: str) -> None:
+    c, v = _logits()
+    pooled = _pool(name, c, v)
+    expected = (np.asarray(pooled.weights, np.float64) * _sigmoid(c)).sum(axis=1)
+    np.testing.assert_allclose(_sigmoid(pooled.logits), expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_padding_changes_nothing_and_has_no_gradient(name: str) -> None:
+    c, v = _logits()
+    other_c, other_v = _logits(scale=30.0, seed=1)
+    keep = MASK[:, :, None]
+    first = _pool(name, c, v).logits
+    second = _pool(name, np.where(keep, c, other_c), np.where(keep, v, other_v)).logits
+    np.testing.assert_array_equal(first, second)
+
+    def total(c: jax.Array, v: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.tanh(_pool(name, c, v).logits))
+
+    for gradient in jax.jit(jax.grad(total, argnums=(0, 1)))(jnp.asarray(c), jnp.asarray(v)):
+        assert (np.asarray(gradient)[~MASK] == 0).all()
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_a_clip_cut_to_its_length_gives_the_same(name: str) -> None:
+    c, v = _logits()
+    padded = _pool(name, c, v).logits
+    for i, n in enumerate(LENGTHS):
+        alone = _pool(name, c[i : i + 1, :n], v[i : i + 1, :n], np.ones((1, n), bool)).logits
+        np.testing.assert_allclose(alone[0], padded[i], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_order_of_segments_does_not_matter(name: str) -> None:
+    c, v = _logits()
+    full = np.ones((B, T), bool)
+    order = np.random.default_rng(2).permutation(T)
+    np.testing.assert_allclose(
+        _pool(name, c, v, full).logits,
+        _pool(name, c[:, order], v[:, order], full).logits,
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_one_segment_is_the_clip(name: str) -> None:
+    c, v = (x[:, :1] for x in _logits())
+    pooled = _pool(name, c, v, np.ones((B, 1), bool))
+    np.testing.assert_allclose(pooled.logits, c[:, 0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_a_clip_of_padding_alone_stays_finite(name: str) -> None:
+    c, v = (jnp.asarray(x) for x in _logits())
+    nothing = jnp.zeros((B, T), bool)
+
+    def total(c: jax.Array, v: jax.Array) -> jax.Array:
+        return jnp.sum(_pool(name, c, v, nothing).logits)
+
+    value, gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(c, v)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_extreme_logits_neither_overflow_nor_saturate(name: str) -> None:
+    c = np.full((1, T, K), 60.0, np.float32)
+    full = np.ones((1, T), bool)
+    v = np.zeros((1, T, K), np.float32)
+    for sign in (1, -1):
+        logits = _pool(name, sign * c, v, full).logits
+        np.testing.assert_allclose(logits, sign * 60.0, rtol=1e-5)
+
+
+def test_attention_is_the_papers_formula() -> None:
+    c, v = _logits()
+    exp = np.exp(np.asarray(v, np.float64))
+    scores = np.clip(exp / exp.sum(axis=-1, keepdims=True), 1e-7, 1 - 1e-7) * MASK[:, :, None]
+    weights = scores / scores.sum(axis=1, keepdims=True)
+    pooled = _pool("attention", c, v)
+    np.testing.assert_allclose(pooled.weights, weights, rtol=2e-5)
+    np.testing.assert_allclose(
+        _sigmoid(pooled.logits), (weights * _sigmoid(c)).sum(axis=1), rtol=2e-5
+    )
+
+
+def test_scores_are_clipped_with_no_gradient_outside() -> None:
+    v = jnp.asarray([[[40.0, 0.0, 1.0]]])
+    log_v = softmax_over_classes(v)
+    np.testing.assert_allclose(log_v[0, 0], np.log([1 - 1e-7, 1e-7, 1e-7]), rtol=1e-6)
+    gradient = jax.grad(lambda v: jnp.sum(jnp.sin(softmax_over_classes(v))))(v)
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_uniform_attention_is_the_mean() -> None:
+    c, _ = _logits()
+    v = np.broadcast_to(np.float32(0.3), c.shape)
+    np.testing.assert_allclose(
+        _pool("attention", c, v).logits, _pool("mean", c, v).logits, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_max_and_mean_are_what_they_say() -> None:
+    c, v = _logits()
+    for i, n in enumerate(LENGTHS):
+        np.testing.assert_array_equal(_pool("max", c, v).logits[i], c[i, :n].max(axis=0))
+        np.testing.assert_allclose(
+            _sigmoid(_pool("mean", c, v).logits[i]), _sigmoid(c[i, :n]).mean(axis=0), rtol=1e-5
+        )
