@@ -1,0 +1,98 @@
+"""What the command-line programs share: the config flags, and errors of one line."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_dict, config_flags
+
+from mla_jax import config as config_lib
+from mla_jax.errors import UserError
+
+EXIT_USER_ERROR = 2
+
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the stack trace of an error.")
+
+
+def define_config() -> Callable[[], config_lib.Config]:
+    """Defines `--preset` and `--config.<section>.<field>`; returns what builds the config of them."""
+    preset = flags.DEFINE_enum(
+        "preset",
+        "yu2018",
+        sorted(config_lib.PRESETS),
+        "The settings to start from; --config.* changes single fields of it.",
+    )
+    # A frozen dataclass cannot take overrides: a dictionary takes them, and the class is built of it.
+    # It looks the overrides on the command line up at once, so a misspelt field fails here.
+    with _one_line_errors():
+        for argument in sys.argv[1:]:
+            if argument.startswith("--config."):
+                config_lib.require_field(argument.removeprefix("--config.").split("=")[0])
+        holder = config_flags.DEFINE_config_dict(
+            "config",
+            config_dict.ConfigDict(config_lib.Config().to_dict()),
+            "Any field of mla_jax.config.Config, such as --config.optim.learning_rate=3e-4.",
+        )
+
+    program = sys.modules["__main__"]
+    program.__doc__ = f"{program.__doc__}\n{_settings()}"  # what --help shows
+
+    def build() -> config_lib.Config:
+        values = config_lib.preset(preset.value).to_dict()
+        for name in config_flags.get_override_values(flags.FLAGS["config"]):
+            section, field = name.split(".")
+            values[section][field] = holder.value[section][field]
+        return config_lib.Config.from_dict(values)
+
+    return build
+
+
+def _settings() -> str:
+    defaults = config_lib.Config().to_dict()
+    lines = ["Settings, with the defaults of the preset yu2018:"]
+    for name in config_lib.field_names():
+        section, field = name.split(".")
+        lines.append(f"  --config.{name}={defaults[section][field]}")
+    return "\n".join([*lines, "", "mla_jax/config.py says what each is.", ""])
+
+
+def say(line: str) -> None:
+    """Tells the user something; results go to standard output, everything else here."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a program: a user's mistake ends it with one line and exit code 2, without a stack trace."""
+
+    def guarded(argv: Sequence[str]) -> None:
+        if not _DEBUG.value:
+            # Orbax tells every step of a save.
+            logging.set_verbosity(logging.WARNING)
+        with _one_line_errors(UserError):
+            if len(argv) > 1:
+                raise UserError(f"{argv[1]!r} is not a flag; see --help")
+            main()
+
+    def parse(argv: Sequence[str]) -> Sequence[str]:
+        with _one_line_errors():
+            rest: Sequence[str] = flags.FLAGS(argv)
+        return rest
+
+    app.run(guarded, flags_parser=parse)
+
+
+# What absl and ml_collections raise of a flag that they cannot take.
+_FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, ValueError)
+
+
+@contextlib.contextmanager
+def _one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except kinds or _FLAG_ERRORS as error:  # noqa: B030 (a tuple of exception types)
+        if "--debug" in sys.argv:
+            raise
+        message = error.args[0] if error.args else error
+        say(f"error: {' '.join(str(message).split())}")
+        sys.exit(EXIT_USER_ERROR)

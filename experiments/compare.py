@@ -1,0 +1,148 @@
+"""Gathers finished runs into one file of figures, and shows them as a table.
+
+    python -m experiments.compare --workdirs=runs/a,runs/b --output=experiments/results/NAME.json
+    python -m experiments.compare --results=experiments/results/NAME.json --update=README.md
+
+The file has what a table or a plot needs of each run: how it was set, what it reached, and its curve. With
+--update the table takes the place of what stands between `<!-- NAME -->` and `<!-- /NAME -->` there.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import cli
+from mla_jax import files
+from mla_jax.config import PRESETS, Config
+from mla_jax.errors import UserError
+from mla_jax.evaluation.report import markdown_table
+from mla_jax.training.metrics_log import read_metrics
+
+flags.adopt_module_key_flags(cli)
+
+_WORKDIRS = flags.DEFINE_list("workdirs", [], "Folders of finished runs, in the table's order.")
+_OUTPUT = flags.DEFINE_string("output", "", "The JSON file to write.")
+_RESULTS = flags.DEFINE_string("results", "", "A JSON file written before, instead of runs.")
+_UPDATE = flags.DEFINE_string("update", "", "A Markdown file to put the table into.")
+
+
+def gather(workdir: Path) -> dict[str, Any]:
+    """What a finished run was and what it reached."""
+    if not (workdir / "results.json").exists():
+        raise UserError(f"{workdir} has no results.json: it is not a finished run")
+    results = files.read_json(workdir / "results.json")
+    config = Config.from_dict(files.read_json(workdir / "config.json"))
+    row = {
+        "name": workdir.name,
+        "form": _form(config),
+        "config": config.to_dict() | {"data": _without_paths(config.to_dict()["data"])},
+        "curve": [
+            {"step": r["step"], "loss": r["loss"]}
+            | {name: r[f"eval_{name}"] for name in ("mAP", "AUC", "d_prime")}
+            for r in read_metrics(workdir / "metrics.jsonl")
+            if "eval_mAP" in r
+        ],
+        **{k: v for k, v in results.items() if k != "classes"},
+    }
+    average = workdir / "average.json"  # of evaluate --average_from, if there is one
+    if average.exists():
+        figures = files.read_json(average)
+        row["average"] = {
+            k: figures[k] for k in ("mAP", "AUC", "d_prime", "steps_averaged", "num_clips")
+        }
+    return row
+
+
+def _form(config: Config) -> str:
+    """The preset that the model is of, its architecture and pooling aside."""
+    model = config.to_dict()["model"]
+    for name, make in PRESETS.items():
+        like = make().to_dict()["model"]
+        if all(model[k] == like[k] for k in like if k not in ("architecture", "pooling")):
+            return name
+    return "own"
+
+
+def _without_paths(data: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k not in ("train", "eval", "class_list")}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The Markdown table of gathered runs."""
+    lines = []
+    for row in rows:
+        average = row.get("average", {})
+        model, data = row["config"]["model"], row["config"]["data"]
+        architecture = model["architecture"]
+        if model["pooling"] != "attention":
+            architecture += f", {model['pooling']} pooling"
+        lines.append(
+            {
+                "model": architecture,
+                "form": row["form"],
+                "padding": "masked" if data["mask"] else "as zeros",
+                "step": f"{row['step']:,}",
+                "mAP": row["mAP"],
+                "AUC": row["AUC"],
+                "d-prime": row["d_prime"],
+                "checkpoints averaged": len(average.get("steps_averaged", [])) or None,
+                "averaged mAP": average.get("mAP"),
+            }
+        )
+    return markdown_table(lines)
+
+
+def curves(rows: list[dict[str, Any]]) -> str:
+    """The curves: mAP and AUC by step, a column a run."""
+    steps = sorted({point["step"] for row in rows for point in row["curve"]})
+    lines = []
+    for step in steps:
+        line: dict[str, Any] = {"step": f"{step:,}"}
+        for row in rows:
+            point = next((p for p in row["curve"] if p["step"] == step), None)
+            padding = "" if row["config"]["data"]["mask"] else ", unmasked"
+            line[f"{row['form']}{padding}"] = (
+                f"{point['mAP']:.3f} / {point['AUC']:.3f}" if point else None
+            )
+        lines.append(line)
+    return markdown_table(lines)
+
+
+def update(path: Path, name: str, text: str) -> None:
+    """Puts `text` between the two markers of `name` in the file."""
+    old = path.read_text(encoding="utf-8")
+    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(\n?<!-- /{re.escape(name)} -->)"
+    new, count = re.subn(pattern, lambda m: m[1] + text + m[2], old, flags=re.DOTALL)
+    if count == 0:
+        raise UserError(f"{path} has no <!-- {name} --> ... <!-- /{name} --> to put the table in")
+    files.write_text(path, new)
+
+
+def main() -> None:
+    """Gathers and shows as the flags say."""
+    if bool(_WORKDIRS.value) == bool(_RESULTS.value):
+        raise UserError(
+            "give --workdirs, finished runs, or --results, a file of them; one of the two"
+        )
+    if _RESULTS.value:
+        name, rows = Path(_RESULTS.value).stem, files.read_json(_RESULTS.value)
+    else:
+        name, rows = Path(_OUTPUT.value).stem, [gather(Path(w)) for w in _WORKDIRS.value]
+    if _OUTPUT.value:
+        files.write_json(_OUTPUT.value, rows)
+    if _UPDATE.value:
+        path = Path(_UPDATE.value)
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; give a Markdown file with the markers in it")
+        for marker, text in ((name, table(rows)), (f"{name} curves", curves(rows))):
+            if f"<!-- {marker} -->" in path.read_text(encoding="utf-8"):
+                update(path, marker, text)
+    print(table(rows))
+    print()
+    print(curves(rows))
+
+
+if __name__ == "__main__":
+    cli.run(main)

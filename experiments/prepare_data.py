@@ -1,0 +1,58 @@
+r"""Packs records into a folder that opens at once, and says what is in them.
+
+python -m experiments.prepare_data --input=audioset_v1_embeddings/bal_train \
+        --output=packed/bal_train
+
+Nothing after this needs TensorFlow, or the records.
+"""
+
+from absl import flags
+
+from experiments import cli
+from mla_jax.config import DataConfig
+from mla_jax.data import packing
+from mla_jax.errors import UserError
+
+flags.adopt_module_key_flags(cli)
+
+_INPUT = flags.DEFINE_string("input", "", "A folder, file or glob of TFRecords.")
+_OUTPUT = flags.DEFINE_string("output", "", "The folder to write; must not exist yet.")
+_CLASS_LIST = flags.DEFINE_string(
+    "class_list", "", "A class_labels_indices.csv; empty: the one found beside the data, if any."
+)
+_NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes", 0, "K; 0: the length of the class list, else AudioSet's 527.", lower_bound=0
+)
+_MAX_SEGMENTS = flags.DEFINE_integer(
+    "max_segments", 10, "T: shorter clips are filled up to it.", lower_bound=1
+)
+_LONG_CLIPS = flags.DEFINE_enum(
+    "long_clips",
+    "error",
+    ["error", "crop"],
+    "What to do with clips of more segments: stop, or keep the first max_segments.",
+)
+_BAD_RECORDS = flags.DEFINE_enum(
+    "bad_records",
+    "error",
+    ["error", "skip"],
+    "What to do with records that cannot be used: stop, or leave them out and list them.",
+)
+
+
+def main() -> None:
+    """Packs as the flags say."""
+    if not _INPUT.value or not _OUTPUT.value:
+        raise UserError("give --input, the records, and --output, the folder to write")
+    config = DataConfig(
+        class_list=_CLASS_LIST.value,
+        num_classes=_NUM_CLASSES.value,
+        max_segments=_MAX_SEGMENTS.value,
+        long_clips=_LONG_CLIPS.value,
+        bad_records=_BAD_RECORDS.value,
+    )
+    print("\n".join(packing.pack_records(_INPUT.value, _OUTPUT.value, config)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,35 @@
+r"""Trains a model in a folder, or goes on with one, and evaluates it.
+
+    python -m experiments.train --config.data.train=packed/bal_train \
+        --config.data.eval=packed/eval --config.model.architecture=2-A-1-A --config.train.steps=1000 \
+        --workdir=runs/2-A-1-A
+
+Every field of `mla_jax.config.Config` is a flag; `--preset` chooses what the others start from.
+"""
+
+from absl import flags
+
+from experiments import cli
+from mla_jax import runs
+from mla_jax.errors import UserError
+
+_CONFIG = cli.define_config()
+flags.adopt_module_key_flags(cli)
+_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: settings, metrics, checkpoints.")
+
+
+def main() -> None:
+    """Trains as the flags say."""
+    if not _WORKDIR.value:
+        raise UserError("give --workdir, the folder for this run")
+    results = runs.train(_CONFIG(), _WORKDIR.value, say=cli.say)
+    if results.get("mAP") is not None:
+        print(
+            f"step {results['step']} ({results['step_chosen_by']}) on {results['evaluated_on']}: "
+            f"mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, d-prime {results['d_prime']:.3f}, "
+            f"{results['num_clips']:,} clips"
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main)

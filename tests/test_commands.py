@@ -1,0 +1,313 @@
+"""The command-line programs, run as a user runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mla_jax as mla
+from mla_jax.training.metrics_log import read_metrics
+
+ROOT = Path(__file__).parent.parent
+WORLD = mla.SyntheticConfig(num_clips=120, num_classes=7, num_features=16, max_segments=5)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m experiments.<arguments>`."""
+    name, *flags = arguments
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *flags],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def ok(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of two splits, their class list, and both packed by the command."""
+    folder = tmp_path_factory.mktemp("data")
+    for split in ("train", "eval"):
+        made = mla.synthetic_clips(WORLD, split)
+        mla.write_records(made.clips, folder / "records" / split)
+    (folder / "records" / "class_labels_indices.csv").write_text(made.classes.to_csv())
+    for split in ("train", "eval"):
+        done = ok(
+            "prepare_data",
+            f"--input={folder}/records/{split}",
+            f"--output={folder}/{split}",
+            "--max_segments=5",
+        )
+        assert "clips                120, of 5 segments x 16 features, uint8" in done.stdout
+        assert "skipped records      0" in done.stdout
+    return folder
+
+
+def train_flags(folder: Path, workdir: str, *more: str) -> list[str]:
+    return [
+        "train",
+        f"--workdir={folder}/{workdir}",
+        f"--config.data.train={folder}/train",
+        f"--config.data.eval={folder}/eval",
+        "--config.data.batch_size=16",
+        "--config.model.hidden_units=8",
+        "--config.train.log_every=2",
+        "--config.train.eval_every=4",
+        "--config.train.checkpoint_every=4",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Path:
+    """A run of 12 steps, made in two parts."""
+    ok(*train_flags(folder, "run", "--config.train.steps=8"))
+    done = ok(*train_flags(folder, "run", "--config.train.steps=12"))
+    assert "going on from step 8 of 12" in done.stderr
+    assert "step 12 (last step) on eval: mAP" in done.stdout
+    return folder / "run"
+
+
+def test_a_run_leaves_what_it_promises(trained: Path) -> None:
+    results = json.loads((trained / "results.json").read_text())
+    assert results["step"] == 12
+    assert results["num_clips"] == 120
+    assert results["clips"] == {"train": 120, "eval": 120}
+    assert results["step_chosen_by"] == "last step"
+    assert 0 < results["mAP"] <= 1
+    assert 0 < results["AUC"] <= 1
+    assert isinstance(results["d_prime"], float)
+    assert len(results["classes"]) == 7
+    assert results["classes"][1]["name"].startswith("Sound 1")
+    assert {"seed", "versions", "device", "seconds"} <= results.keys()
+    config = json.loads((trained / "config.json").read_text())
+    assert config["train"]["steps"] == 12
+    assert [r["step"] for r in read_metrics(trained / "metrics.jsonl")] == [2, 4, 6, 8, 10, 12]
+    assert list((trained / "tensorboard").iterdir())
+
+
+def test_a_run_in_two_parts_is_a_run_in_one(folder: Path, trained: Path) -> None:
+    ok(*train_flags(folder, "whole", "--config.train.steps=12"))
+    for run in (folder / "whole", trained):
+        assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["12", "4", "8"]
+    one, two = (mla.TrainedModel.open(run) for run in (folder / "whole", trained))
+    clips = mla.open_packed(folder / "eval")
+    np.testing.assert_array_equal(one.predict(clips), two.predict(clips))
+    timeless = [
+        [
+            {k: v for k, v in r.items() if k != "seconds"}
+            for r in read_metrics(run / "metrics.jsonl")
+        ]
+        for run in (folder / "whole", trained)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_finished_run_says_so(folder: Path, trained: Path) -> None:
+    before = (trained / "metrics.jsonl").read_bytes()
+    done = ok(*train_flags(folder, "run", "--config.train.steps=12"))
+    assert "is finished: 12 steps" in done.stderr
+    assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+def test_evaluate_gives_the_runs_figures_and_averages(folder: Path, trained: Path) -> None:
+    results = json.loads((trained / "results.json").read_text())
+    ok("evaluate", f"--workdir={trained}", f"--data={folder}/eval", f"--output={folder}/e.json")
+    again = json.loads((folder / "e.json").read_text())
+    for name in ("mAP", "AUC", "d_prime", "num_clips", "step"):
+        assert again[name] == results[name]
+    done = ok(
+        "evaluate",
+        f"--workdir={trained}",
+        f"--data={folder}/records/eval",
+        "--average_from=8",
+        f"--output={folder}/a.json",
+    )
+    assert "average of 2 checkpoints, steps 8 to 12" in done.stdout
+    averaged = json.loads((folder / "a.json").read_text())
+    models = [mla.TrainedModel.open(trained, step) for step in (8, 12)]
+    clips = models[0].open_clips(f"{folder}/records/eval")
+    mean = np.mean([m.predict(clips) for m in models], axis=0)
+    assert averaged["mAP"] == pytest.approx(mla.evaluate(mean, clips.multi_hot()).mAP, rel=1e-6)
+
+
+def test_predict_names_the_most_probable(folder: Path, trained: Path) -> None:
+    ok(
+        "predict",
+        f"--workdir={trained}",
+        f"--input={folder}/eval",
+        f"--output={folder}/p.jsonl",
+        "--top_k=3",
+    )
+    lines = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
+    model = mla.TrainedModel.open(trained)
+    clips = mla.open_packed(folder / "eval")
+    probs = model.predict(clips)
+    names = mla.ClassList.read(folder / "eval/class_labels_indices.csv").names
+    assert [line["video_id"].encode() for line in lines] == clips.video_ids.tolist()
+    for line, row, start in zip(lines, probs, clips.start_times, strict=True):
+        assert line["start_time"] == start
+        assert [label["index"] for label in line["labels"]] == np.argsort(-row)[:3].tolist()
+        for label in line["labels"]:
+            assert label["name"] == names[label["index"]]
+            assert label["mid"] == f"/s/{label['index']:03d}"
+            assert label["probability"] == pytest.approx(row[label["index"]], abs=1e-6)
+
+
+def test_validation_chooses_the_step(folder: Path) -> None:
+    ok(
+        *train_flags(
+            folder,
+            "chosen",
+            "--config.train.steps=40",
+            "--config.data.validation_fraction=0.25",
+            "--config.train.keep_checkpoints=1",
+            "--config.optim.learning_rate=0.05",
+            "--preset=yu2018_equations",
+        )
+    )
+    results = json.loads((folder / "chosen/results.json").read_text())
+    records = read_metrics(folder / "chosen/metrics.jsonl")
+    scored = [(r["validation_mAP"], r["step"]) for r in records if "validation_mAP" in r]
+    assert results["step"] == max(scored)[1]
+    assert results["step_chosen_by"] == "best validation mAP"
+    assert results["evaluated_on"] == "eval"
+    assert results["clips"]["train"] + results["clips"]["validation"] == 120
+    assert 10 <= results["clips"]["validation"] <= 50
+    at_best = next(r for r in records if r["step"] == results["step"])
+    assert at_best["eval_mAP"] == results["mAP"]
+    assert mla.TrainedModel.open(folder / "chosen").step == results["step"]
+
+
+def test_records_train_like_packed_clips(folder: Path) -> None:
+    """A glob of records, skipped bad ones, and a class list found beside them."""
+    (folder / "records/train/zz.tfrecord").write_bytes(b"not a record at all")
+    flags = train_flags(folder, "from_records", "--config.train.steps=2")
+    flags[2] = f"--config.data.train={folder}/records/train/*.tfrecord"
+    more = ["--config.data.max_segments=5"]
+    refused = run(*flags, *more)
+    assert refused.returncode == 2
+    assert "zz.tfrecord, record 0" in refused.stderr
+    done = ok(*flags, *more, "--config.data.bad_records=skip")
+    assert "1 bad records left out" in done.stderr
+    assert json.loads((folder / "from_records/results.json").read_text())["clips"]["train"] == 120
+
+
+WRONG = {
+    "no workdir": (["train"], "give --workdir"),
+    "no data": (["train", "--workdir={w}"], "give --config.data.train"),
+    "no such folder": (
+        ["train", "--workdir={w}", "--config.data.train=/no/where"],
+        "no record files at /no/where",
+    ),
+    "misspelt field": (
+        ["train", "--workdir={w}", "--config.optim.learning_rat=1"],
+        "learning_rate",
+    ),
+    "wrong type": (["train", "--workdir={w}", "--config.train.steps=many"], "many"),
+    "wrong value": (["train", "--workdir={w}", "--config.train.steps=0"], "train.steps=0"),
+    "architecture": (
+        [
+            "train",
+            "--workdir={w}",
+            "--config.model.architecture=2A1A",
+            "--config.data.train={f}/train",
+        ],
+        "model.architecture='2A1A' is not of the form 2-A-1-A",
+    ),
+    "class count": (
+        ["train", "--workdir={w}", "--config.data.train={f}/train", "--config.data.num_classes=9"],
+        "num_classes=9, but the class list has 7",
+    ),
+    "stray word": (["train", "--workdir={w}", "somewhere"], "'somewhere' is not a flag"),
+    "preset": (["train", "--workdir={w}", "--preset=yu2019"], "yu2018"),
+    "other settings": (
+        ["train", "--workdir={r}", "--config.data.train={f}/train", "--config.optim.b1=0.5"],
+        "optim.b1 (was 0.9, now 0.5)",
+    ),
+    "no run": (["evaluate", "--workdir={w}", "--data={f}/eval"], "is no run"),
+    "no such step": (
+        ["evaluate", "--workdir={r}", "--data={f}/eval", "--step=5"],
+        "no checkpoint of step 5",
+    ),
+    "nothing to average": (
+        ["evaluate", "--workdir={r}", "--data={f}/eval", "--average_from=50"],
+        "no checkpoint from step 50 on",
+    ),
+    "no input": (
+        ["predict", "--workdir={r}", "--output={w}.jsonl", "--input=/no/where"],
+        "/no/where",
+    ),
+    "output taken": (
+        ["prepare_data", "--input={f}/records/eval", "--output={f}/train"],
+        "already exists",
+    ),
+    "labels at or above K": (
+        [
+            "prepare_data",
+            "--input={f}/records/eval",
+            "--output={w}",
+            "--num_classes=3",
+            "--class_list=",
+        ],
+        "num_classes=3, but the class list has 7",
+    ),
+    "too long": (
+        ["prepare_data", "--input={f}/records/eval", "--output={w}", "--max_segments=2"],
+        "more than 2",
+    ),
+    "no class list": (
+        ["prepare_data", "--input={f}/records/eval", "--output={w}", "--class_list=/no/where"],
+        "cannot read the class list /no/where",
+    ),
+}
+
+
+def test_wrong_uses_get_one_line_and_leave_nothing(folder: Path, trained: Path) -> None:
+    def try_it(name: str) -> tuple[str, subprocess.CompletedProcess[str], Path]:
+        workdir = folder / f"wrong {name}"
+        arguments, _ = WRONG[name]
+        return name, run(*(a.format(w=workdir, f=folder, r=trained) for a in arguments)), workdir
+
+    with ThreadPoolExecutor(2) as pool:
+        for name, done, workdir in pool.map(try_it, WRONG):
+            assert done.returncode == 2, (name, done.stderr)
+            lines = done.stderr.strip().splitlines()
+            errors = [line for line in lines if line.startswith("error: ")]
+            assert len(errors) == 1, (name, done.stderr)
+            assert errors[0] == lines[-1], (name, done.stderr)
+            assert WRONG[name][1] in errors[0], (name, errors[0])
+            assert "Traceback" not in done.stderr, (name, done.stderr)
+            assert not workdir.exists(), name
+            assert not list(folder.glob(".wrong*")), name
+
+
+def test_debug_shows_the_trace(folder: Path) -> None:
+    done = run("train", "--debug")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_help_names_the_flags() -> None:
+    for name, flag in (
+        ("train", "--workdir"),
+        ("predict", "--top_k"),
+        ("prepare_data", "--bad_records"),
+    ):
+        done = run(name, "--help")
+        assert flag in done.stdout
+        assert f"python -m experiments.{name}" in done.stdout

@@ -1,0 +1,57 @@
+"""README.md and BUILD_NOTES.md say what is true: their code runs, their tables are produced."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = sorted((ROOT / "experiments/results").glob("*.json"))
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_there_is_code_and_there_are_results() -> None:
+    assert len(BLOCKS) == 2
+    assert RESULTS
+
+
+def test_its_python_runs_as_printed(tmp_path: Path) -> None:
+    (tmp_path / "readme.py").write_text("\n".join(BLOCKS))
+    done = subprocess.run(
+        [sys.executable, "readme.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(done.stdout.strip().splitlines()[-1]) < 1
+    assert (tmp_path / "packed/mine/manifest.json").exists()
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_its_tables_are_those_of_the_results_files(path: Path) -> None:
+    code = (
+        "import json, sys; from experiments import compare\n"
+        f"rows = json.load(open({str(path)!r}))\n"
+        "json.dump([compare.table(rows), compare.curves(rows)], sys.stdout)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    table, curves = json.loads(done.stdout)
+    notes = (ROOT / "BUILD_NOTES.md").read_text(encoding="utf-8")
+    assert f"<!-- {path.stem} -->\n{table}\n<!-- /{path.stem} -->" in README
+    assert f"<!-- {path.stem} curves -->\n{curves}\n<!-- /{path.stem} curves -->" in notes
+
+
+def test_every_command_and_file_it_names_exists() -> None:
+    for name in set(re.findall(r"python -m experiments\.(\w+)", README)):
+        assert (ROOT / "experiments" / f"{name}.py").is_file(), name
+    for target in set(re.findall(r"\]\(([^)#:]+)\)", README)):
+        assert (ROOT / target).exists(), target
+    for name in set(re.findall(r"`(mla_jax/[\w/]+\.py|mla_jax/\w+/)`", README)):
+        assert (ROOT / name).exists(), name
