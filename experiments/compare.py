@@ -113,8 +113,8 @@ def curves(rows: list[dict[str, Any]]) -> str:
 def update(path: Path, name: str, text: str) -> None:
     """Puts `text` between the two markers of `name` in the file."""
     old = path.read_text(encoding="utf-8")
-    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(\n?<!-- /{re.escape(name)} -->)"
-    new, count = re.subn(pattern, lambda m: m[1] + text + m[2], old, flags=re.DOTALL)
+    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
+    new, count = re.subn(pattern, lambda m: m[1] + text + "\n" + m[2], old, flags=re.DOTALL)
     if count == 0:
         raise UserError(f"{path} has no <!-- {name} --> ... <!-- /{name} --> to put the table in")
     files.write_text(path, new)

@@ -107,8 +107,11 @@ def test_labels_are_wrong_at_the_stated_rates(missing: float, wrong: float) -> N
     lost = (truth & ~labels)[several].sum() / truth[several].sum()
     # A wrong label may hit one that is there.
     added = (labels & ~truth).sum() / (~truth).mean() / len(truth)
-    assert lost == pytest.approx(missing, rel=0.15, abs=0.005)
-    assert added == pytest.approx(wrong, rel=0.15, abs=0.005)
+    for found, stated, trials in (
+        (lost, missing, truth[several].sum()),
+        (added, wrong, len(truth)),
+    ):
+        assert abs(found - stated) <= 4 * np.sqrt(stated * (1 - stated) / trials)
 
 
 def test_classes_are_unequally_frequent_and_none_is_missing() -> None:
@@ -149,15 +152,18 @@ def test_short_and_long_events() -> None:
     assert set(np.unique(long_lengths[long_lengths > 0])) == {5, 6, 7, 8, 9, 10}
 
 
-def test_an_event_is_louder_than_what_is_faint() -> None:
-    """Along a class's direction: where it sounds, where it faintly may, and the other way about."""
-    made = make()
-    mask = made.clips.mask()
-    along = (made.clips.embeddings[mask].astype(float) - 128) @ class_means(made).T
-    events = made.events[mask]
-    here, elsewhere = along[events], along[~events]
-    assert np.median(here) > np.quantile(elsewhere, 0.98)
-    assert np.quantile(here, 0.2) < np.quantile(elsewhere, 0.98)  # but not every one
+def test_faint_sounds_are_like_classes_and_weaker_than_events() -> None:
+    """Along a class's direction, where the class has no event."""
+
+    def loudest(made: SyntheticClips) -> tuple[float, float]:
+        mask = made.clips.mask()
+        along = (made.clips.embeddings[mask].astype(float) - 128) @ class_means(make()).T
+        events = made.events[mask]
+        return float(np.median(along[events])), float(np.quantile(along[~events], 0.98))
+
+    event, faint = loudest(make())
+    _, nothing = loudest(make(dataclasses.replace(CONFIG, faint_sounds=0)))
+    assert 1.2 * nothing < faint < event / 1.5
 
 
 # Padding and shapes.

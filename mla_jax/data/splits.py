@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from mla_jax.data.clips import ClipSet
+from mla_jax.errors import UserError
 
 
 def hash_fractions(video_ids: np.ndarray) -> np.ndarray:
@@ -17,8 +18,17 @@ def hash_fractions(video_ids: np.ndarray) -> np.ndarray:
 
 
 def hold_out(clips: ClipSet, fraction: float) -> tuple[ClipSet, ClipSet | None]:
-    """Splits `clips` into training and validation; nothing is held out where `fraction` is 0."""
+    """Splits `clips` into training and validation; nothing is held out where `fraction` is 0.
+
+    Raises:
+      UserError: `fraction` is so small or so large that one side has no clip.
+    """
     if fraction == 0:
         return clips, None
     held = hash_fractions(clips.video_ids) < fraction
+    if held.all() or not held.any():
+        raise UserError(
+            f"data.validation_fraction={fraction} holds out {held.sum()} of {len(clips)} clips; choose one "
+            "that leaves clips on both sides"
+        )
     return clips[~held], clips[held]
