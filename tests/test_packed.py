@@ -240,7 +240,7 @@ def test_does_not_pack_nothing(tmp_path: Path, count: int) -> None:
     ],
 )
 def test_does_not_pack_unlike_chunks(tmp_path: Path, other: dict[str, Any], what: str) -> None:
-    with raises_user_error("cannot be packed together", what):
+    with raises_user_error("cannot be joined", what):
         packed.pack([random_clips(), random_clips(), random_clips(**other)], tmp_path / "p")
     assert not list(tmp_path.iterdir())
 

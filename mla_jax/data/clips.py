@@ -305,6 +305,22 @@ def _int32(values: np.ndarray, name: str) -> np.ndarray:
     raise UserError(f"{name} must be whole numbers within 32 bits")
 
 
+def require_alike(first: ClipSet, other: ClipSet) -> None:
+    """Checks that two sets can be joined.
+
+    Raises:
+      UserError: they differ in time, features, dtype, number of classes or scaling.
+    """
+    for what, ours, theirs in (
+        ("time and features", first.embeddings.shape[1:], other.embeddings.shape[1:]),
+        ("dtype", first.embeddings.dtype, other.embeddings.dtype),
+        ("number of classes", first.num_classes, other.num_classes),
+        ("scaling", first.scaling, other.scaling),
+    ):
+        if ours != theirs:
+            raise UserError(f"clips that differ in {what} cannot be joined: {ours}, {theirs}")
+
+
 def concatenate(parts: Sequence[ClipSet]) -> ClipSet:
     """Joins sets of equal time, features, dtype, classes and scaling, in order.
 
@@ -315,14 +331,7 @@ def concatenate(parts: Sequence[ClipSet]) -> ClipSet:
         raise UserError("there are no clips to join")
     first = parts[0]
     for part in parts[1:]:
-        for what, ours, theirs in (
-            ("time and features", first.embeddings.shape[1:], part.embeddings.shape[1:]),
-            ("dtype", first.embeddings.dtype, part.embeddings.dtype),
-            ("classes", first.num_classes, part.num_classes),
-            ("scaling", first.scaling, part.scaling),
-        ):
-            if ours != theirs:
-                raise UserError(f"clips that differ in {what} cannot be joined: {ours}, {theirs}")
+        require_alike(first, part)
     starts = np.cumsum([0] + [len(part.label_ids) for part in parts])
     return ClipSet(
         embeddings=np.concatenate([part.embeddings for part in parts]),

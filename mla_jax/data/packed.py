@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from mla_jax.data.clips import ClipSet, Scaling
+from mla_jax.data.clips import ClipSet, Scaling, require_alike
 from mla_jax.data.labels import FILE_NAME, ClassList
 from mla_jax.errors import UserError
 from mla_jax.files import read_json, write_json, write_text
@@ -92,7 +92,7 @@ def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
             if first is None:
                 first = chunk
                 _write_header(file, first, 0)
-            _require_alike(first, chunk)
+            require_alike(first, chunk)
             data = np.ascontiguousarray(chunk.embeddings)
             file.write(data.data)
             digest.update(data.data)
@@ -133,19 +133,6 @@ def _write_header(file: BinaryIO, like: ClipSet, num_clips: int) -> None:
         "shape": (num_clips, like.max_segments, like.num_features),
     }
     np.lib.format.write_array_header_1_0(file, header)
-
-
-def _require_alike(first: ClipSet, other: ClipSet) -> None:
-    for what, ours, theirs in (
-        ("time and features", first.embeddings.shape[1:], other.embeddings.shape[1:]),
-        ("dtype", first.embeddings.dtype, other.embeddings.dtype),
-        ("number of classes", first.num_classes, other.num_classes),
-        ("scaling", first.scaling, other.scaling),
-    ):
-        if ours != theirs:
-            raise UserError(
-                f"clips that differ in {what} cannot be packed together: {ours}, {theirs}"
-            )
 
 
 def open_packed(folder: str | Path, *, verify: bool = False) -> ClipSet:
