@@ -20,9 +20,10 @@ from mla_jax.training.checkpoints import Checkpoints
 from mla_jax.training.loop import next_stop
 from mla_jax.training.losses import binary_cross_entropy
 from mla_jax.training.state import keras_adam
-from mla_jax.training.step import run_steps
+from mla_jax.training.step import run_steps, train_step
 
 N, T, M, K = 60, 4, 8, 5
+KEY = jax.random.key(1)
 CONFIG = Config(
     model=ModelConfig(hidden_units=16),
     data=DataConfig(batch_size=12),
@@ -138,6 +139,17 @@ def test_the_host_is_not_in_the_loop() -> None:
     assert int(state.step) == 8
     assert np.isfinite(history.loss[:4]).all()
     assert np.isnan(history.loss[4:]).all()
+
+
+@pytest.mark.parametrize("dropout_rate", [0.4, 0.0])
+def test_every_step_has_its_own_dropout(dropout_rate: float) -> None:
+    clips = _clips()
+    config = dataclasses.replace(CONFIG, model=ModelConfig(dropout_rate=dropout_rate))
+    model, state = _state(clips, config)
+    batch = DeviceClips.put(clips).batch(jnp.arange(12))
+    step = jax.jit(lambda state: train_step(model, keras_adam(CONFIG.optim), state, batch, KEY))
+    first, second = (step(state.replace(step=jnp.int32(n)))[1].loss for n in (0, 1))
+    assert (float(first) == float(second)) == (dropout_rate == 0)
 
 
 @pytest.mark.parametrize("use_mask", [True, False])
