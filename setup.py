@@ -48,6 +48,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
+    # Said, so that an editable install is a plain path: a clone in a folder of the package's own name would
+    # else hide the package from scripts beside it.
+    package_dir={"": "."},
     packages=find_packages(include=["mla_jax", "mla_jax.*"]),
     install_requires=REQUIRES,
     extras_require=EXTRAS,

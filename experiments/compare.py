@@ -33,6 +33,10 @@ def gather(workdir: Path) -> dict[str, Any]:
     if not (workdir / "results.json").exists():
         raise UserError(f"{workdir} has no results.json: it is not a finished run")
     results = files.read_json(workdir / "results.json")
+    if results["evaluated_on"] != "eval":
+        raise UserError(
+            f"{workdir} has no figures on an eval split: train it with --config.data.eval"
+        )
     config = Config.from_dict(files.read_json(workdir / "config.json"))
     row = {
         "name": workdir.name,

@@ -102,7 +102,13 @@ def main() -> None:
 
     table = report.markdown_table(
         [
-            {"model": name, "mAP": r["mAP"], "AUC": r["AUC"], "d-prime": r["d_prime"]}
+            {
+                "model": name,
+                "step": r["step"],
+                "mAP": r["mAP"],
+                "AUC": r["AUC"],
+                "d-prime": r["d_prime"],
+            }
             for name, r in results.items()
         ]
     )
@@ -110,6 +116,8 @@ def main() -> None:
         del r["classes"]  # the runs' own results.json have them
     files.write_json(workdir / "results.json", {**made_of, "models": results})
     files.write_text(workdir / "table.md", table + "\n")
+    clips = f"{results['2-A-1-A']['num_clips']:,} {'AudioSet' if data else 'generated'} eval clips"
+    cli.say(f"{clips}; each model at the step that held-out training clips chose:")
     print(table, flush=True)
     cli.say(f"the table        {workdir / 'table.md'}; all figures: {workdir / 'results.json'}")
     cli.say(f"the runs         {', '.join(str(workdir / name) for name in MODELS)}")

@@ -23,7 +23,9 @@ def main() -> None:
     if not _WORKDIR.value:
         raise UserError("give --workdir, the folder for this run")
     results = runs.train(_CONFIG(), _WORKDIR.value, say=cli.say)
-    if results.get("mAP") is not None:
+    if results["evaluated_on"] is None:
+        print(f"step {results['step']}, not evaluated: see {_WORKDIR.value}")
+    else:
         print(
             f"step {results['step']} ({results['step_chosen_by']}) on {results['evaluated_on']}: "
             f"mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, d-prime {results['d_prime']:.3f}, "

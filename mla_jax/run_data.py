@@ -31,6 +31,9 @@ class RunData:
                 "there is nothing to train on: give --config.data.train, a packed folder or records"
             )
         found = sources.find_classes(data, data.train, data.eval)
+        for path in (data.train, data.eval):
+            if path and found is not None:
+                sources.require_same_classes(path, found)
         num_classes = sources.count_classes(data, found, data.train, data.eval)
         train, validation = splits.hold_out(
             sources.open_clips(data.train, data, num_classes), data.validation_fraction

@@ -41,8 +41,16 @@ from mla_jax.training.state import TrainState, init_state
 
 Say = Callable[[str], None]
 
-# A run may go on with another value of these: they change how long it is and what is kept, not its path.
-_MAY_CHANGE = ("train.steps", "train.keep_checkpoints")
+# A run may go on with another value of these: they change its length, what is seen of it and what is kept,
+# not its path.
+_MAY_CHANGE = (
+    "train.steps",
+    "train.log_every",
+    "train.eval_every",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "data.eval",
+)
 
 
 def class_prior(clips: ClipSet) -> np.ndarray:
@@ -106,7 +114,8 @@ def train(config: Config, workdir: str | Path, *, say: Say = print) -> dict[str,
 
 def _require_same_run(workdir: Path, config: Config) -> None:
     path = workdir / "config.json"
-    if not path.exists():
+    # A run that never came to a checkpoint has nothing that other settings could spoil.
+    if not path.exists() or not any((workdir / "checkpoints").glob("[0-9]*")):
         return
     old, new = (_flat(c) for c in (files.read_json(path), config.to_dict()))
     differing = [

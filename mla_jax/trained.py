@@ -58,13 +58,7 @@ class TrainedModel:
         Raises:
           UserError: the data cannot be read, or the class list beside it is not the model's.
         """
-        folder = Path(path) if Path(path).is_dir() else Path(path).parent
-        found = ClassList.find([folder])
-        if found is not None and any(self.classes.mids) and found.mids != self.classes.mids:
-            raise UserError(
-                f"the class list beside {path} is not the one that the model was trained with; its "
-                "class indices would be mixed up"
-            )
+        sources.require_same_classes(path, self.classes)
         return sources.open_clips(path, self.config.data, len(self.classes))
 
     def predict(

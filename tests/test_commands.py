@@ -212,7 +212,7 @@ WRONG = {
     "no data": (["train", "--workdir={w}"], "give --config.data.train"),
     "no such folder": (
         ["train", "--workdir={w}", "--config.data.train=/no/where"],
-        "no record files at /no/where",
+        "/no/where does not exist",
     ),
     "misspelt field": (
         ["train", "--workdir={w}", "--config.optim.learning_rat=1"],

@@ -116,11 +116,13 @@ def test_says_what_cannot_be_opened(
 ) -> None:
     config = DataConfig(max_segments=5)
     as_packed = folders[1]
-    with raises_user_error(as_packed, "7 classes", "8 are asked for"):
+    with raises_user_error(as_packed, "7 classes", "8 are in use"):
         sources.open_clips(as_packed, config, 8)
-    for nothing in (str(tmp_path), str(tmp_path / "none"), str(tmp_path / "*.tfrecord")):
+    for nothing in (str(tmp_path), str(tmp_path / "*.tfrecord")):
         with raises_user_error(nothing, "no record files"):
             sources.open_clips(nothing, config, 7)
+    with raises_user_error(str(tmp_path / "none"), "does not exist"):
+        sources.open_clips(str(tmp_path / "none"), config, 7)
     (tmp_path / "empty.tfrecord").write_bytes(b"")
     with raises_user_error(str(tmp_path), "no record that can be used"):
         sources.open_clips(str(tmp_path), config, 7)
@@ -244,7 +246,7 @@ def test_the_account_names_what_was_cropped_and_skipped(
     assert "no class list found" in "\n".join(lines)
     manifest = json.loads((output / packed.MANIFEST).read_text())
     assert {entry[2] for entry in manifest["source"]["skipped"]} == set(bad)
-    with raises_user_error("record 0", "bad_records='skip'"):
+    with raises_user_error("record 0", "bad_records=skip"):
         packing.pack_records(
             str(record_folder), tmp_path / "strict", DataConfig(max_segments=5, num_classes=4)
         )
@@ -278,7 +280,7 @@ def test_packs_with_the_class_list_found_beside(
 
 def test_says_what_cannot_be_packed(record_folder: Path, tmp_path: Path) -> None:
     config = DataConfig(max_segments=5)
-    with raises_user_error(str(tmp_path / "none"), "no record files"):
+    with raises_user_error(str(tmp_path / "none"), "does not exist"):
         packing.pack_records(str(tmp_path / "none"), tmp_path / "p", config)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()

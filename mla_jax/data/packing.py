@@ -43,7 +43,6 @@ def pack_records(path: str, output: str | Path, config: DataConfig) -> list[str]
         ):
             progress.update(report.files, f"{report.clips:,} clips")
             yield chunk
-        progress.update(report.files)
 
     try:
         clips = packed.pack(

@@ -77,6 +77,8 @@ def find_record_files(path_or_glob: str) -> list[Path]:
         found = [path]
     else:
         found = [Path(p) for p in glob.glob(path_or_glob, recursive=True)]
+        if not found and not glob.has_magic(path_or_glob) and not path.exists():
+            raise UserError(f"{path_or_glob} does not exist; give packed clips, or records")
     found = sorted((p for p in found if p.is_file()), key=os.fsencode)
     if not found:
         raise UserError(
@@ -161,7 +163,7 @@ def _describe(path: str, number: int, video_id: str, fault: str) -> str:
     named = f", video id {video_id!r}" if video_id else ""
     return (
         f"{path}, record {number}{named}: {fault}; mend or replace it, or leave bad records out "
-        "with bad_records='skip'"
+        "with bad_records=skip"
     )
 
 

@@ -40,6 +40,20 @@ def count_classes(config: DataConfig, classes: ClassList | None, *paths: str) ->
     return AUDIOSET_CLASSES
 
 
+def require_same_classes(path: str, classes: ClassList) -> None:
+    """Checks that the class list beside `path`, if there is one, is `classes`.
+
+    Raises:
+      UserError: it is another; class indices would be mixed up.
+    """
+    found = find_classes(DataConfig(), path)
+    if found is not None and any(classes.mids) and found.mids != classes.mids:
+        raise UserError(
+            f"the class list beside {path} is not the one in use, so class indices would be mixed up; give "
+            "data of the same classes"
+        )
+
+
 def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
     """Opens a packed folder, or reads a folder, file or glob of TFRecords into memory.
 
@@ -50,8 +64,8 @@ def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
         clips = packed.open_packed(path)
         if clips.num_classes != num_classes:
             raise UserError(
-                f"{path} was packed for {clips.num_classes} classes, but {num_classes} are asked for; "
-                "pack it again with the class list that belongs to it"
+                f"{path} has {clips.num_classes} classes, but {num_classes} are in use; give data of "
+                "the same classes, or pack it again with the class list of the others"
             )
         return clips
     # TensorFlow takes seconds to import, and packed data must not need it.

@@ -65,7 +65,9 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                read_only=read_only,
+                # Orbax's own read_only warns of what it implies at every opening.
+                create=not read_only,
+                save_root_metadata=not read_only,
                 preservation_policy=_NewestAndBest(keep, self.best_step),
                 cleanup_tmp_directories=not read_only,
             ),
