@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python -m experiments.demo $(if $(DATA),--data='$(DATA)')
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -86,8 +86,9 @@ def _train_pass(
     return logits, updates, grads
 
 
-@pytest.mark.parametrize("architecture", ["2-A", "1-A-1-A"])
-@pytest.mark.parametrize("pooling", ["attention", "mean", "max"])
+@pytest.mark.parametrize(
+    ("architecture", "pooling"), [("2-A", "attention"), ("1-A-1-A", "attention"), ("2-A", "max")]
+)
 @pytest.mark.parametrize("train", [False, True])
 def test_what_padding_holds_changes_nothing(architecture: str, pooling: str, train: bool) -> None:
     config = dataclasses.replace(SMALL, architecture=architecture, pooling=pooling)

@@ -242,14 +242,14 @@ def test_the_demo_runs_from_end_to_end_and_again(tmp_path: Path) -> None:
     first = demo(*flags)
     assert first.returncode == 0, first.stderr
     rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in first.stdout.splitlines()]
-    assert rows[0] == ["model", "mAP", "AUC", "d-prime"]
+    assert rows[0] == ["model", "step", "mAP", "AUC", "d-prime"]
     assert [row[0] for row in rows[2:]] == ["2-A-1-A", "average-pooling"]
     assert (workdir / "table.md").read_text() == first.stdout
     results = json.loads((workdir / "results.json").read_text())
     for row in rows[2:]:
         model = results["models"][row[0]]
         assert [float(cell) for cell in row[1:]] == [
-            pytest.approx(model[name], abs=5e-4) for name in ("mAP", "AUC", "d_prime")
+            pytest.approx(model[name], abs=5e-4) for name in ("step", "mAP", "AUC", "d_prime")
         ]
         assert model["evaluated_on"] == "eval"
         assert model["num_clips"] == 30
