@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
-# Lower bounds are versions that the tests passed on together.
+# Lower bounds are versions that the tests passed on together (BUILD_NOTES.md says when and which).
 REQUIRES = [
     "jax>=0.7.2",
     "jaxlib>=0.7.2",
