@@ -8,6 +8,7 @@ from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
 from mla_jax import config as config_lib
+from mla_jax import presets
 from mla_jax.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -17,11 +18,11 @@ _DEBUG = flags.DEFINE_bool("debug", False, "Show the stack trace of an error.")
 
 def define_config() -> Callable[[], config_lib.Config]:
     """Defines `--preset` and `--config.<section>.<field>`; returns what builds the config of them."""
-    preset = flags.DEFINE_enum(
+    preset = flags.DEFINE_string(
         "preset",
         "yu2018",
-        sorted(config_lib.PRESETS),
-        "The settings to start from; --config.* changes single fields of it.",
+        f"The settings to start from: {', '.join(presets.PRESETS)}; yu2018:6-A is yu2018 with another "
+        "architecture. --config.* changes single fields of it.",
     )
     # A frozen dataclass cannot take overrides: a dictionary takes them, and the class is built of it.
     # It looks the overrides on the command line up at once, so a misspelt field fails here.
@@ -39,7 +40,7 @@ def define_config() -> Callable[[], config_lib.Config]:
     program.__doc__ = f"{program.__doc__}\n{_settings()}"  # what --help shows
 
     def build() -> config_lib.Config:
-        values = config_lib.preset(preset.value).to_dict()
+        values = presets.preset(preset.value).to_dict()
         for name in config_flags.get_override_values(flags.FLAGS["config"]):
             section, field = name.split(".")
             values[section][field] = holder.value[section][field]

@@ -15,9 +15,10 @@ from absl import flags
 
 from experiments import cli
 from mla_jax import files
-from mla_jax.config import PRESETS, Config
+from mla_jax.config import Config
 from mla_jax.errors import UserError
 from mla_jax.evaluation.report import markdown_table
+from mla_jax.presets import PRESETS
 from mla_jax.training.metrics_log import read_metrics
 
 flags.adopt_module_key_flags(cli)

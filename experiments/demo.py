@@ -22,8 +22,7 @@ from typing import Any
 from absl import flags
 
 from experiments import cli
-from mla_jax import config as config_lib
-from mla_jax import files, runs
+from mla_jax import files, presets, runs
 from mla_jax.config import Config, DataConfig
 from mla_jax.data import packed, synthetic
 from mla_jax.data.labels import FILE_NAME
@@ -162,7 +161,7 @@ def _pack(folder: Path, output: Path) -> None:
 
 
 def _config(name: str, settings: Settings, data: Path) -> Config:
-    values = config_lib.yu2018_equations().to_dict()
+    values = presets.yu2018_equations().to_dict()
     chosen: Settings = {
         "data": {
             "train": str(data / "train"),

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mla_jax.config import (
         ARCHITECTURES,
-        PRESETS,
         Config,
         DataConfig,
         ModelConfig,
         OptimConfig,
         TrainConfig,
-        preset,
     )
     from mla_jax.data.clips import ClipSet, Scaling, concatenate
     from mla_jax.data.labels import ClassList
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from mla_jax.evaluation.predict import average_predictions, predict
     from mla_jax.models.multi_level import MultiLevelModel, build_model, init_variables
     from mla_jax.models.pooling import POOLINGS
+    from mla_jax.presets import PRESETS, preset
     from mla_jax.runs import fresh_state
     from mla_jax.trained import TrainedModel
     from mla_jax.training.loop import fit
@@ -40,13 +39,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "config": (
         "ARCHITECTURES",
-        "PRESETS",
         "Config",
         "DataConfig",
         "ModelConfig",
         "OptimConfig",
         "TrainConfig",
-        "preset",
     ),
     "data.clips": ("ClipSet", "Scaling", "concatenate"),
     "data.labels": ("ClassList",),
@@ -60,6 +57,7 @@ _HOMES = {
     "evaluation.predict": ("average_predictions", "predict"),
     "models.multi_level": ("MultiLevelModel", "build_model", "init_variables"),
     "models.pooling": ("POOLINGS",),
+    "presets": ("PRESETS", "preset"),
     "runs": ("fresh_state",),
     "trained": ("TrainedModel",),
     "training.loop": ("fit",),

@@ -1,4 +1,4 @@
-"""Every setting as a typed field of a frozen dataclass, checked when it is made; and the presets.
+"""Every setting as a typed field of a frozen dataclass, checked when it is made.
 
 No field is None: an empty string or 0 says 'not given', so that every field can be overridden from the
 command line (`--config.optim.learning_rate=3e-4`).
@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mla_jax.errors import UserError
@@ -46,7 +46,8 @@ def _require(ok: bool, field: str, value: object, rule: str) -> None:
         raise UserError(f"{field}={value!r} is not valid: it must be {rule}")
 
 
-def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
+def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
+    """Checks that `value` is one of `choices`; the error names the nearest."""
     if value not in choices:
         near = difflib.get_close_matches(str(value), choices, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -62,8 +63,14 @@ class ModelConfig:
       hidden_units: H, the width of every dense block.
       dropout_rate: the fraction of a block's outputs set to zero in training.
       pooling: how a head turns segments into a clip; a name in `mla_jax.models.pooling.POOLINGS`.
+      attend_to: what a head pools, decisions (each segment's classification) or features (of which the
+        clip is then classified).
+      share_heads: one head, with one set of weights, serves every level.
       input_norm, block_norm, head_norm, output_norm: where batch normalisation stands.
       norm_momentum, norm_epsilon: batch normalisation's, as Keras has them.
+      norm_unbiased: the running variance is the unbiased one, as in PyTorch.
+      hidden_bias: whether the dense layers of the blocks have a bias.
+      kernel_init: glorot_uniform or he_uniform.
       join: the order in which the output layer sees the levels, deepest_first or shallowest_first.
       prior_bias: start the last bias at the log-odds of each class's share of the training clips.
     """
@@ -72,12 +79,17 @@ class ModelConfig:
     hidden_units: int = 600
     dropout_rate: float = 0.4
     pooling: str = "attention"
+    attend_to: str = "decisions"
+    share_heads: bool = False
     input_norm: bool = True
     block_norm: bool = True
     head_norm: bool = True
     output_norm: bool = True
     norm_momentum: float = 0.99
     norm_epsilon: float = 1e-3
+    norm_unbiased: bool = False
+    hidden_bias: bool = True
+    kernel_init: str = "glorot_uniform"
     join: str = "deepest_first"
     prior_bias: bool = False
 
@@ -90,7 +102,9 @@ class ModelConfig:
             0 <= self.norm_momentum < 1, "model.norm_momentum", self.norm_momentum, "in [0, 1)"
         )
         _require(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "above 0")
-        _one_of("model.join", self.join, ("deepest_first", "shallowest_first"))
+        one_of("model.attend_to", self.attend_to, ("decisions", "features"))
+        one_of("model.kernel_init", self.kernel_init, ("glorot_uniform", "he_uniform"))
+        one_of("model.join", self.join, ("deepest_first", "shallowest_first"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +120,7 @@ class DataConfig:
       bad_records: what to do with a record that cannot be used: error or skip (counted, listed).
       batch_size: clips in a training batch.
       sampler: balanced (every class in turn) or uniform (every clip in turn).
+      examples: what the loss is taken of: clips, or segments, each of which gets its clip's labels.
       mask: leave padding out of everything; False treats it as real zero bytes, as the originals do.
       validation_fraction: the share of training clips held out by a hash of the video id.
     """
@@ -119,6 +134,7 @@ class DataConfig:
     bad_records: str = "error"
     batch_size: int = 500
     sampler: str = "balanced"
+    examples: str = "clips"
     mask: bool = True
     validation_fraction: float = 0.0
 
@@ -133,19 +149,30 @@ class DataConfig:
             self.validation_fraction,
             "in [0, 1)",
         )
-        _one_of("data.long_clips", self.long_clips, ("error", "crop"))
-        _one_of("data.bad_records", self.bad_records, ("error", "skip"))
-        _one_of("data.sampler", self.sampler, ("balanced", "uniform"))
+        one_of("data.long_clips", self.long_clips, ("error", "crop"))
+        one_of("data.bad_records", self.bad_records, ("error", "skip"))
+        one_of("data.sampler", self.sampler, ("balanced", "uniform"))
+        one_of("data.examples", self.examples, ("clips", "segments"))
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """Adam, with epsilon where Keras puts it (see `mla_jax.training.state`)."""
+    """Adam (see `mla_jax.training.state`).
+
+    Attributes:
+      learning_rate, b1, b2, epsilon: Adam's.
+      epsilon_place: before_correction, beside the uncorrected second moment, as Keras has it; or
+        after_correction, as the paper of Adam, PyTorch and Optax have it.
+      l2: adds this times the sum of squares of the blocks' kernels to the loss, as Keras's
+        `kernel_regularizer` does.
+    """
 
     learning_rate: float = 1e-3
     b1: float = 0.9
     b2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_place: str = "before_correction"
+    l2: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks every value."""
@@ -153,6 +180,8 @@ class OptimConfig:
         _require(0 <= self.b1 < 1, "optim.b1", self.b1, "in [0, 1)")
         _require(0 <= self.b2 < 1, "optim.b2", self.b2, "in [0, 1)")
         _require(self.epsilon > 0, "optim.epsilon", self.epsilon, "above 0")
+        _require(self.l2 >= 0, "optim.l2", self.l2, "0 or more")
+        one_of("optim.epsilon_place", self.epsilon_place, ("before_correction", "after_correction"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,38 +290,3 @@ def _build(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
             )
         chosen[name] = value
     return cls(**chosen)
-
-
-def yu2018() -> Config:
-    """The program that the paper's authors published.
-
-    Batch normalisation at the input, in the blocks, in both maps of every head and at the output; the
-    output layer sees the deepest level first. Batches of 500, balanced over classes; Adam at 1e-3.
-    """
-    return Config()
-
-
-def yu2018_equations() -> Config:
-    """The paper's text: batch normalisation at the input and in the blocks only, levels joined as Eq. 4.
-
-    Its outputs carry a plain bias, here started at the log-odds of each class's share of the training
-    clips (`--config.model.prior_bias=False` for zeros, as the paper would have it).
-    """
-    return Config(
-        model=ModelConfig(
-            head_norm=False, output_norm=False, join="shallowest_first", prior_bias=True
-        )
-    )
-
-
-PRESETS: dict[str, Callable[[], Config]] = {f.__name__: f for f in (yu2018, yu2018_equations)}
-
-
-def preset(name: str) -> Config:
-    """The preset of that name.
-
-    Raises:
-      UserError: there is none.
-    """
-    _one_of("preset", name, tuple(PRESETS))
-    return PRESETS[name]()

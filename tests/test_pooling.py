@@ -126,9 +126,10 @@ def test_attention_is_the_papers_formula() -> None:
 
 def test_scores_are_clipped_with_no_gradient_outside() -> None:
     v = jnp.asarray([[[40.0, 0.0, 1.0]]])
-    log_v = softmax_over_classes(v)
+    there = jnp.ones((1, 1), bool)
+    log_v = softmax_over_classes(v, there)
     np.testing.assert_allclose(log_v[0, 0], np.log([1 - 1e-7, 1e-7, 1e-7]), rtol=1e-6)
-    gradient = jax.grad(lambda v: jnp.sum(jnp.sin(softmax_over_classes(v))))(v)
+    gradient = jax.grad(lambda v: jnp.sum(jnp.sin(softmax_over_classes(v, there))))(v)
     np.testing.assert_array_equal(gradient, 0)
 
 

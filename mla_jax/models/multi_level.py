@@ -12,20 +12,24 @@ import numpy as np
 
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.errors import UserError
+from mla_jax.models.batch_norm import BatchNorm
 from mla_jax.models.pooling import POOLINGS
 
 Variables = dict[str, Any]
 
 
-def _norm(config: ModelConfig, train: bool, name: str) -> nn.BatchNorm:
-    # The fast variance, E[x^2] - E[x]^2, loses the variance of features far from zero.
-    return nn.BatchNorm(
-        use_running_average=not train,
+def _norm(config: ModelConfig, name: str) -> BatchNorm:
+    return BatchNorm(
         momentum=config.norm_momentum,
         epsilon=config.norm_epsilon,
-        use_fast_variance=False,
+        unbiased=config.norm_unbiased,
         name=name,
     )
+
+
+def _dense(config: ModelConfig, units: int, name: str, *, use_bias: bool = True) -> nn.Dense:
+    init = getattr(nn.initializers, config.kernel_init)()
+    return nn.Dense(units, use_bias=use_bias, kernel_init=init, name=name)
 
 
 class DenseBlock(nn.Module):
@@ -36,17 +40,21 @@ class DenseBlock(nn.Module):
     @nn.compact
     def __call__(self, h: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps h [B, T, M or H] to [B, T, H]; padding takes no part in the statistics."""
-        h = nn.Dense(
-            self.config.hidden_units, kernel_init=nn.initializers.glorot_uniform(), name="dense"
-        )(h)
-        if self.config.block_norm:
-            h = _norm(self.config, train, "norm")(h, mask=mask[:, :, None])
+        config = self.config
+        h = _dense(config, config.hidden_units, "dense", use_bias=config.hidden_bias)(h)
+        if config.block_norm:
+            h = _norm(config, "norm")(h, mask, train)
         h = nn.relu(h)
-        return nn.Dropout(self.config.dropout_rate, deterministic=not train)(h)
+        return nn.Dropout(config.dropout_rate, deterministic=not train)(h)
 
 
 class Head(nn.Module):
-    """Classifies every segment, weighs the segments, and pools them into the clip."""
+    """Makes a clip of segments: pools what it says of each of them, or pools features and classifies those.
+
+    Pooling decisions (`attend_to`), the maps `classify` and `attend` have K outputs, and the pooled
+    decisions are the clip's. Pooling features, the maps `value` and `attend` have H outputs; the pooled
+    vector goes through batch norm, ReLU and dropout to a dense layer `classify` with K outputs.
+    """
 
     config: ModelConfig
     num_classes: int
@@ -55,20 +63,31 @@ class Head(nn.Module):
     def __call__(self, h: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps h [B, T, H] to clip logits [B, K].
 
-        Sows `segment_probs` f and `attention` a, both [B, T, K], into the collection `intermediates`.
+        Sows `attention` a into the collection `intermediates`, [B, T, K or H], and with it, where decisions
+        are pooled, `segment_probs` f, [B, T, K].
         """
-        pooling = POOLINGS[self.config.pooling]
-        class_logits = self._map(h, mask, train, "classify")
-        attention_logits = self._map(h, mask, train, "attend") if pooling.uses_attention else None
-        logits, weights = pooling.pool(class_logits, attention_logits, mask)
-        self.sow("intermediates", "segment_probs", nn.sigmoid(class_logits))
+        config = self.config
+        pooling = POOLINGS[config.pooling]
+        decides = config.attend_to == "decisions"
+        size = self.num_classes if decides else config.hidden_units
+        value = self._map(h, mask, train, "classify" if decides else "value", size)
+        attend = self._map(h, mask, train, "attend", size) if pooling.uses_attention else None
+        logits, weights = pooling.pool(value, attend, mask)
         self.sow("intermediates", "attention", weights)
-        return logits
+        if decides:
+            self.sow("intermediates", "segment_probs", nn.sigmoid(value))
+            return logits
+        # Sums to one over the real segments, and is zero elsewhere, whatever they hold.
+        pooled = jnp.sum(weights * jnp.where(mask[:, :, None], value, 0), axis=1)
+        if config.block_norm:
+            pooled = _norm(config, "norm")(pooled, jnp.any(mask, axis=1), train)
+        pooled = nn.Dropout(config.dropout_rate, deterministic=not train)(nn.relu(pooled))
+        return _dense(config, self.num_classes, "classify")(pooled)
 
-    def _map(self, h: jax.Array, mask: jax.Array, train: bool, name: str) -> jax.Array:
-        h = nn.Dense(self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name=name)(h)
+    def _map(self, h: jax.Array, mask: jax.Array, train: bool, name: str, size: int) -> jax.Array:
+        h = _dense(self.config, size, name)(h)
         if self.config.head_norm:
-            h = _norm(self.config, train, f"{name}_norm")(h, mask=mask[:, :, None])
+            h = _norm(self.config, f"{name}_norm")(h, mask, train)
         return h
 
 
@@ -103,25 +122,24 @@ class MultiLevelModel(nn.Module):
             mask = jnp.ones(embeddings.shape[:2], bool)
         h = embeddings
         if config.input_norm:
-            h = _norm(config, train, "input_norm")(h, mask=mask[:, :, None])
+            h = _norm(config, "input_norm")(h, mask, train)
         levels, block = [], 0
+        shared = Head(config, self.num_classes, name="head_0") if config.share_heads else None
         for level, num_blocks in enumerate(parse_architecture(config.architecture)):
             for _ in range(num_blocks):
                 h = DenseBlock(config, name=f"block_{block}")(h, mask, train)
                 block += 1
-            levels.append(Head(config, self.num_classes, name=f"head_{level}")(h, mask, train))
+            head = shared or Head(config, self.num_classes, name=f"head_{level}")
+            levels.append(head(h, mask, train))
         if len(levels) == 1:
             return levels[0]
         if config.join == "deepest_first":
             levels.reverse()
         joined = jnp.concatenate([nn.sigmoid(logits) for logits in levels], axis=-1)
-        logits = nn.Dense(
-            self.num_classes, kernel_init=nn.initializers.glorot_uniform(), name="output"
-        )(joined)
+        logits = _dense(config, self.num_classes, "output")(joined)
         if config.output_norm:
             # A clip of nothing but padding (it fills up a batch) must not count either.
-            clip_mask = jnp.any(mask, axis=1, keepdims=True)
-            logits = _norm(config, train, "output_norm")(logits, mask=clip_mask)
+            logits = _norm(config, "output_norm")(logits, jnp.any(mask, axis=1), train)
         return logits
 
 
@@ -146,7 +164,7 @@ def init_variables(
     num_features: int,
     class_prior: np.ndarray | None = None,
 ) -> Variables:
-    """Fresh `params` and `batch_stats`: Glorot-uniform kernels, biases zero.
+    """Fresh `params` and `batch_stats`: kernels as `kernel_init` says, biases zero.
 
     Args:
       model: what to initialise.
@@ -170,7 +188,8 @@ def init_variables(
 def _set_last_bias(params: Variables, config: ModelConfig, value: jax.Array) -> None:
     """Sets the bias that adds to the output last: a batch norm's where one follows the dense layer."""
     if len(parse_architecture(config.architecture)) == 1:
-        place = params["head_0"]["classify_norm" if config.head_norm else "classify"]
+        normed = config.head_norm and config.attend_to == "decisions"
+        place = params["head_0"]["classify_norm" if normed else "classify"]
     else:
         place = params["output_norm" if config.output_norm else "output"]
     place["bias"] = value

@@ -81,20 +81,51 @@ def weighted_logits(class_logits: jax.Array, log_weights: jax.Array) -> jax.Arra
     return log_y - log_not_y
 
 
-def softmax_over_classes(attention_logits: jax.Array) -> jax.Array:
+# The published programs clip the attention v to this and, where it cannot exceed 1, to 1 minus this.
+_SMALLEST = 1e-7
+
+
+def _clip_probability(log_v: jax.Array) -> jax.Array:
+    return jnp.clip(log_v, jnp.log(_SMALLEST), jnp.log1p(-_SMALLEST))
+
+
+def softmax_over_classes(attention_logits: jax.Array, _: jax.Array) -> jax.Array:
     """The paper's attention: log of softmax over the classes, clipped to [1e-7, 1 - 1e-7]."""
-    log_v = jax.nn.log_softmax(attention_logits, axis=-1)
-    return jnp.clip(log_v, jnp.log(1e-7), jnp.log1p(-1e-7))
+    return _clip_probability(jax.nn.log_softmax(attention_logits, axis=-1))
 
 
-def attention(activation: Callable[[jax.Array], jax.Array]) -> Pooling:
-    """Attention pooling (paper, Eqs. 2 and 3) with a given log activation of the attention logits."""
+def softmax_over_time(attention_logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """Log of softmax over the real segments, clipped to [1e-7, 1 - 1e-7]."""
+    return _clip_probability(normalize_over_time(attention_logits, mask))
+
+
+def sigmoid(attention_logits: jax.Array, _: jax.Array) -> jax.Array:
+    """Log of the sigmoid, clipped to [1e-7, 1 - 1e-7] (Kong et al., 2019)."""
+    return _clip_probability(jax.nn.log_sigmoid(attention_logits))
+
+
+def exp(attention_logits: jax.Array, _: jax.Array) -> jax.Array:
+    """The logits themselves, clipped so that v is within [1e-7, 1e7].
+
+    Normalised over time it is softmax over time, but for where the clips act: here on the logits,
+    there on the weights.
+    """
+    return jnp.clip(attention_logits, jnp.log(_SMALLEST), -jnp.log(_SMALLEST))
+
+
+def attention(activation: Callable[[jax.Array, jax.Array], jax.Array]) -> Pooling:
+    """Attention pooling (paper, Eqs. 2 and 3).
+
+    Args:
+      activation: (attention_logits [batch, time, classes], mask [batch, time]) -> log v, the logarithm of
+        the attention before it is normalised over time.
+    """
 
     def pool(
         class_logits: jax.Array, attention_logits: jax.Array | None, mask: jax.Array
     ) -> Pooled:
         assert attention_logits is not None
-        log_weights = normalize_over_time(activation(attention_logits), mask)
+        log_weights = normalize_over_time(activation(attention_logits, mask), mask)
         return Pooled(weighted_logits(class_logits, log_weights), jnp.exp(log_weights))
 
     return Pooling(pool, uses_attention=True)
@@ -120,6 +151,9 @@ def max_pooling(class_logits: jax.Array, _: jax.Array | None, mask: jax.Array) -
 
 POOLINGS: dict[str, Pooling] = {
     "attention": attention(softmax_over_classes),
+    "attention_over_time": attention(softmax_over_time),
+    "attention_sigmoid": attention(sigmoid),
+    "attention_exp": attention(exp),
     "mean": Pooling(mean_pooling, uses_attention=False),
     "max": Pooling(max_pooling, uses_attention=False),
 }

@@ -25,11 +25,20 @@ class Batch(NamedTuple):
     mask: jax.Array
     labels: jax.Array
 
+    def segments(self) -> "Batch":
+        """Every segment as a clip of its own, with its clip's labels; padding stays padding."""
+        clips, time, features = self.embeddings.shape
+        return Batch(
+            embeddings=self.embeddings.reshape(clips * time, 1, features),
+            mask=self.mask.reshape(clips * time, 1),
+            labels=jnp.repeat(self.labels, time, axis=0),
+        )
+
 
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["embeddings", "num_segments", "label_ids"],
-    meta_fields=["offset", "scale", "num_classes", "use_mask"],
+    meta_fields=["offset", "scale", "num_classes", "use_mask", "examples"],
 )
 @dataclasses.dataclass(frozen=True)
 class DeviceClips:
@@ -40,6 +49,7 @@ class DeviceClips:
       num_segments: [num_clips] int32.
       label_ids: [num_clips, most labels of a clip] int32, filled up with num_classes.
       use_mask: False makes padding count as segments, as the original programs do.
+      examples: what a batch is made of, clips or segments.
     """
 
     embeddings: jax.Array
@@ -49,10 +59,13 @@ class DeviceClips:
     scale: float
     num_classes: int
     use_mask: bool
+    examples: str = "clips"
 
     @classmethod
-    def put(cls, clips: ClipSet, *, use_mask: bool = True) -> "DeviceClips":
-        """Moves a set to the device."""
+    def put(
+        cls, clips: ClipSet, *, use_mask: bool = True, examples: str = "clips"
+    ) -> "DeviceClips":
+        """Moves a set to the device; `use_mask` and `examples` as in `DataConfig`."""
         counts = np.diff(clips.label_offsets)
         width = max(1, int(counts.max(initial=0)))
         label_ids = np.full((len(clips), width), clips.num_classes, np.int32)
@@ -65,6 +78,7 @@ class DeviceClips:
             scale=clips.scaling.scale,
             num_classes=clips.num_classes,
             use_mask=use_mask,
+            examples=examples,
         )
 
     def batch(self, rows: jax.Array) -> Batch:
@@ -79,4 +93,5 @@ class DeviceClips:
         labels = jnp.zeros((len(rows), self.num_classes), jnp.float32)
         # The filling is out of bounds, and dropped.
         labels = labels.at[jnp.arange(len(rows))[:, None], self.label_ids[rows]].set(1, mode="drop")
-        return Batch(embeddings, mask, labels)
+        batch = Batch(embeddings, mask, labels)
+        return batch.segments() if self.examples == "segments" else batch

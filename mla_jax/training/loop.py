@@ -1,16 +1,18 @@
 """`fit`: steps, and what happens between them."""
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mla_jax.config import Config
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.sampler import make_sampler
+from mla_jax.data.sampler import Sampler, make_sampler
 from mla_jax.errors import UserError
 from mla_jax.models.multi_level import MultiLevelModel
 from mla_jax.training.batches import DeviceClips
@@ -45,6 +47,7 @@ def fit(
     clips: ClipSet,
     config: Config,
     *,
+    seeds: Sequence[int] | None = None,
     evaluate: Callable[[TrainState], Record] | None = None,
     on_record: Callable[[TrainState, Record], None] | None = None,
     on_progress: Callable[[int, float], None] | None = None,
@@ -59,6 +62,8 @@ def fit(
       state: where to begin; donated, so use the one returned.
       clips: the training set; it lies on the device as a whole.
       config: its `data`, `optim` and `train`.
+      seeds: train these together instead of `config.train.seed` alone; `state` is then a stack of theirs
+        (`stack_states`), and `loss` and `grad_norm` of a record are lists.
       evaluate: called every `eval_every` steps and at the end; what it returns joins the record.
       on_record: called with the state and `{"step", "loss", "grad_norm", "seconds", ...}` at every step
         that `log_every`, `eval_every` or `checkpoint_every` divides, and at the last. `loss` and
@@ -71,11 +76,8 @@ def fit(
     Raises:
       UserError: the loss or the gradient of a step was not finite; the message names the step.
     """
-    data = DeviceClips.put(clips, use_mask=config.data.mask)
-    sampler = make_sampler(
-        clips, config.data.sampler, seed=config.train.seed, batch_size=config.data.batch_size
-    )
-    dropout_key = jax.random.fold_in(jax.random.key(config.train.seed), _DROPOUT_STREAM)
+    data = DeviceClips.put(clips, use_mask=config.data.mask, examples=config.data.examples)
+    sampler, dropout_key = _randomness(clips, config, seeds)
     step, steps_per_call, began = int(state.step), 1, time.monotonic()
     while step < config.train.steps:
         stop = next_stop(step, config, evaluates=evaluate is not None)
@@ -95,11 +97,11 @@ def fit(
             step += count
             steps_per_call = _next_count(steps_per_call, count, seconds)
             if on_progress:
-                on_progress(step, float(history.loss[-1]))
+                on_progress(step, float(history.loss[-1].mean()))
         record: Record = {
             "step": step,
-            "loss": float(np.concatenate(losses).mean(dtype=np.float64)),
-            "grad_norm": float(np.concatenate(norms).mean(dtype=np.float64)),
+            "loss": np.concatenate(losses).mean(axis=0, dtype=np.float64).tolist(),
+            "grad_norm": np.concatenate(norms).mean(axis=0, dtype=np.float64).tolist(),
             "seconds": time.monotonic() - began,
         }
         if evaluate and due(step, config.train.eval_every, config):
@@ -109,6 +111,24 @@ def fit(
     return state
 
 
+def _randomness(
+    clips: ClipSet, config: Config, seeds: Sequence[int] | None
+) -> tuple[Sampler, jax.Array]:
+    """The sampler and the key of the dropout; with a key for each of several seeds in both."""
+
+    def of(seed: int) -> tuple[Sampler, jax.Array]:
+        sampler = make_sampler(
+            clips, config.data.sampler, seed=seed, batch_size=config.data.batch_size
+        )
+        return sampler, jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
+
+    if seeds is None:
+        return of(config.train.seed)
+    samplers, dropout_keys = zip(*(of(seed) for seed in seeds), strict=True)
+    keys = jnp.stack([sampler.key for sampler in samplers])
+    return dataclasses.replace(samplers[0], key=keys), jnp.stack(dropout_keys)
+
+
 def _next_count(before: int, count: int, seconds: float) -> int:
     """How many steps the next call should make, at most four times as many as this one."""
     fitting = int(_SECONDS_PER_CALL * count / max(seconds, 1e-6))
@@ -116,12 +136,13 @@ def _next_count(before: int, count: int, seconds: float) -> int:
 
 
 def _require_finite(step: int, history: StepMetrics) -> None:
-    bad = np.flatnonzero(~np.isfinite(history.loss + history.grad_norm))
+    finite = np.isfinite(history.loss + history.grad_norm)
+    bad = np.argwhere(~finite)
     if bad.size:
-        i = int(bad[0])
-        loss, norm = float(history.loss[i]), float(history.grad_norm[i])
+        where = tuple(bad[0])  # of several seeds: the step, and which seed
+        loss, norm = float(history.loss[where]), float(history.grad_norm[where])
         what = "loss" if not math.isfinite(loss) else "gradient"
         raise UserError(
-            f"the {what} of step {step + i + 1} is not finite (loss {loss}, gradient norm {norm}); "
+            f"the {what} of step {step + where[0] + 1} is not finite (loss {loss}, gradient norm {norm}); "
             "look for extreme values in the embeddings, or lower optim.learning_rate"
         )

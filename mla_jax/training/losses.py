@@ -1,4 +1,6 @@
-"""Clip-level losses."""
+"""Clip-level losses, and what is added to them."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,3 +26,9 @@ def binary_cross_entropy(
     if weights is None:
         return jnp.mean(per_clip)
     return jnp.sum(per_clip * weights) / jnp.sum(weights)
+
+
+def kernel_penalty(params: Any) -> jax.Array:
+    """The sum of squares of the blocks' kernels, as Keras's `kernel_regularizer` has it."""
+    blocks = [part for name, part in params.items() if name.startswith("block_")]
+    return jnp.sum(jnp.stack([jnp.sum(jnp.square(block["dense"]["kernel"])) for block in blocks]))

@@ -1,5 +1,6 @@
 """The training state and the optimizer."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax
@@ -36,6 +37,13 @@ class _AdamState(NamedTuple):
     num_steps: jax.Array
     mu: Any
     nu: Any
+
+
+def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
+    """Adam, its epsilon where `epsilon_place` says."""
+    if config.epsilon_place == "after_correction":
+        return optax.adam(config.learning_rate, config.b1, config.b2, config.epsilon)
+    return keras_adam(config)
 
 
 def keras_adam(config: OptimConfig) -> optax.GradientTransformation:
@@ -79,5 +87,21 @@ def init_state(variables: Variables, optim: OptimConfig) -> TrainState:
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=keras_adam(optim).init(params),
+        opt_state=make_optimizer(optim).init(params),
     )
+
+
+_SHARED: Any = None
+STACKED = TrainState(step=_SHARED, params=0, batch_stats=0, opt_state=0)
+"""Where a stack of states has its axis of seeds: everywhere but in the step, which they share."""
+
+
+def stack_states(states: Sequence[TrainState]) -> TrainState:
+    """States of several seeds at the same step as one, an axis of seeds in front of every array."""
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return stacked.replace(step=states[0].step)
+
+
+def unstack_state(stacked: TrainState, i: int) -> TrainState:
+    """The state of the i-th seed of a stack."""
+    return jax.tree.map(lambda leaf: leaf[i] if leaf.ndim else leaf, stacked)

@@ -1,5 +1,6 @@
 """One training step, and a run of many in one compiled call with the data set on the device."""
 
+import dataclasses
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,14 +12,14 @@ from mla_jax.config import OptimConfig
 from mla_jax.data.sampler import Sampler
 from mla_jax.models.multi_level import MultiLevelModel
 from mla_jax.training.batches import Batch, DeviceClips
-from mla_jax.training.losses import binary_cross_entropy
-from mla_jax.training.state import TrainState, keras_adam
+from mla_jax.training.losses import binary_cross_entropy, kernel_penalty
+from mla_jax.training.state import STACKED, TrainState, make_optimizer
 
 MAX_STEPS_PER_CALL = 1000
 
 
 class StepMetrics(NamedTuple):
-    """What a step reports: scalars of one step, or [steps] arrays of a run."""
+    """What a step reports: scalars of one step, or [steps] or [steps, seeds] arrays of a run."""
 
     loss: jax.Array
     grad_norm: jax.Array
@@ -30,8 +31,16 @@ def train_step(
     state: TrainState,
     batch: Batch,
     dropout_key: jax.Array,
+    *,
+    l2: float = 0.0,
 ) -> tuple[TrainState, StepMetrics]:
-    """One step of gradient descent; `dropout_key` is the same at every step."""
+    """One step of gradient descent.
+
+    Args:
+      model, optimizer, state, batch: what is trained, how, from where, and on what.
+      dropout_key: the same at every step.
+      l2: the weight of `kernel_penalty` in the loss.
+    """
 
     def loss_of(params: optax.Params) -> tuple[jax.Array, Any]:
         logits, updates = model.apply(
@@ -42,7 +51,9 @@ def train_step(
             rngs={"dropout": jax.random.fold_in(dropout_key, state.step)},
             mutable=["batch_stats"],
         )
-        return binary_cross_entropy(logits, batch.labels), updates
+        there = jnp.any(batch.mask, axis=1).astype(logits.dtype)
+        loss = binary_cross_entropy(logits, batch.labels, there)
+        return loss + l2 * kernel_penalty(params) if l2 else loss, updates
 
     (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     moves, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -70,15 +81,28 @@ def run_steps(
     The number of steps is an argument of the one compiled program, so a run gives the same bits however
     it is cut into calls. It ends early after a step whose loss or gradient is not finite.
 
+    Several seeds train together where `dropout_key` is an array of keys, the sampler's key another, and
+    `state` a stack (`mla_jax.training.state.stack_states`).
+
     Args:
       state: donated.
       num_steps: int32 scalar.
 
     Returns:
-      The new state, and [MAX_STEPS_PER_CALL] metrics of which the first state.step - (old step) count.
+      The new state, and [MAX_STEPS_PER_CALL] metrics ([MAX_STEPS_PER_CALL, seeds] of several seeds) of
+      which the first state.step - (old step) count.
     """
-    optimizer = keras_adam(optim)
-    empty = jnp.full(MAX_STEPS_PER_CALL, jnp.nan, jnp.float32)
+    optimizer = make_optimizer(optim)
+
+    def one_step(
+        state: TrainState, sampler_key: jax.Array, dropout_key: jax.Array
+    ) -> tuple[TrainState, StepMetrics]:
+        rows = dataclasses.replace(sampler, key=sampler_key)(state.step)
+        return train_step(model, optimizer, state, data.batch(rows), dropout_key, l2=optim.l2)
+
+    if dropout_key.ndim:
+        one_step = jax.vmap(one_step, in_axes=(STACKED, 0, 0), out_axes=(STACKED, 0))
+    empty = jnp.full((MAX_STEPS_PER_CALL, *dropout_key.shape), jnp.nan, jnp.float32)
     Carry = tuple[jax.Array, jax.Array, TrainState, StepMetrics]
 
     def go_on(carry: Carry) -> jax.Array:
@@ -87,10 +111,10 @@ def run_steps(
 
     def body(carry: Carry) -> Carry:
         done, _, state, history = carry
-        batch = data.batch(sampler(state.step))
-        state, metrics = train_step(model, optimizer, state, batch, dropout_key)
+        state, metrics = one_step(state, sampler.key, dropout_key)
         history = jax.tree.map(lambda h, m: h.at[done].set(m), history, metrics)
-        return done + 1, jnp.isfinite(metrics.loss + metrics.grad_norm), state, history
+        finite = jnp.all(jnp.isfinite(metrics.loss + metrics.grad_norm))
+        return done + 1, finite, state, history
 
     start = (jnp.int32(0), jnp.bool_(True), state, StepMetrics(empty, empty))
     _, _, state, history = jax.lax.while_loop(go_on, body, start)

@@ -1,0 +1,196 @@
+"""Named settings: the published forms of the model, and the baselines, each with its source.
+
+`preset("yu2018")` is the form with its own architecture, `preset("yu2018:6-A")` the same form with
+another; any architecture string will do. How each form ends up is in the table that
+`python -m experiments.table1` makes.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from mla_jax.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    one_of,
+    parse_architecture,
+)
+from mla_jax.errors import UserError
+
+
+def yu2018() -> Config:
+    """The program that the paper's authors published (Yu, Barsim, Kong, Yang, 2018, arXiv:1803.02353).
+
+    Blocks of 600 units with dropout 0.4; batch normalisation at the input, in the blocks, in both maps of
+    every head and at the output; attention by softmax over the classes; the output layer sees the deepest
+    level first. Batches of 500, balanced over classes; Adam at 1e-3. Differs from the paper's text by
+    the batch normalisation behind the blocks. One published state of the program also penalises the
+    blocks' kernels: `optim.l2=1e-3` does so.
+
+    Paper's 2-A-1-A on two million clips: mAP 0.360, AUC 0.970, d-prime 2.660.
+    """
+    return Config()
+
+
+def yu2018_equations() -> Config:
+    """The paper's text: batch normalisation at the input and in the blocks only, levels joined as Eq. 4.
+
+    Otherwise as `yu2018`, but for the plain bias that its outputs carry, here started at the log-odds of
+    each class's share of the training clips (`--config.model.prior_bias=False` for zeros, as the paper
+    would have it).
+    """
+    return Config(
+        model=ModelConfig(
+            head_norm=False, output_norm=False, join="shallowest_first", prior_bias=True
+        )
+    )
+
+
+def kong2019_keras() -> Config:
+    """Decision-level multi-attention of Kong's Keras program (Kong et al., 2019, arXiv:1903.00765).
+
+    The form of IBM's published classifier. Blocks of 1,024 units with dropout 0.5; batch normalisation in
+    the blocks only; the output layer sees the shallower level first. Its README states mAP 0.357, AUC
+    0.968, d-prime 2.621 on two million clips.
+    """
+    return Config(
+        model=ModelConfig(
+            hidden_units=1024,
+            dropout_rate=0.5,
+            input_norm=False,
+            head_norm=False,
+            output_norm=False,
+            join="shallowest_first",
+        )
+    )
+
+
+def kong2019_torch() -> Config:
+    """Decision-level multi-attention of Kong's PyTorch program (Kong et al., 2019, arXiv:1903.00765).
+
+    Differs from `kong2019_keras` by attention through a sigmoid; one head, shared by both levels, the
+    deepest first; no bias in the blocks; batch normalisation at the input as well, with PyTorch's
+    constants (epsilon 1e-5, momentum 0.9 here for PyTorch's 0.1) and an unbiased running variance;
+    He-uniform kernels; Adam with epsilon 1e-7 behind the bias correction. The program leaves the output
+    layer at PyTorch's default initial values; here they are He-uniform like the rest.
+    """
+    return Config(
+        model=ModelConfig(
+            hidden_units=1024,
+            dropout_rate=0.5,
+            pooling="attention_sigmoid",
+            share_heads=True,
+            head_norm=False,
+            output_norm=False,
+            norm_momentum=0.9,
+            norm_epsilon=1e-5,
+            norm_unbiased=True,
+            hidden_bias=False,
+            kernel_init="he_uniform",
+        ),
+        optim=OptimConfig(epsilon=1e-7, epsilon_place="after_correction"),
+    )
+
+
+def feature_attention() -> Config:
+    """Feature-level attention (Kong et al., 2019, arXiv:1903.00765), in the form of its Keras program.
+
+    Three blocks as in `kong2019_keras`; a head pools 1,024 features, each with its own attention through a
+    sigmoid, and classifies the pooled vector after batch normalisation, ReLU and dropout. The article
+    states mAP 0.369 on two million clips.
+    """
+    config = kong2019_keras()
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(
+            config.model,
+            architecture="3-A",
+            pooling="attention_sigmoid",
+            attend_to="features",
+        ),
+    )
+
+
+def kong2017() -> Config:
+    """Single-level attention (Kong et al., 2017, arXiv:1711.00927), the paper's reference [10].
+
+    Three blocks of 500 units with dropout 0.2 and no batch normalisation anywhere; one head with softmax
+    over the classes. Stated on two million clips: mAP 0.327, AUC 0.965, d-prime 2.558.
+    """
+    return Config(
+        model=ModelConfig(
+            architecture="3-A",
+            hidden_units=500,
+            dropout_rate=0.2,
+            input_norm=False,
+            block_norm=False,
+            head_norm=False,
+            output_norm=False,
+        )
+    )
+
+
+def average_pooling() -> Config:
+    """3-A with the mean over segments instead of attention, in the form of `yu2018_equations`."""
+    return _pooled("mean")
+
+
+def max_pooling() -> Config:
+    """3-A with the largest segment instead of attention, in the form of `yu2018_equations`."""
+    return _pooled("max")
+
+
+def segment_classifier() -> Config:
+    """The classifier behind Google's benchmark (Gemmeke et al., 2017; Hershey et al., 2017).
+
+    Every segment is an example of its own and gets its clip's labels in training; a clip's score is the
+    mean over its segments. The articles leave the sizes of the fully connected network open: here it is
+    that of `average_pooling`, from which it differs by the loss alone. Stated on two million clips: mAP
+    0.314, AUC 0.959, d-prime 2.452.
+    """
+    return dataclasses.replace(_pooled("mean"), data=DataConfig(examples="segments"))
+
+
+def _pooled(pooling: str) -> Config:
+    model = dataclasses.replace(yu2018_equations().model, architecture="3-A", pooling=pooling)
+    return Config(model=model)
+
+
+PRESETS: dict[str, Callable[[], Config]] = {
+    f.__name__: f
+    for f in (
+        yu2018,
+        yu2018_equations,
+        kong2019_keras,
+        kong2019_torch,
+        feature_attention,
+        kong2017,
+        average_pooling,
+        max_pooling,
+        segment_classifier,
+    )
+}
+"""Every preset by its name."""
+
+
+def preset(name: str) -> Config:
+    """The preset of that name; `name:architecture` has another architecture.
+
+    Raises:
+      UserError: there is no such preset, or the architecture is not valid.
+    """
+    base, colon, architecture = name.partition(":")
+    one_of("preset", base, tuple(PRESETS))
+    config = PRESETS[base]()
+    if not colon:
+        return config
+    try:
+        parse_architecture(architecture)
+    except UserError:
+        raise UserError(
+            f"preset={name!r} is not valid: behind the colon stands an architecture such as 2-A-1-A"
+        ) from None
+    return dataclasses.replace(
+        config, model=dataclasses.replace(config.model, architecture=architecture)
+    )
