@@ -26,11 +26,19 @@ REQUIRES = [
     # tensorflow-datasets imports it without declaring it.
     "importlib_resources>=6.4",
 ]
-TEST = ["pytest>=8.4", "pytest-xdist>=3.8", "scikit-learn>=1.7", "ruff>=0.17", "mypy>=2.4"]
+TEST = [
+    "pytest>=8.4",
+    "pytest-xdist>=3.8",
+    "scikit-learn>=1.7",
+    "h5py>=3.14",
+    "ruff>=0.17",
+    "mypy>=2.4",
+]
 EXTRAS = {
     "cuda": ["jax[cuda12]>=0.7.2"],
     "tpu": ["jax[tpu]>=0.7.2"],
     "hdf5": ["h5py>=3.14"],
+    "plots": ["matplotlib>=3.10"],
     "bench": ["scikit-learn>=1.7"],
     "test": TEST,
     "dev": TEST,

@@ -15,7 +15,11 @@ from mla_jax.errors import UserError
 flags.adopt_module_key_flags(cli)
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
-_DATA = flags.DEFINE_string("data", "", "A packed folder, or a folder, file or glob of TFRecords.")
+_DATA = flags.DEFINE_string(
+    "data",
+    "",
+    "A packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays.",
+)
 _OUTPUT = flags.DEFINE_string("output", "", "Where to write the figures, as JSON; may be left out.")
 _STEP = flags.DEFINE_integer(
     "step", 0, "Which checkpoint; 0: the best by validation, else the newest.", lower_bound=0

@@ -3,7 +3,7 @@ r"""Tags clips with a trained run: one JSON line a clip, with its most probable 
     python -m experiments.predict --workdir=runs/2-A-1-A --input=packed/eval \
         --output=predictions.jsonl --top_k=5
 
-The input is packed clips, or a folder, file or glob of TFRecords.
+The input is packed clips; a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays.
 """
 
 from absl import flags
@@ -16,7 +16,9 @@ flags.adopt_module_key_flags(cli)
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
 _INPUT = flags.DEFINE_string(
-    "input", "", "A packed folder, or a folder, file or glob of TFRecords."
+    "input",
+    "",
+    "A packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays.",
 )
 _OUTPUT = flags.DEFINE_string("output", "", "The .jsonl file to write.")
 _TOP_K = flags.DEFINE_integer("top_k", 5, "How many labels a clip gets.", lower_bound=1)

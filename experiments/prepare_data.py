@@ -1,9 +1,10 @@
-r"""Packs records into a folder that opens at once, and says what is in them.
+r"""Packs records, or a file of arrays, into a folder that opens at once, and says what is in them.
 
 python -m experiments.prepare_data --input=audioset_v1_embeddings/bal_train \
         --output=packed/bal_train
 
-Nothing after this needs TensorFlow, or the records.
+Nothing after this needs TensorFlow, or the records. An HDF5 or .npz file has the arrays x, y and
+video_id_list, as the original programs pack them; `mla_jax.data.array_files` says more.
 """
 
 from absl import flags
@@ -15,16 +16,24 @@ from mla_jax.errors import UserError
 
 flags.adopt_module_key_flags(cli)
 
-_INPUT = flags.DEFINE_string("input", "", "A folder, file or glob of TFRecords.")
+_INPUT = flags.DEFINE_string(
+    "input", "", "A folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays."
+)
 _OUTPUT = flags.DEFINE_string("output", "", "The folder to write; must not exist yet.")
 _CLASS_LIST = flags.DEFINE_string(
     "class_list", "", "A class_labels_indices.csv; empty: the one found beside the data, if any."
 )
 _NUM_CLASSES = flags.DEFINE_integer(
-    "num_classes", 0, "K; 0: the length of the class list, else AudioSet's 527.", lower_bound=0
+    "num_classes",
+    0,
+    "K; 0: the length of the class list, else that of an array file, else AudioSet's 527.",
+    lower_bound=0,
 )
 _MAX_SEGMENTS = flags.DEFINE_integer(
-    "max_segments", 10, "T: shorter clips are filled up to it.", lower_bound=1
+    "max_segments",
+    10,
+    "T for records: shorter clips are filled up to it. An array file has its own.",
+    lower_bound=1,
 )
 _LONG_CLIPS = flags.DEFINE_enum(
     "long_clips",
@@ -43,7 +52,7 @@ _BAD_RECORDS = flags.DEFINE_enum(
 def main() -> None:
     """Packs as the flags say."""
     if not _INPUT.value or not _OUTPUT.value:
-        raise UserError("give --input, the records, and --output, the folder to write")
+        raise UserError("give --input, the records or a file, and --output, the folder to write")
     config = DataConfig(
         class_list=_CLASS_LIST.value,
         num_classes=_NUM_CLASSES.value,

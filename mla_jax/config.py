@@ -112,7 +112,8 @@ class DataConfig:
     """The data, and how batches are drawn from it.
 
     Attributes:
-      train, eval: a packed folder, or a folder, file or glob of TFRecords. `eval` may be empty.
+      train, eval: a packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file of
+        arrays. `eval` may be empty.
       class_list: path of a class_labels_indices.csv; empty: the one found beside the data, if any.
       num_classes: K for records; 0: the length of the class list, else AudioSet's 527.
       max_segments: T for records; packed data has its own.

@@ -28,7 +28,8 @@ class RunData:
         data = config.data
         if not data.train:
             raise UserError(
-                "there is nothing to train on: give --config.data.train, a packed folder or records"
+                "there is nothing to train on: give --config.data.train, a packed folder, records, or an "
+                "HDF5 or .npz file"
             )
         found = sources.find_classes(data, data.train, data.eval)
         for path in (data.train, data.eval):
@@ -47,15 +48,16 @@ class RunData:
                 )
         return cls(train, validation, evaluation, found or ClassList.numbered(num_classes))
 
+    def sizes(self) -> dict[str, int]:
+        """The number of clips of each set that is there."""
+        sets = {"train": self.train, "validation": self.validation, "eval": self.eval}
+        return {name: len(clips) for name, clips in sets.items() if clips is not None}
+
     def describe(self) -> str:
         """One line about what is there."""
-        parts = [f"train {len(self.train):,} clips"]
-        if self.validation is not None:
-            parts.append(f"validation {len(self.validation):,}")
-        if self.eval is not None:
-            parts.append(f"eval {len(self.eval):,}")
+        parts = [f"{name} {count:,}" for name, count in self.sizes().items()]
         train = self.train
         return (
-            f"{', '.join(parts)}; {train.max_segments} x {train.num_features} "
+            f"{', '.join(parts)} clips; {train.max_segments} x {train.num_features} "
             f"{train.embeddings.dtype}, {train.num_classes} classes"
         )

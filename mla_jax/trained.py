@@ -118,7 +118,7 @@ def evaluate(
 
     Args:
       workdir: the run.
-      data: a packed folder or records.
+      data: a packed folder, records, or an HDF5 or .npz file.
       step: which checkpoint; 0: the best by validation, else the newest.
       average_from: if given, the mean of the probabilities of all checkpoints from this step on.
 

@@ -1,24 +1,35 @@
-"""From record files to a packed folder, and an account of what was found."""
+"""From records, or a file of arrays, to a packed folder, and an account of what was found."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 from mla_jax.config import DataConfig
-from mla_jax.data import packed, records, sources
+from mla_jax.data import array_files, packed, sources
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import ClassList
 from mla_jax.progress import Progress
 
 
+@dataclasses.dataclass
+class _Source:
+    """What is packed; `cropped` and `skipped` grow while its chunks are taken."""
+
+    files: int
+    progress: Progress
+    cropped: int = 0
+    skipped: list[array_files.Skipped] = dataclasses.field(default_factory=list)
+
+
 def pack_records(path: str, output: str | Path, config: DataConfig) -> list[str]:
-    """Packs the records at `path` into the folder `output`, in bounded memory.
+    """Packs the records, or the file of arrays, at `path` into the folder `output`, in bounded memory.
 
     The class list, if there is one, is written beside the packed data.
 
     Args:
-      path: a folder, file or glob of TFRecords.
+      path: a folder, file or glob of TFRecords; or an HDF5 or .npz file.
       output: must not exist yet.
-      config: its class_list, num_classes, max_segments, long_clips and bad_records.
+      config: its class_list, num_classes and bad_records; for records max_segments and long_clips too.
 
     Returns:
       The account, as lines for a person.
@@ -27,10 +38,30 @@ def pack_records(path: str, output: str | Path, config: DataConfig) -> list[str]
       UserError: nothing is there, a record is bad, or the output is taken.
     """
     found = sources.find_classes(config, path)
-    num_classes = sources.count_classes(config, found)
+    num_classes = sources.count_classes(config, found, path)
+    open_source = _open_arrays if array_files.is_array_file(path) else _open_records
+    source, chunks = open_source(path, config, num_classes)
+    try:
+        clips = packed.pack(
+            chunks,
+            output,
+            classes=found,
+            source={"input": str(path), "files": source.files, "skipped": source.skipped},
+        )
+    finally:
+        source.progress.close()
+    return _account(clips, source, found, output)
+
+
+def _open_records(
+    path: str, config: DataConfig, num_classes: int
+) -> tuple[_Source, Iterator[ClipSet]]:
+    # TensorFlow takes seconds to import, and a file of arrays must not need it.
+    from mla_jax.data import records
+
     files = records.find_record_files(path)
-    report = records.ReadReport()
-    progress = Progress("read", len(files), "files")
+    source = _Source(len(files), Progress("read", len(files), "files"))
+    report = records.ReadReport(skipped=source.skipped)
 
     def chunks() -> Iterator[ClipSet]:
         for chunk in records.read_records(
@@ -41,23 +72,35 @@ def pack_records(path: str, output: str | Path, config: DataConfig) -> list[str]
             bad_records=config.bad_records,
             report=report,
         ):
-            progress.update(report.files, f"{report.clips:,} clips")
+            source.progress.update(report.files, f"{report.clips:,} clips")
+            source.cropped = report.cropped
             yield chunk
 
-    try:
-        clips = packed.pack(
-            chunks(),
-            output,
-            classes=found,
-            source={"input": str(path), "files": len(files), "skipped": report.skipped},
-        )
-    finally:
-        progress.close()
-    return _account(clips, report, found, output)
+    return source, chunks()
+
+
+def _open_arrays(
+    path: str, config: DataConfig, num_classes: int
+) -> tuple[_Source, Iterator[ClipSet]]:
+    source = _Source(1, Progress("read", array_files.read_shape(path).clips, "clips"))
+
+    def chunks() -> Iterator[ClipSet]:
+        done = 0
+        for chunk in array_files.read_array_chunks(
+            path,
+            num_classes=num_classes,
+            bad_records=config.bad_records,
+            skipped=source.skipped,
+        ):
+            done += len(chunk)
+            source.progress.update(done + len(source.skipped))
+            yield chunk
+
+    return source, chunks()
 
 
 def _account(
-    clips: ClipSet, report: records.ReadReport, classes: ClassList | None, output: str | Path
+    clips: ClipSet, source: _Source, classes: ClassList | None, output: str | Path
 ) -> list[str]:
     summary = clips.summary()
     positives = summary["positives_per_class"]
@@ -65,7 +108,7 @@ def _account(
     names = (classes or ClassList.numbered(clips.num_classes)).names
     lines = [
         f"packed {output}",
-        f"files                {report.files:,}",
+        f"files                {source.files:,}",
         f"clips                {summary['clips']:,}, of {summary['time']} segments x "
         f"{summary['features']} features, {summary['dtype']}",
         "clips by segments    "
@@ -77,11 +120,11 @@ def _account(
         "without positives    "
         + (f"{len(absent)}: {', '.join(names[k] for k in absent)}" if absent else "no class"),
     ]
-    if report.cropped:
-        lines.append(f"cropped clips        {report.cropped:,}")
-    lines.append(f"skipped records      {len(report.skipped):,}")
+    if source.cropped:
+        lines.append(f"cropped clips        {source.cropped:,}")
+    lines.append(f"skipped records      {len(source.skipped):,}")
     lines += [
         f"  {file}, record {index}" + (f" ({video_id})" if video_id else "") + f": {reason}"
-        for file, index, video_id, reason in report.skipped
+        for file, index, video_id, reason in source.skipped
     ]
     return lines

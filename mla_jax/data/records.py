@@ -78,7 +78,10 @@ def find_record_files(path_or_glob: str) -> list[Path]:
     else:
         found = [Path(p) for p in glob.glob(path_or_glob, recursive=True)]
         if not found and not glob.has_magic(path_or_glob) and not path.exists():
-            raise UserError(f"{path_or_glob} does not exist; give packed clips, or records")
+            raise UserError(
+                f"{path_or_glob} does not exist; give packed clips, records, or an HDF5 or "
+                ".npz file"
+            )
     found = sorted((p for p in found if p.is_file()), key=os.fsencode)
     if not found:
         raise UserError(

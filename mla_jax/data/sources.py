@@ -1,11 +1,11 @@
-"""Opens whatever a data path names: packed clips, or records."""
+"""Opens whatever a data path names: packed clips, records, or a file of arrays."""
 
 from pathlib import Path
 
 from absl import logging
 
 from mla_jax.config import DataConfig
-from mla_jax.data import labels, packed
+from mla_jax.data import array_files, labels, packed
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.labels import ClassList
 from mla_jax.errors import UserError
@@ -20,10 +20,12 @@ def find_classes(config: DataConfig, *paths: str) -> ClassList | None:
 
 
 def count_classes(config: DataConfig, classes: ClassList | None, *paths: str) -> int:
-    """K: the config's, else the class list's, else that of packed data, else AudioSet's 527.
+    """K: the config's, else the class list's, else that of the data if it knows, else AudioSet's 527.
+
+    Packed data and array files know it, records do not.
 
     Raises:
-      UserError: the config and the class list differ.
+      UserError: the config and the class list differ, or an array file cannot be read.
     """
     if classes is not None:
         if config.num_classes not in (0, len(classes)):
@@ -37,6 +39,8 @@ def count_classes(config: DataConfig, classes: ClassList | None, *paths: str) ->
     for path in paths:
         if path and packed.is_packed(path):
             return packed.open_packed(path).num_classes
+        if path and array_files.is_array_file(path):
+            return array_files.read_shape(path).classes
     return AUDIOSET_CLASSES
 
 
@@ -55,7 +59,7 @@ def require_same_classes(path: str, classes: ClassList) -> None:
 
 
 def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
-    """Opens a packed folder, or reads a folder, file or glob of TFRecords into memory.
+    """Opens a packed folder, or reads TFRecords (a folder, file or glob) or an array file into memory.
 
     Raises:
       UserError: nothing is there, it cannot be read, or it is of another number of classes.
@@ -67,6 +71,13 @@ def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
                 f"{path} has {clips.num_classes} classes, but {num_classes} are in use; give data of "
                 "the same classes, or pack it again with the class list of the others"
             )
+        return clips
+    if array_files.is_array_file(path):
+        left_out: list[array_files.Skipped] = []
+        clips = array_files.read_array_file(
+            path, num_classes=num_classes, bad_records=config.bad_records, skipped=left_out
+        )
+        _warn_of_skipped(path, left_out)
         return clips
     # TensorFlow takes seconds to import, and packed data must not need it.
     from mla_jax.data import records
@@ -84,17 +95,21 @@ def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
     )
     if not chunks:
         raise UserError(f"{path} has no record that can be used; bad_records=error says why")
-    for file, index, _, reason in report.skipped[:1]:
-        logging.warning(
-            "%s: %d bad records left out, the first of them %s, record %d: %s",
-            path,
-            len(report.skipped),
-            file,
-            index,
-            reason,
-        )
+    _warn_of_skipped(path, report.skipped)
     if report.cropped:
         logging.warning(
             "%s: %d clips cut to %d segments", path, report.cropped, config.max_segments
         )
     return concatenate(chunks)
+
+
+def _warn_of_skipped(path: str, skipped: list[array_files.Skipped]) -> None:
+    for file, index, _, reason in skipped[:1]:
+        logging.warning(
+            "%s: %d bad records left out, the first of them %s, record %d: %s",
+            path,
+            len(skipped),
+            file,
+            index,
+            reason,
+        )
