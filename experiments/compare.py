@@ -7,7 +7,6 @@ The file has what a table or a plot needs of each run: how it was set, what it r
 --update the table takes the place of what stands between `<!-- NAME -->` and `<!-- /NAME -->` there.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from experiments import cli
 from mla_jax import files
 from mla_jax.config import Config
 from mla_jax.errors import UserError
-from mla_jax.evaluation.report import markdown_table
+from mla_jax.evaluation.report import markdown_table, update_markdown
 from mla_jax.presets import PRESETS
 from mla_jax.training.metrics_log import read_metrics
 
@@ -115,16 +114,6 @@ def curves(rows: list[dict[str, Any]]) -> str:
     return markdown_table(lines)
 
 
-def update(path: Path, name: str, text: str) -> None:
-    """Puts `text` between the two markers of `name` in the file."""
-    old = path.read_text(encoding="utf-8")
-    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
-    new, count = re.subn(pattern, lambda m: m[1] + text + "\n" + m[2], old, flags=re.DOTALL)
-    if count == 0:
-        raise UserError(f"{path} has no <!-- {name} --> ... <!-- /{name} --> to put the table in")
-    files.write_text(path, new)
-
-
 def main() -> None:
     """Gathers and shows as the flags say."""
     if bool(_WORKDIRS.value) == bool(_RESULTS.value):
@@ -139,11 +128,10 @@ def main() -> None:
         files.write_json(_OUTPUT.value, rows)
     if _UPDATE.value:
         path = Path(_UPDATE.value)
-        if not path.is_file():
-            raise UserError(f"{path} does not exist; give a Markdown file with the markers in it")
-        for marker, text in ((name, table(rows)), (f"{name} curves", curves(rows))):
-            if f"<!-- {marker} -->" in path.read_text(encoding="utf-8"):
-                update(path, marker, text)
+        old = path.read_text(encoding="utf-8") if path.is_file() else ""
+        texts = {name: table(rows), f"{name} curves": curves(rows)}
+        for marker in [m for m in texts if f"<!-- {m} -->" in old] or [name]:
+            update_markdown(path, marker, texts[marker])
     print(table(rows))
     print()
     print(curves(rows))

@@ -7,14 +7,16 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from mla_jax.errors import UserError
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[TextIO]:
-    """A new text file that takes the place of `path` when the block ends well, and else vanishes.
+def replacing(path: str | Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """A new file that takes the place of `path` when the block ends well, and else vanishes.
+
+    Text in UTF-8, unless `binary`.
 
     Raises:
       UserError: the file cannot be written there.
@@ -26,7 +28,8 @@ def replacing(path: str | Path) -> Iterator[TextIO]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        mode, encoding = ("wb", None) if binary else ("w", "utf-8")
+        with os.fdopen(handle, mode, encoding=encoding) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -66,6 +66,47 @@ def fresh_state(model: MultiLevelModel, clips: ClipSet, config: Config) -> Train
     return init_state(variables, config.optim)
 
 
+def checkpoint_meta(config: Config, data: RunData) -> dict[str, Any]:
+    """What is kept beside the state of a checkpoint, so that it can be used without the run."""
+    return {
+        "config": config.to_dict(),
+        "classes": dataclasses.asdict(data.classes),
+        "num_features": data.train.num_features,
+    }
+
+
+def results_of(
+    config: Config,
+    data: RunData,
+    evaluated_on: str | None,
+    scores: Metrics | None,
+    *,
+    step: int,
+    step_chosen_by: str,
+    steps_trained: int,
+    parameters: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What results.json holds of a finished run; without figures where nothing was evaluated."""
+    classes: list[dict[str, Any]] = []
+    if scores is not None:
+        classes = report.per_class(scores, data.classes, data.train.class_counts())
+    return {
+        **(report.summarize(scores) if scores is not None else {}),
+        "step": step,
+        "step_chosen_by": step_chosen_by,
+        "evaluated_on": evaluated_on,
+        "steps_trained": steps_trained,
+        "clips": data.sizes(),
+        "seed": config.train.seed,
+        "architecture": config.model.architecture,
+        "parameters": parameters,
+        "seconds": seconds,
+        **environment(),
+        "classes": classes,
+    }
+
+
 def train(config: Config, workdir: str | Path, *, say: Say = print) -> dict[str, Any]:
     """Trains a run, or goes on with it, and evaluates it.
 
@@ -209,12 +250,11 @@ class _Session:
         """Saves a checkpoint at its steps, and wherever validation may choose the step."""
         choosable = "validation_mAP" in record
         if choosable or due(record["step"], self.config.train.checkpoint_every, self.config):
-            meta = {
-                "config": self.config.to_dict(),
-                "classes": dataclasses.asdict(self.data.classes),
-                "num_features": self.data.train.num_features,
-            }
-            self.checkpoints.save(state, meta, validation_mAP=record.get("validation_mAP"))
+            self.checkpoints.save(
+                state,
+                checkpoint_meta(self.config, self.data),
+                validation_mAP=record.get("validation_mAP"),
+            )
 
     def results(self, state: TrainState) -> dict[str, Any]:
         """Figures of the chosen step on the eval split, or on validation where there is none."""
@@ -225,29 +265,17 @@ class _Session:
         if self.scored_step != int(state.step):
             self.evaluate(state)
         evaluated_on = next((name for name in ("eval", "validation") if name in self.sets), None)
-        figures: dict[str, Any] = {}
-        classes: list[dict[str, Any]] = []
-        if evaluated_on is not None:
-            scores = self.scores[evaluated_on]
-            figures = report.summarize(scores)
-            classes = report.per_class(scores, self.data.classes, self.data.train.class_counts())
-        return {
-            **figures,
-            "step": int(state.step),
-            "step_chosen_by": "last step" if best is None else "best validation mAP",
-            "evaluated_on": evaluated_on,
-            "steps_trained": steps_trained,
-            "clips": {
-                "train": len(self.data.train),
-                **{name: len(clips) for name, (clips, _) in self.sets.items()},
-            },
-            "seed": self.config.train.seed,
-            "architecture": self.config.model.architecture,
-            "parameters": num_parameters(state.variables),
-            "seconds": self.seconds,
-            **environment(),
-            "classes": classes,
-        }
+        return results_of(
+            self.config,
+            self.data,
+            evaluated_on,
+            self.scores[evaluated_on] if evaluated_on else None,
+            step=int(state.step),
+            step_chosen_by="last step" if best is None else "best validation mAP",
+            steps_trained=steps_trained,
+            parameters=num_parameters(state.variables),
+            seconds=self.seconds,
+        )
 
 
 def _one_line(record: Record) -> str:

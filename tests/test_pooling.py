@@ -133,11 +133,45 @@ def test_scores_are_clipped_with_no_gradient_outside() -> None:
     np.testing.assert_array_equal(gradient, 0)
 
 
-def test_uniform_attention_is_the_mean() -> None:
+ACTIVATIONS = {
+    "attention": lambda v: np.exp(v) / np.exp(v).sum(axis=-1, keepdims=True),
+    "attention_over_time": lambda v: np.exp(v) * MASK[:, :, None],
+    "attention_sigmoid": _sigmoid,
+    "attention_exp": np.exp,
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_weights_are_the_activation_normalised_over_time(name: str) -> None:
+    c, v = _logits(scale=1.0)
+    scores = ACTIVATIONS[name](v.astype(np.float64)) * MASK[:, :, None]
+    np.testing.assert_allclose(
+        _pool(name, c, v).weights, scores / scores.sum(axis=1, keepdims=True), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("attention_over_time", 1e-7, 1.0),
+        ("attention_sigmoid", 1e-7, 1.0),
+        ("attention_exp", 1e-7, 1e7),
+    ],
+)
+def test_extreme_attention_is_clipped(name: str, low: float, high: float) -> None:
+    c, _ = _logits()
+    v = np.zeros_like(c)
+    v[0, :, 0] = [60, -60, -60, -60, -60, -60]
+    weights = np.asarray(_pool(name, c, v).weights)[0, :, 0]
+    np.testing.assert_allclose(weights[1:] / weights[0], low / high, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_uniform_attention_is_the_mean(name: str) -> None:
     c, _ = _logits()
     v = np.broadcast_to(np.float32(0.3), c.shape)
     np.testing.assert_allclose(
-        _pool("attention", c, v).logits, _pool("mean", c, v).logits, rtol=1e-5, atol=1e-6
+        _pool(name, c, v).logits, _pool("mean", c, v).logits, rtol=1e-5, atol=1e-6
     )
 
 

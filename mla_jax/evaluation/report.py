@@ -1,11 +1,15 @@
 """Results as JSON and as Markdown tables."""
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mla_jax import files
 from mla_jax.data.labels import ClassList
+from mla_jax.errors import UserError
 from mla_jax.evaluation.metrics import Metrics
 
 
@@ -59,3 +63,20 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     return "\n".join(lines)
+
+
+def update_markdown(path: str | Path, name: str, text: str) -> None:
+    """Puts `text` between the markers `<!-- name -->` and `<!-- /name -->` of a file.
+
+    Raises:
+      UserError: there is no such file, or it has no such markers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a Markdown file with the markers in it")
+    old = path.read_text(encoding="utf-8")
+    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
+    new, count = re.subn(pattern, lambda m: m[1] + text + "\n" + m[2], old, flags=re.DOTALL)
+    if count == 0:
+        raise UserError(f"{path} has no <!-- {name} --> ... <!-- /{name} --> to put the table in")
+    files.write_text(path, new)

@@ -36,6 +36,10 @@ class MetricsLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files."""
         self._file.close()
         self._board.close()
 

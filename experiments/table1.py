@@ -1,0 +1,184 @@
+r"""Trains and evaluates every row of the paper's Table I, and the models around it.
+
+    python -m experiments.table1 --data_dir=packed --workdir=runs/table1 --steps=20000 --seeds=0,1,2
+
+A row is a preset, `yu2018:6-A` one with another architecture; --rows chooses, and all are trained if it is
+left out. Started again it goes on where it stopped; a finished row is never trained again. It writes, after
+every row, to the workdir
+
+    table1.json     every figure, and which settings it belongs to
+    table1.md       the table: ours, mean and spread over seeds, beside what the articles state
+    figure3.png     average precision of nine classes by model, as the paper's Figure 3
+    ROW/seedN/      a run's folder, for `experiments.evaluate` and `experiments.predict`
+
+    python -m experiments.table1 --results=experiments/results/table1.json --update=README.md
+
+puts the table of results made before between the markers `<!-- table1 -->` and `<!-- /table1 -->` there.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+
+from absl import flags
+
+from experiments import cli
+from mla_jax import files, presets, rows
+from mla_jax.config import ARCHITECTURES, Config, DataConfig, TrainConfig
+from mla_jax.errors import UserError
+from mla_jax.evaluation import report, table
+from mla_jax.run_data import RunData
+
+flags.adopt_module_key_flags(cli)
+
+ALL_ROWS = (
+    "segment_classifier",
+    "average_pooling",
+    "max_pooling",
+    "kong2017",
+    "kong2019_keras",
+    "kong2019_torch",
+    "feature_attention",
+    *(f"yu2018_equations:{a}" for a in ARCHITECTURES),
+    *(f"yu2018:{a}" for a in ARCHITECTURES),
+)
+
+STATED = {
+    "segment_classifier": (0.314, 0.959, 2.452),
+    "kong2017": (0.327, 0.965, 2.558),
+    "kong2019_keras": (0.357, 0.968, 2.621),
+    "yu2018:2-A-1-A": (0.360, 0.970, 2.660),
+    "yu2018_equations:2-A-1-A": (0.360, 0.970, 2.660),
+}
+"""mAP, AUC and d-prime that the articles, or the program's own README (`kong2019_keras`), state."""
+
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "", "A folder with bal_train and eval: packed folders, records, .h5 or .npz files."
+)
+_WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the table and of all its runs.")
+_ROWS = flags.DEFINE_list("rows", [], "Which presets, in the table's order; empty: all.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of weights, batches and dropout.")
+_STEPS = flags.DEFINE_integer("steps", 20_000, "Train every row until this step.", lower_bound=1)
+_EVALUATIONS = flags.DEFINE_integer(
+    "evaluations", 20, "Evenly spaced; the average is over all of them.", lower_bound=1
+)
+_TOGETHER = flags.DEFINE_integer(
+    "seeds_together",
+    0,
+    "How many seeds of a row train in one program; 0: all on an accelerator, 1 on a CPU.",
+    lower_bound=0,
+)
+_FIGURE_CLASSES = flags.DEFINE_list(
+    "figure_classes",
+    [],
+    "Display names or indices of the figure's classes; empty: nine by frequency.",
+)
+_FIGURE_ROWS = flags.DEFINE_list(
+    "figure_rows", [], "The figure's rows, at most seven; empty: the first."
+)
+_RESULTS = flags.DEFINE_string("results", "", "A table1.json made before, instead of training.")
+_UPDATE = flags.DEFINE_string("update", "", "A Markdown file to put the table into.")
+
+
+def row_config(row: str, data: DataConfig, steps: int, evaluations: int) -> Config:
+    """The preset of a row, with the table's data and length."""
+    config = presets.preset(row)
+    every = math.ceil(steps / evaluations)
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(data, examples=config.data.examples),
+        train=TrainConfig(steps=steps, eval_every=every, checkpoint_every=every),
+    )
+
+
+def split_path(folder: Path, split: str) -> str:
+    """Where a split lies: a folder, or a file of arrays."""
+    for name in (split, f"{split}.h5", f"{split}.hdf5", f"{split}.npz"):
+        if (folder / name).exists():
+            return str(folder / name)
+    raise UserError(f"{folder} has no {split}: --data_dir needs bal_train and eval")
+
+
+def make(workdir: Path) -> dict[str, object]:
+    """Trains what is left, and writes the table after every row."""
+    names = list(dict.fromkeys(_ROWS.value)) or list(ALL_ROWS)
+    seeds = _whole_numbers(_SEEDS.value)
+    folder = Path(_DATA_DIR.value)
+    data = DataConfig(train=split_path(folder, "bal_train"), eval=split_path(folder, "eval"))
+    configs = {n: row_config(n, data, _STEPS.value, _EVALUATIONS.value) for n in names}
+    _claim(workdir)
+    opened = RunData.open(configs[names[0]])
+    cli.say(opened.describe())
+    together = _TOGETHER.value or rows.seeds_that_fit()
+    made: list[dict[str, object]] = []
+    for number, name in enumerate(names, 1):
+        cli.say(f"row {number} of {len(names)}: {name}")
+        row_folder = workdir / name.replace(":", "_")
+        results = rows.train_row(
+            configs[name], seeds, row_folder, opened, together=together, say=cli.say
+        )
+        made.append(table.row_of(name, configs[name], results, STATED.get(name)))
+        finished = table.table_of(made, _FIGURE_CLASSES.value, _FIGURE_ROWS.value)
+        write(workdir, finished)
+    return finished
+
+
+def write(workdir: Path, made: dict[str, object]) -> None:
+    """Writes the three files of a table."""
+    files.write_json(workdir / "table1.json", made)
+    files.write_text(workdir / "table1.md", table.markdown(made) + "\n")
+    try:
+        from mla_jax.evaluation import plots
+    except ImportError:
+        cli.say("figure3.png is not drawn: it needs matplotlib, pip install 'mla_jax[plots]'")
+        return
+    plots.class_precision_by_model(made, workdir / "figure3.png")
+
+
+def _claim(workdir: Path) -> None:
+    """Refuses a workdir that holds a table of another length or other data."""
+    settings = {
+        "data_dir": str(Path(_DATA_DIR.value).resolve()),
+        "steps": _STEPS.value,
+        "evaluations": _EVALUATIONS.value,
+    }
+    path = workdir / "settings.json"
+    if not path.exists():
+        files.write_json(path, settings)
+    elif (old := files.read_json(path)) != settings:
+        differing = [
+            f"{k} (was {old.get(k)}, now {v})" for k, v in settings.items() if old.get(k) != v
+        ]
+        raise UserError(
+            f"{workdir} holds a table with other settings: {', '.join(differing)}; give another --workdir"
+        )
+
+
+def _whole_numbers(values: list[str]) -> list[int]:
+    try:
+        numbers = [int(v) for v in values]
+    except ValueError:
+        raise UserError(
+            f"--seeds={','.join(values)} must be whole numbers, such as 0,1,2"
+        ) from None
+    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise UserError(f"--seeds={','.join(values)} must be different numbers from 0 on")
+    return numbers
+
+
+def main() -> None:
+    """Makes or shows the table as the flags say."""
+    if _RESULTS.value:
+        made = files.read_json(_RESULTS.value)
+    elif _DATA_DIR.value and _WORKDIR.value:
+        made = make(Path(_WORKDIR.value))
+    else:
+        raise UserError("give --data_dir and --workdir, or --results, a table1.json made before")
+    text = table.markdown(made)
+    if _UPDATE.value:
+        report.update_markdown(_UPDATE.value, "table1", text)
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,88 @@
+"""How sure a mean average precision is, and which differences are: a bootstrap over clips. NumPy only."""
+
+import numpy as np
+
+from mla_jax.errors import UserError
+
+
+def clip_counts(num_clips: int, num_resamples: int, seed: int = 0) -> np.ndarray:
+    """How often each clip is drawn: [num_clips, num_resamples] uint8, each column sums to num_clips.
+
+    The same for the same arguments, so that models which are scored on the same clips are resampled
+    alike: their differences are then paired.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.empty((num_clips, num_resamples), np.uint8)
+    for i in range(num_resamples):
+        drawn = rng.integers(0, num_clips, num_clips)
+        counts[:, i] = np.bincount(drawn, minlength=num_clips)
+    return counts
+
+
+def bootstrap_map(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    r"""Mean average precision on each resample of the clips.
+
+    With $w_i$ the times that clip $i$ is drawn, average precision is
+    $\sum_{i: y_i = 1} w_i P_i / \sum_{i: y_i = 1} w_i$ with the precision at its score,
+    $P_i = \sum_{j: s_j \ge s_i} w_j y_j / \sum_{j: s_j \ge s_i} w_j$: that of scikit-learn on the drawn
+    clips, ties included. A class with no positive among them is left out of that resample's mean.
+
+    Args:
+      scores: [num_clips, num_classes].
+      labels: [num_clips, num_classes] bool.
+      counts: [num_clips, num_resamples] from `clip_counts`.
+
+    Returns:
+      [num_resamples] float64.
+
+    Raises:
+      UserError: the shapes do not fit.
+    """
+    if scores.shape != labels.shape or len(scores) != len(counts):
+        raise UserError(
+            f"scores {list(scores.shape)}, labels {list(labels.shape)} and counts "
+            f"{list(counts.shape)} must be of the same clips, and the first two of the same classes"
+        )
+    total = np.zeros(counts.shape[1])
+    defined = np.zeros(counts.shape[1], np.int64)
+    for k in np.flatnonzero(labels.any(axis=0)):
+        precision = _average_precisions(scores[:, k], labels[:, k], counts)
+        there = ~np.isnan(precision)
+        total[there] += precision[there]
+        defined += there
+    with np.errstate(invalid="ignore"):
+        return total / defined
+
+
+def _average_precisions(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Average precision of one class on each resample, [num_resamples]; NaN without positives."""
+    order = np.argsort(-scores, kind="stable")
+    sorted_scores, positive = scores[order], labels[order]
+    # The clips fall into runs, each ending with a group of equal scores that has a positive: precision
+    # is needed at these ends only.
+    last_of_group = np.append(sorted_scores[1:] != sorted_scores[:-1], True)
+    group = np.cumsum(last_of_group) - last_of_group
+    with_positive = np.zeros(int(group[-1]) + 1, bool)
+    with_positive[group[positive]] = True
+    ends = np.flatnonzero(last_of_group & with_positive[group])
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    drawn = np.cumsum(_sum_runs(counts[order[: ends[-1] + 1]], starts), axis=0)
+    # A run's positives all stand in its last group.
+    run_of_positive = np.searchsorted(ends, np.flatnonzero(positive))
+    first_positive = np.searchsorted(run_of_positive, np.arange(len(ends)))
+    hits = _sum_runs(counts[order[positive]], first_positive)
+    found = np.cumsum(hits, axis=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is drawn yet, and then without hits
+        precision = np.where(hits > 0, found / drawn, 0.0)
+        return np.einsum("ij,ij->j", hits, precision) / found[-1]
+
+
+def _sum_runs(counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    return np.add.reduceat(counts, starts, axis=0, dtype=np.int64)
+
+
+def interval(resampled: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of a resampled figure, or of a difference of two."""
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(resampled, (tail, 1 - tail))
+    return float(low), float(high)

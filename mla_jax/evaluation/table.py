@@ -1,0 +1,176 @@
+"""A table of models that were trained alike: figures over seeds, and which differences are real."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mla_jax.config import Config
+from mla_jax.errors import UserError
+from mla_jax.evaluation.bootstrap import interval
+from mla_jax.evaluation.report import markdown_table
+
+FIGURES = ("mAP", "AUC", "d_prime")
+NUM_FIGURE_CLASSES, NUM_FIGURE_ROWS = 9, 7
+
+Row = dict[str, Any]
+
+
+def row_of(
+    name: str,
+    config: Config,
+    results: Sequence[dict[str, Any]],
+    stated: tuple[float, float, float] | None = None,
+) -> Row:
+    """A row, of the results of its seeds.
+
+    Args:
+      name: the row's.
+      config: its setting; paths are left out of what is kept.
+      results: what `mla_jax.rows.train_row` returns.
+      stated: mAP, AUC and d-prime that an article states, if it does.
+    """
+    settings = config.to_dict()
+    del settings["train"]["seed"]
+    for path in ("train", "eval", "class_list"):
+        del settings["data"][path]
+    return {
+        "name": name,
+        "config": settings,
+        "parameters": results[0]["parameters"],
+        "clips": results[0]["clips"],
+        "steps": results[0]["steps_trained"],
+        "device": results[0]["device"],
+        "versions": results[0]["versions"],
+        "seeds": [r["seed"] for r in results],
+        "seeds_together": results[0]["seeds_together"],
+        "seconds": [r["seconds"] for r in results],
+        **{figure: _spread([r[figure] for r in results]) for figure in FIGURES},
+        "average": {
+            "evaluations": len(results[0]["average"]["steps_averaged"]),
+            **{figure: _spread([r["average"][figure] for r in results]) for figure in FIGURES},
+        },
+        "stated": dict(zip(FIGURES, stated, strict=True)) if stated else None,
+        "bootstrap_mAP": np.mean([r["bootstrap_mAP"] for r in results], axis=0),
+        "classes": results[0]["classes"],
+        "class_average_precision": np.mean(
+            [[_number(c["average_precision"]) for c in r["classes"]] for r in results], axis=0
+        ),
+    }
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (0 of a single value) and the values themselves."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "spread": spread, "values": values}
+
+
+def table_of(
+    rows: Sequence[Row], figure_classes: Sequence[str] = (), figure_rows: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The table as plain values: rows, the differences of all pairs, and what its figure shows.
+
+    Args:
+      rows: from `row_of`.
+      figure_classes: display names or indices; empty: nine at even distances in the order of frequency.
+      figure_rows: names of rows, of which those that are there are shown; empty: the first seven, as many
+        as can be told apart.
+
+    Raises:
+      UserError: there is no such class.
+    """
+    classes = rows[0]["classes"]
+    shown = _figure_classes(classes, figure_classes)
+    return {
+        "rows": [
+            {
+                **{k: v for k, v in row.items() if k not in ("classes", "bootstrap_mAP")},
+                "mAP_interval": interval(row["bootstrap_mAP"]),
+                "class_average_precision": [
+                    float(row["class_average_precision"][k]) for k in shown
+                ],
+            }
+            for row in rows
+        ],
+        "differences": [_difference(a, b) for i, a in enumerate(rows) for b in rows[i + 1 :]],
+        "figure_rows": [
+            row["name"] for row in rows if not figure_rows or row["name"] in figure_rows
+        ][:NUM_FIGURE_ROWS],
+        "figure_classes": [
+            {key: classes[k][key] for key in ("index", "name", "num_train_clips")} for k in shown
+        ],
+    }
+
+
+def _difference(a: Row, b: Row) -> dict[str, Any]:
+    low, high = interval(a["bootstrap_mAP"] - b["bootstrap_mAP"])
+    return {
+        "a": a["name"],
+        "b": b["name"],
+        "mAP": a["mAP"]["mean"] - b["mAP"]["mean"],
+        "low": low,
+        "high": high,
+        "real": not low <= 0 <= high,
+    }
+
+
+def _figure_classes(classes: list[dict[str, Any]], chosen: Sequence[str]) -> list[int]:
+    if not chosen:
+        order = sorted(range(len(classes)), key=lambda k: -classes[k]["num_train_clips"])
+        places = np.linspace(0, len(order) - 1, min(NUM_FIGURE_CLASSES, len(order)))
+        return [order[round(p)] for p in places]
+    by_name = {c["name"]: c["index"] for c in classes} | {
+        str(c["index"]): c["index"] for c in classes
+    }
+    for name in chosen:
+        if name not in by_name:
+            raise UserError(
+                f"there is no class {name!r}; give display names or indices of the class list"
+            )
+    return [by_name[name] for name in chosen]
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """The table in Markdown, and below it what its columns mean."""
+    rows = table["rows"]
+    number = {row["name"]: i for i, row in enumerate(rows, 1)}
+    alike: dict[str, list[int]] = {row["name"]: [] for row in rows}
+    for pair in table["differences"]:
+        if not pair["real"]:
+            alike[pair["a"]].append(number[pair["b"]])
+            alike[pair["b"]].append(number[pair["a"]])
+    lines = []
+    for row in rows:
+        stated = row["stated"]
+        lines.append(
+            {
+                "#": number[row["name"]],
+                "row": row["name"],
+                **{_TITLES[f]: _show(row[f], 2 if f == "d_prime" else 3) for f in FIGURES},
+                "averaged mAP / AUC / d-prime": " / ".join(
+                    _show(row["average"][f], 2 if f == "d_prime" else 3) for f in FIGURES
+                ),
+                "stated, on 2 million clips": " / ".join(f"{stated[f]:.3f}" for f in FIGURES)
+                if stated
+                else None,
+                "same mAP as": ", ".join(map(str, sorted(alike[row["name"]]))) or None,
+                "steps": f"{row['steps']:,}",
+                "seeds": len(row["seeds"]),
+                "seconds": f"{np.mean(row['seconds']):,.0f}",
+            }
+        )
+    return markdown_table(lines)
+
+
+_TITLES = {"mAP": "mAP", "AUC": "AUC", "d_prime": "d-prime"}
+
+
+def _show(figure: dict[str, Any], digits: int) -> str:
+    shown = f"{figure['mean']:.{digits}f}"
+    if len(figure["values"]) > 1:
+        shown += f" ± {figure['spread']:.{digits}f}"
+    return shown
