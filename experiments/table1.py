@@ -106,8 +106,15 @@ def make(workdir: Path) -> dict[str, object]:
     folder = Path(_DATA_DIR.value)
     data = DataConfig(train=split_path(folder, "bal_train"), eval=split_path(folder, "eval"))
     configs = {n: row_config(n, data, _STEPS.value, _EVALUATIONS.value) for n in names}
-    _claim(workdir)
     opened = RunData.open(configs[names[0]])
+    # Hours before the figure is drawn.
+    table.choose_classes(opened.classes.names, opened.train.class_counts(), _FIGURE_CLASSES.value)
+    for name in _FIGURE_ROWS.value:
+        if name not in names:
+            raise UserError(
+                f"--figure_rows: there is no row {name!r}; the rows are {', '.join(names)}"
+            )
+    _claim(workdir)
     cli.say(opened.describe())
     together = _TOGETHER.value or rows.seeds_that_fit()
     made: list[dict[str, object]] = []

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         OptimConfig,
         TrainConfig,
     )
+    from mla_jax.data.array_files import read_array_file
     from mla_jax.data.clips import ClipSet, Scaling, concatenate
     from mla_jax.data.labels import ClassList
     from mla_jax.data.packed import open_packed, pack
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mla_jax.errors import UserError
     from mla_jax.evaluation.metrics import Metrics, average_precision, d_prime, evaluate, roc_auc
     from mla_jax.evaluation.predict import average_predictions, predict
+    from mla_jax.imported import import_keras
     from mla_jax.models.multi_level import MultiLevelModel, build_model, init_variables
     from mla_jax.models.pooling import POOLINGS
     from mla_jax.presets import PRESETS, preset
@@ -45,6 +47,7 @@ _HOMES = {
         "OptimConfig",
         "TrainConfig",
     ),
+    "data.array_files": ("read_array_file",),
     "data.clips": ("ClipSet", "Scaling", "concatenate"),
     "data.labels": ("ClassList",),
     "data.packed": ("open_packed", "pack"),
@@ -55,6 +58,7 @@ _HOMES = {
     "errors": ("UserError",),
     "evaluation.metrics": ("Metrics", "average_precision", "d_prime", "evaluate", "roc_auc"),
     "evaluation.predict": ("average_predictions", "predict"),
+    "imported": ("import_keras",),
     "models.multi_level": ("MultiLevelModel", "build_model", "init_variables"),
     "models.pooling": ("POOLINGS",),
     "presets": ("PRESETS", "preset"),

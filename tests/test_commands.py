@@ -54,6 +54,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         assert "clips                120, of 5 segments x 16 features, uint8" in done.stdout
         assert "skipped records      0" in done.stdout
+    (folder / "splits").mkdir()
+    (folder / "splits" / "bal_train").symlink_to(folder / "train")
+    (folder / "splits" / "eval").symlink_to(folder / "eval")
+    (folder / "cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     return folder
 
 
@@ -270,6 +274,26 @@ WRONG = {
         ["prepare_data", "--input={f}/records/eval", "--output={w}", "--max_segments=2"],
         "more than 2",
     ),
+    "array file cut": (
+        ["evaluate", "--workdir={r}", "--data={f}/cut.h5"],
+        "cut.h5",
+    ),
+    "nothing to import": (["import_keras", "--workdir={w}"], "give --weights"),
+    "no weights": (["import_keras", "--workdir={w}", "--weights=/no/where.h5"], "/no/where.h5"),
+    "no table": (["table1", "--workdir={w}"], "give --data_dir and --workdir, or --results"),
+    "unknown row": (
+        ["table1", "--workdir={w}", "--data_dir={f}/splits", "--rows=kong2018"],
+        "did you mean kong201",
+    ),
+    "seeds": (
+        ["table1", "--workdir={w}", "--data_dir={f}/splits", "--seeds=0,0"],
+        "--seeds=0,0 must be different numbers",
+    ),
+    "no split": (["table1", "--workdir={w}", "--data_dir={f}"], "has no bal_train"),
+    "no class of that name": (
+        ["table1", "--workdir={w}", "--data_dir={f}/splits", "--figure_classes=Theremin"],
+        "no class 'Theremin'",
+    ),
     "no class list": (
         ["prepare_data", "--input={f}/records/eval", "--output={w}", "--class_list=/no/where"],
         "cannot read the class list /no/where",
@@ -292,8 +316,40 @@ def test_wrong_uses_get_one_line_and_leave_nothing(folder: Path, trained: Path) 
             assert errors[0] == lines[-1], (name, done.stderr)
             assert WRONG[name][1] in errors[0], (name, errors[0])
             assert "Traceback" not in done.stderr, (name, done.stderr)
-            assert not workdir.exists(), name
+            assert not workdir.exists(), (name, list(workdir.iterdir()))
             assert not list(folder.glob(".wrong*")), name
+
+
+def test_the_table_is_made_resumed_and_shown(folder: Path, tmp_path: Path) -> None:
+    flags = [
+        "table1",
+        f"--data_dir={folder}/splits",
+        f"--workdir={tmp_path}/table",
+        "--rows=kong2017,yu2018:1-A-1-A",
+        "--steps=2",
+        "--evaluations=1",
+    ]
+    first = ok(*flags, "--seeds=0")
+    second = ok(*flags, "--seeds=0,1")
+    for name in ("kong2017", "yu2018_1-A-1-A"):
+        assert f"{name} step 2" in first.stderr
+        assert second.stderr.count(f"{name} step 2") == 1  # of seed 1 alone
+    made = json.loads((tmp_path / "table/table1.json").read_text())
+    assert [row["seeds"] for row in made["rows"]] == [[0, 1], [0, 1]]
+    assert made["rows"][0]["stated"]["mAP"] == 0.327
+    text = (tmp_path / "table/table1.md").read_text()
+    assert second.stdout == text
+    assert (tmp_path / "table/figure3.png").stat().st_size > 10_000
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table1 -->\nold\n<!-- /table1 -->\nafter\n")
+    ok("table1", f"--results={tmp_path}/table/table1.json", f"--update={page}")
+    assert page.read_text() == f"before\n<!-- table1 -->\n{text}<!-- /table1 -->\nafter\n"
+    refused = run(*flags, "--steps=3")
+    assert refused.returncode == 2
+    assert "steps (was 2, now 3)" in refused.stderr
+    # Its runs are runs like any others.
+    workdir = f"--workdir={tmp_path}/table/kong2017/seed1"
+    assert "step 2: mAP" in ok("evaluate", workdir, f"--data={folder}/eval").stdout
 
 
 def test_debug_shows_the_trace(folder: Path) -> None:

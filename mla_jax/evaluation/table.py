@@ -84,7 +84,9 @@ def table_of(
       UserError: there is no such class.
     """
     classes = rows[0]["classes"]
-    shown = _figure_classes(classes, figure_classes)
+    shown = choose_classes(
+        [c["name"] for c in classes], [c["num_train_clips"] for c in classes], figure_classes
+    )
     return {
         "rows": [
             {
@@ -118,20 +120,29 @@ def _difference(a: Row, b: Row) -> dict[str, Any]:
     }
 
 
-def _figure_classes(classes: list[dict[str, Any]], chosen: Sequence[str]) -> list[int]:
+def choose_classes(
+    names: Sequence[str], num_train_clips: Sequence[int] | np.ndarray, chosen: Sequence[str] = ()
+) -> list[int]:
+    """Indices of the classes that the figure shows.
+
+    Args:
+      names, num_train_clips: of every class, in index order.
+      chosen: display names or indices; empty: nine at even distances in the order of frequency.
+
+    Raises:
+      UserError: there is no such class.
+    """
     if not chosen:
-        order = sorted(range(len(classes)), key=lambda k: -classes[k]["num_train_clips"])
+        order = np.argsort(-np.asarray(num_train_clips), kind="stable")
         places = np.linspace(0, len(order) - 1, min(NUM_FIGURE_CLASSES, len(order)))
-        return [order[round(p)] for p in places]
-    by_name = {c["name"]: c["index"] for c in classes} | {
-        str(c["index"]): c["index"] for c in classes
-    }
+        return [int(order[round(p)]) for p in places]
+    indices = {str(k): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
     for name in chosen:
-        if name not in by_name:
+        if name not in indices:
             raise UserError(
                 f"there is no class {name!r}; give display names or indices of the class list"
             )
-    return [by_name[name] for name in chosen]
+    return [indices[name] for name in chosen]
 
 
 def markdown(table: dict[str, Any]) -> str:
