@@ -31,6 +31,7 @@ TEST = [
     "pytest-xdist>=3.8",
     "scikit-learn>=1.7",
     "h5py>=3.14",
+    "matplotlib>=3.10",
     "ruff>=0.17",
     "mypy>=2.4",
 ]

@@ -34,18 +34,26 @@ def test_its_python_runs_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / "packed/mine/manifest.json").exists()
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_its_tables_are_those_of_the_results_files(path: Path) -> None:
+def _rendered(path: Path) -> dict[str, str]:
+    """The tables of a results file, by the name of their markers."""
     code = (
-        "import json, sys; from experiments import compare\n"
-        f"rows = json.load(open({str(path)!r}))\n"
-        "json.dump([compare.table(rows), compare.curves(rows)], sys.stdout)"
+        "import json, sys; from experiments import compare; from mla_jax.evaluation import table\n"
+        f"made = json.load(open({str(path)!r}))\n"
+        f"name = {path.stem!r}\n"
+        "tables = ({name: compare.table(made), f'{name} curves': compare.curves(made)}\n"
+        "          if isinstance(made, list) else {name: table.markdown(made)})\n"
+        "json.dump(tables, sys.stdout)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    table, curves = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_its_tables_are_those_of_the_results_files(path: Path) -> None:
     notes = (ROOT / "BUILD_NOTES.md").read_text(encoding="utf-8")
-    assert f"<!-- {path.stem} -->\n{table}\n<!-- /{path.stem} -->" in README
-    assert f"<!-- {path.stem} curves -->\n{curves}\n<!-- /{path.stem} curves -->" in notes
+    for marker, text in _rendered(path).items():
+        assert f"<!-- {marker} -->\n{text}\n<!-- /{marker} -->" in README + notes, marker
 
 
 def test_every_command_and_file_it_names_exists() -> None:

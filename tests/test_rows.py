@@ -122,7 +122,10 @@ def test_a_finished_row_is_not_trained_again(
 
 def _rows(config: Config, row: Path) -> list[table.Row]:
     results = [files.read_json(row / f"seed{s}" / "results.json") for s in (0, 1)]
-    worse = [{**r, "bootstrap_mAP": [x - 0.1 for x in r["bootstrap_mAP"]]} for r in results]
+    worse = [
+        {**r, "mAP": r["mAP"] - 0.1, "bootstrap_mAP": [x - 0.1 for x in r["bootstrap_mAP"]]}
+        for r in results
+    ]
     rng = np.random.default_rng(0)
     close = [
         {**r, "bootstrap_mAP": [x + rng.normal() for x in r["bootstrap_mAP"]]} for r in results

@@ -91,7 +91,7 @@ def table_of(
         "rows": [
             {
                 **{k: v for k, v in row.items() if k not in ("classes", "bootstrap_mAP")},
-                "mAP_interval": interval(row["bootstrap_mAP"]),
+                "mAP_interval": interval(row["bootstrap_mAP"], row["mAP"]["mean"]),
                 "class_average_precision": [
                     float(row["class_average_precision"][k]) for k in shown
                 ],
@@ -109,11 +109,12 @@ def table_of(
 
 
 def _difference(a: Row, b: Row) -> dict[str, Any]:
-    low, high = interval(a["bootstrap_mAP"] - b["bootstrap_mAP"])
+    difference = a["mAP"]["mean"] - b["mAP"]["mean"]
+    low, high = interval(a["bootstrap_mAP"] - b["bootstrap_mAP"], difference)
     return {
         "a": a["name"],
         "b": b["name"],
-        "mAP": a["mAP"]["mean"] - b["mAP"]["mean"],
+        "mAP": difference,
         "low": low,
         "high": high,
         "real": not low <= 0 <= high,
@@ -146,7 +147,11 @@ def choose_classes(
 
 
 def markdown(table: dict[str, Any]) -> str:
-    """The table in Markdown, and below it what its columns mean."""
+    """The table in Markdown.
+
+    `averaged` is of the mean of all evaluations' probabilities; `same mAP as` numbers the rows whose
+    difference in mAP has 0 in its 95 % interval, clips being resampled but not the training.
+    """
     rows = table["rows"]
     number = {row["name"]: i for i, row in enumerate(rows, 1)}
     alike: dict[str, list[int]] = {row["name"]: [] for row in rows}
@@ -161,14 +166,15 @@ def markdown(table: dict[str, Any]) -> str:
             {
                 "#": number[row["name"]],
                 "row": row["name"],
-                **{_TITLES[f]: _show(row[f], 2 if f == "d_prime" else 3) for f in FIGURES},
+                **{_TITLES[f]: _show(row[f]) for f in FIGURES},
                 "averaged mAP / AUC / d-prime": " / ".join(
-                    _show(row["average"][f], 2 if f == "d_prime" else 3) for f in FIGURES
+                    _show(row["average"][f]) for f in FIGURES
                 ),
                 "stated, on 2 million clips": " / ".join(f"{stated[f]:.3f}" for f in FIGURES)
                 if stated
                 else None,
                 "same mAP as": ", ".join(map(str, sorted(alike[row["name"]]))) or None,
+                "clips": f"{row['clips']['train']:,}",
                 "steps": f"{row['steps']:,}",
                 "seeds": len(row["seeds"]),
                 "seconds": f"{np.mean(row['seconds']):,.0f}",
@@ -180,8 +186,8 @@ def markdown(table: dict[str, Any]) -> str:
 _TITLES = {"mAP": "mAP", "AUC": "AUC", "d_prime": "d-prime"}
 
 
-def _show(figure: dict[str, Any], digits: int) -> str:
-    shown = f"{figure['mean']:.{digits}f}"
+def _show(figure: dict[str, Any]) -> str:
+    shown = f"{figure['mean']:.3f}"
     if len(figure["values"]) > 1:
-        shown += f" ± {figure['spread']:.{digits}f}"
+        shown += f" ± {figure['spread']:.3f}"
     return shown
