@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from absl import app, flags, logging
@@ -10,6 +11,7 @@ from ml_collections import config_dict, config_flags
 from mla_jax import config as config_lib
 from mla_jax import presets
 from mla_jax.errors import UserError
+from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED, InterruptedRunError
 
 EXIT_USER_ERROR = 2
 
@@ -68,12 +70,15 @@ def run(main: Callable[[], None]) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         if not _DEBUG.value:
-            # Orbax tells every step of a save.
-            logging.set_verbosity(logging.WARNING)
-        with _one_line_errors(UserError):
+            _quieten_orbax()
+        with _one_line_errors(UserError, OSError):
             if len(argv) > 1:
                 raise UserError(f"{argv[1]!r} is not a flag; see --help")
-            main()
+            try:
+                main()
+            except InterruptedRunError as stop:
+                say(str(stop))
+                sys.exit(EXIT_TO_BE_CONTINUED)
 
     def parse(argv: Sequence[str]) -> Sequence[str]:
         with _one_line_errors():
@@ -81,6 +86,19 @@ def run(main: Callable[[], None]) -> None:
         return rest
 
     app.run(guarded, flags_parser=parse)
+
+
+def _quieten_orbax() -> None:
+    """Orbax tells every step of a save, and of one that fails the traces of all its threads and futures.
+
+    What it raises is told by us, in one line.
+    """
+    logging.set_verbosity(logging.WARNING)
+    logging.get_absl_handler().addFilter(
+        lambda record: record.name != "asyncio" and "/orbax/" not in record.pathname
+    )
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    sys.unraisablehook = lambda _: None
 
 
 # What absl and ml_collections raise of a flag that they cannot take.
@@ -94,6 +112,7 @@ def _one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
     except kinds or _FLAG_ERRORS as error:  # noqa: B030 (a tuple of exception types)
         if "--debug" in sys.argv:
             raise
-        message = error.args[0] if error.args else error
+        # An OSError's first argument is a number.
+        message = error if isinstance(error, OSError) or not error.args else error.args[0]
         say(f"error: {' '.join(str(message).split())}")
         sys.exit(EXIT_USER_ERROR)

@@ -28,6 +28,7 @@ from mla_jax.config import ARCHITECTURES, Config, DataConfig, TrainConfig
 from mla_jax.errors import UserError
 from mla_jax.evaluation import report, table
 from mla_jax.run_data import RunData
+from mla_jax.training.interruption import StopOnSignal
 
 flags.adopt_module_key_flags(cli)
 
@@ -110,7 +111,7 @@ def split_path(folder: Path, split: str) -> str:
     raise UserError(f"{folder} has no {split}: --data_dir needs bal_train and eval")
 
 
-def make(workdir: Path) -> dict[str, object]:
+def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
     """Trains what is left, and writes the table after every row."""
     names = list(dict.fromkeys(_ROWS.value)) or list(ALL_ROWS)
     seeds = _whole_numbers(_SEEDS.value)
@@ -134,7 +135,13 @@ def make(workdir: Path) -> dict[str, object]:
         cli.say(f"row {number} of {len(names)}: {name}")
         row_folder = workdir / name.replace(":", "_")
         results = rows.train_row(
-            configs[name], seeds, row_folder, opened, together=together, say=cli.say
+            configs[name],
+            seeds,
+            row_folder,
+            opened,
+            together=together,
+            say=cli.say,
+            should_stop=should_stop,
         )
         made.append(table.row_of(name, configs[name], results, STATED.get(name)))
         finished = table.table_of(made, _FIGURE_CLASSES.value, figure_rows)
@@ -190,7 +197,8 @@ def main() -> None:
     if _RESULTS.value:
         made = files.read_json(_RESULTS.value)
     elif _DATA_DIR.value and _WORKDIR.value:
-        made = make(Path(_WORKDIR.value))
+        with StopOnSignal() as should_stop:
+            made = make(Path(_WORKDIR.value), should_stop)
     else:
         raise UserError("give --data_dir and --workdir, or --results, a table1.json made before")
     text = table.markdown(made)

@@ -4,6 +4,9 @@ r"""Trains a model in a folder, or goes on with one, and evaluates it.
         --config.data.eval=packed/eval --config.model.architecture=2-A-1-A --config.train.steps=1000 \
         --workdir=runs/2-A-1-A
 
+SIGTERM and SIGINT make it save at the step it is at and leave with exit code 75: start it again to go on.
+A second signal ends it at once.
+
 Every field of `mla_jax.config.Config` is a flag; `--preset` chooses what the others start from.
 """
 
@@ -12,6 +15,7 @@ from absl import flags
 from experiments import cli
 from mla_jax import runs
 from mla_jax.errors import UserError
+from mla_jax.training.interruption import StopOnSignal
 
 _CONFIG = cli.define_config()
 flags.adopt_module_key_flags(cli)
@@ -22,7 +26,9 @@ def main() -> None:
     """Trains as the flags say."""
     if not _WORKDIR.value:
         raise UserError("give --workdir, the folder for this run")
-    results = runs.train(_CONFIG(), _WORKDIR.value, say=cli.say)
+    config = _CONFIG()
+    with StopOnSignal() as should_stop:
+        results = runs.train(config, _WORKDIR.value, say=cli.say, should_stop=should_stop)
     if results["evaluated_on"] is None:
         print(f"step {results['step']}, not evaluated: see {_WORKDIR.value}")
     else:

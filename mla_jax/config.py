@@ -164,6 +164,7 @@ class OptimConfig:
       learning_rate, b1, b2, epsilon: Adam's.
       epsilon_place: before_correction, beside the uncorrected second moment, as Keras has it; or
         after_correction, as the paper of Adam, PyTorch and Optax have it.
+      clip_norm: gradients whose norm over all parameters is larger are scaled down to it; 0: none are.
       l2: adds this times the sum of squares of the blocks' kernels to the loss, as Keras's
         `kernel_regularizer` does.
     """
@@ -173,6 +174,7 @@ class OptimConfig:
     b2: float = 0.999
     epsilon: float = 1e-8
     epsilon_place: str = "before_correction"
+    clip_norm: float = 0.0
     l2: float = 0.0
 
     def __post_init__(self) -> None:
@@ -181,6 +183,7 @@ class OptimConfig:
         _require(0 <= self.b1 < 1, "optim.b1", self.b1, "in [0, 1)")
         _require(0 <= self.b2 < 1, "optim.b2", self.b2, "in [0, 1)")
         _require(self.epsilon > 0, "optim.epsilon", self.epsilon, "above 0")
+        _require(self.clip_norm >= 0, "optim.clip_norm", self.clip_norm, "0 or more")
         _require(self.l2 >= 0, "optim.l2", self.l2, "0 or more")
         one_of("optim.epsilon_place", self.epsilon_place, ("before_correction", "after_correction"))
 

@@ -25,13 +25,16 @@ from mla_jax.evaluation.bootstrap import bootstrap_map, clip_counts
 from mla_jax.evaluation.metrics import Metrics
 from mla_jax.evaluation.metrics import evaluate as evaluate_scores
 from mla_jax.evaluation.predict import predict
+from mla_jax.locks import one_writer
 from mla_jax.models.multi_level import build_model, num_parameters
 from mla_jax.progress import Progress
 from mla_jax.run_data import RunData
 from mla_jax.training.checkpoints import Checkpoints
-from mla_jax.training.loop import Record, fit
+from mla_jax.training.interruption import InterruptedRunError
+from mla_jax.training.loop import fit
 from mla_jax.training.metrics_log import MetricsLog
 from mla_jax.training.state import TrainState, stack_states, unstack_state
+from mla_jax.training.window import Record, Window
 
 NUM_RESAMPLES = 200
 
@@ -51,6 +54,7 @@ def train_row(
     *,
     together: int = 1,
     say: Say = print,
+    should_stop: Callable[[], bool] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains what is not yet trained of a row, going on where it stopped.
 
@@ -61,11 +65,13 @@ def train_row(
       data: with an eval split.
       together: how many seeds train in one program.
       say: takes a line for the user.
+      should_stop: asked about once a second whether to leave.
 
     Returns:
       What results.json holds, for every seed.
 
     Raises:
+      InterruptedRunError: `should_stop` said so; the row is saved as of its last evaluation.
       UserError: there is no eval split, the folder holds other settings, or training diverged.
     """
     if data.eval is None:
@@ -75,8 +81,10 @@ def train_row(
     left = [s for s in seeds if not (seed_folder(folder, s) / "results.json").exists()]
     if not left:
         say(f"{folder} is finished")
-    for start in range(0, len(left), together):
-        _Group(config, left[start : start + together], folder, data, say).train()
+    with one_writer(folder):
+        for start in range(0, len(left), together):
+            group = _Group(config, left[start : start + together], folder, data, say)
+            group.train(should_stop)
     return [files.read_json(seed_folder(folder, s) / "results.json") for s in seeds]
 
 
@@ -110,21 +118,21 @@ class _Group:
         self.probs: list[np.ndarray] = []
         self.steps_averaged: list[int] = []
 
-    def train(self) -> None:
+    def train(self, should_stop: Callable[[], bool] | None) -> None:
         """Trains to the last step and leaves a finished run for every seed."""
         for seed in self.seeds:
             config = _of_seed(self.config, seed)
             files.write_json(seed_folder(self.folder, seed) / "config.json", config.to_dict())
-        with Checkpoints(self.state_folder / "checkpoints", keep=1) as checkpoints:
+        with Checkpoints(self.state_folder / "checkpoints", keep=2) as checkpoints:
             state = self._fresh()
-            latest = checkpoints.latest_step()
-            if latest is not None:
-                state = checkpoints.restore(latest, state)
-                self._restore_sums(latest)
-                self.say(f"{self.folder}: going on from step {latest}")
+            restored = checkpoints.restore_newest(state, self.say)
+            if restored is not None:
+                state, _ = restored
+                self._restore_sums(int(state.step))
+                self.say(f"{self.folder}: going on from step {int(state.step)}")
             logs = [MetricsLog(seed_folder(self.folder, s), int(state.step)) for s in self.seeds]
             try:
-                state = self._fit(state, checkpoints, logs)
+                state = self._fit(state, checkpoints, logs, should_stop)
                 self._finish(state, [float(log.records[-1]["seconds"]) for log in logs])
             finally:
                 for log in logs:
@@ -147,7 +155,11 @@ class _Group:
         return [unstack_state(state, i) for i in range(len(self.seeds))]
 
     def _fit(
-        self, state: TrainState, checkpoints: Checkpoints, logs: list[MetricsLog]
+        self,
+        state: TrainState,
+        checkpoints: Checkpoints,
+        logs: list[MetricsLog],
+        should_stop: Callable[[], bool] | None,
     ) -> TrainState:
         before = float(logs[0].records[-1]["seconds"]) if logs[0].records else 0.0
         progress = Progress("train", self.config.train.steps, "steps", start=int(state.step))
@@ -164,6 +176,9 @@ class _Group:
                 self._save_sums(record["step"])
                 checkpoints.save(state, runs.checkpoint_meta(self.config, self.data))
 
+        def on_stop(state: TrainState, window: Window, seconds: float) -> None:
+            raise InterruptedRunError(checkpoints.latest_step() or 0)
+
         try:
             return fit(
                 self.model,
@@ -174,6 +189,8 @@ class _Group:
                 evaluate=self._evaluate,
                 on_record=on_record,
                 on_progress=lambda step, loss: progress.update(step, f"loss {loss:.4f}"),
+                should_stop=should_stop,
+                on_stop=on_stop,
             )
         finally:
             progress.close()
@@ -201,7 +218,8 @@ class _Group:
         path = self.state_folder / f"sums-{step}.npz"
         with files.replacing(path, binary=True) as file:
             np.savez(file, sums=np.stack(self.sums), steps=np.array(self.steps_averaged))
-        kept = self.steps_averaged[-2:]  # the checkpoint of this step is still being written
+        # Those of the two checkpoints that are kept, and of the one that is being written.
+        kept = self.steps_averaged[-3:]
         for old in self.state_folder.glob("sums-*.npz"):
             if int(old.stem.removeprefix("sums-")) not in kept:
                 old.unlink()

@@ -26,6 +26,7 @@ from mla_jax.evaluation import report
 from mla_jax.evaluation.metrics import Metrics
 from mla_jax.evaluation.metrics import evaluate as evaluate_scores
 from mla_jax.evaluation.predict import predict
+from mla_jax.locks import one_writer
 from mla_jax.models.multi_level import (
     MultiLevelModel,
     build_model,
@@ -35,9 +36,11 @@ from mla_jax.models.multi_level import (
 from mla_jax.progress import Progress
 from mla_jax.run_data import RunData
 from mla_jax.training.checkpoints import Checkpoints
-from mla_jax.training.loop import Record, due, fit
+from mla_jax.training.interruption import InterruptedRunError
+from mla_jax.training.loop import NotFiniteError, due, fit
 from mla_jax.training.metrics_log import MetricsLog
 from mla_jax.training.state import TrainState, init_state
+from mla_jax.training.window import Record, Window
 
 Say = Callable[[str], None]
 
@@ -107,22 +110,36 @@ def results_of(
     }
 
 
-def train(config: Config, workdir: str | Path, *, say: Say = print) -> dict[str, Any]:
+def train(
+    config: Config,
+    workdir: str | Path,
+    *,
+    say: Say = print,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
     """Trains a run, or goes on with it, and evaluates it.
 
     Args:
       config: the settings.
       workdir: the run's folder; made if need be.
       say: takes a line for the user.
+      should_stop: asked about once a second whether to save and leave, for instance a `StopOnSignal`.
 
     Returns:
       What results.json holds.
 
     Raises:
-      UserError: the data cannot be used, the workdir holds a run with other settings, or training
-        diverged.
+      InterruptedRunError: `should_stop` said so; the run is saved at the step it had come to.
+      UserError: the data cannot be used, the workdir is in use or holds a run with other settings, no
+        checkpoint is whole, one cannot be written, or training diverged.
     """
-    workdir = Path(workdir)
+    with one_writer(workdir):
+        return _train(config, Path(workdir), say, should_stop)
+
+
+def _train(
+    config: Config, workdir: Path, say: Say, should_stop: Callable[[], bool] | None
+) -> dict[str, Any]:
     results_path = workdir / "results.json"
     _require_same_run(workdir, config)
     if results_path.exists():
@@ -136,10 +153,12 @@ def train(config: Config, workdir: str | Path, *, say: Say = print) -> dict[str,
     files.write_json(workdir / "config.json", config.to_dict())
     with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints) as checkpoints:
         state = fresh_state(model, data.train, config)
-        latest = checkpoints.latest_step()
-        if latest is not None:
-            state = checkpoints.restore(latest, state)
-            say(f"going on from step {latest} of {config.train.steps}")
+        window: dict[str, Any] = {}
+        restored = checkpoints.restore_newest(state, say)
+        if restored is not None:
+            state, meta = restored
+            window = meta.get("window", {})
+            say(f"going on from step {int(state.step)} of {config.train.steps}")
         # A run made longer is not finished any more.
         results_path.unlink(missing_ok=True)
         say(
@@ -148,15 +167,39 @@ def train(config: Config, workdir: str | Path, *, say: Say = print) -> dict[str,
         )
         with MetricsLog(workdir, int(state.step)) as log:
             session = _Session(model, data, config, checkpoints, log, say)
-            results = session.results(session.fit(state))
+            try:
+                state = session.fit(state, window, should_stop)
+            except NotFiniteError as error:
+                raise _named(error, workdir, data) from error
+            results = session.results(state)
     files.write_json(results_path, results)
     return results
+
+
+def _named(error: NotFiniteError, workdir: Path, data: RunData) -> UserError:
+    """The same error, with a file of the whole batch."""
+    path = workdir / "not_finite.json"
+    files.write_json(
+        path,
+        {
+            "step": error.step,
+            "loss": str(error.loss),
+            "grad_norm": str(error.grad_norm),
+            "clips": [
+                {"row": int(i), "video_id": data.train.video_ids[i].decode(errors="replace")}
+                for i in error.rows
+            ],
+        },
+    )
+    return UserError(f"{error}; {path} names all of them")
 
 
 def _require_same_run(workdir: Path, config: Config) -> None:
     path = workdir / "config.json"
     # A run that never came to a checkpoint has nothing that other settings could spoil.
-    if not path.exists() or not any((workdir / "checkpoints").glob("[0-9]*")):
+    if not path.exists() or not any(
+        p.name.isdigit() for p in (workdir / "checkpoints").glob("[0-9]*")
+    ):
         return
     old, new = (_flat(c) for c in (files.read_json(path), config.to_dict()))
     differing = [
@@ -203,9 +246,20 @@ class _Session:
         self.scores: dict[str, Metrics] = {}
         self.scored_step = -1
 
-    def fit(self, state: TrainState) -> TrainState:
-        """Trains to the last step."""
-        seconds_before = self.seconds
+    def fit(
+        self,
+        state: TrainState,
+        window: dict[str, Any],
+        should_stop: Callable[[], bool] | None,
+    ) -> TrainState:
+        """Trains to the last step, or saves and raises InterruptedRunError.
+
+        Args:
+          state: where to begin.
+          window: what a stopped run left of the steps since its last record: `seconds`, and a Window.
+          should_stop: as `fit` takes it.
+        """
+        seconds_before = max(self.seconds, window.get("seconds", 0.0))
         progress = Progress("train", self.config.train.steps, "steps", start=int(state.step))
 
         def on_record(state: TrainState, record: Record) -> None:
@@ -216,6 +270,14 @@ class _Session:
                 self.say(_one_line(record))
             self.save_if_due(state, record)
 
+        def on_stop(state: TrainState, window: Window, seconds: float) -> None:
+            step = int(state.step)
+            if step not in self.checkpoints.steps():
+                left = {"seconds": seconds_before + seconds, "steps": window.to_json()}
+                meta = checkpoint_meta(self.config, self.data) | {"window": left}
+                self.checkpoints.save(state, meta, stopped=True)
+            raise InterruptedRunError(step)
+
         try:
             return fit(
                 self.model,
@@ -225,6 +287,9 @@ class _Session:
                 evaluate=self.evaluate if self.sets else None,
                 on_record=on_record,
                 on_progress=lambda step, loss: progress.update(step, f"loss {loss:.4f}"),
+                should_stop=should_stop,
+                on_stop=on_stop,
+                window=Window.from_json(window["steps"]) if window else None,
             )
         finally:
             progress.close()

@@ -1,7 +1,9 @@
 """Saving and restoring a run's state. The only module that knows Orbax."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +18,11 @@ from mla_jax.errors import UserError
 from mla_jax.files import plain
 from mla_jax.training.state import TrainState
 
-_SCORE = "validation_mAP"
+_SCORE, _STOPPED = "validation_mAP", "stopped"
+
+
+class DamagedCheckpointError(UserError):
+    """A checkpoint is half-written, or not what was written."""
 
 
 def checksum(state: TrainState) -> str:
@@ -37,19 +43,29 @@ def layout(state: TrainState) -> dict[str, str]:
     }
 
 
-class _NewestAndBest(PreservationPolicy):
-    """Keeps the newest `keep` checkpoints (0: all) and the best of all."""
+def _meta_checksum(meta: dict[str, Any]) -> str:
+    kept = {name: value for name, value in meta.items() if name != "meta_sha256"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
-    def __init__(self, keep: int, best_step: Callable[[], int | None]) -> None:
-        self._keep, self._best_step = keep, best_step
+
+class _NewestAndBest(PreservationPolicy):
+    """Keeps the newest `keep` checkpoints (0: all) and the best of all.
+
+    One that a stopped run left between its regular steps is kept while it is the newest of all.
+    """
+
+    def __init__(
+        self, keep: int, best_step: Callable[[], int | None], is_regular: Callable[[int], bool]
+    ) -> None:
+        self._keep, self._best_step, self._is_regular = keep, best_step, is_regular
 
     def should_preserve(
         self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: Any
     ) -> list[bool]:
         del context
-        best = self._best_step()
-        oldest_kept = len(checkpoints) - (self._keep or len(checkpoints))
-        return [i >= oldest_kept or info.step == best for i, info in enumerate(checkpoints)]
+        steps = [info.step for info in checkpoints]
+        kept = [step for step in steps if self._is_regular(step)][-self._keep :]
+        return [step in (*kept, *steps[-1:], self._best_step()) for step in steps]
 
 
 class Checkpoints:
@@ -62,19 +78,25 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         if read_only and not self.folder.is_dir():
             raise UserError(f"{self.folder} does not exist: there are no checkpoints there")
+        # Orbax keeps metrics for its own ranking only; ours are in the meta of each checkpoint.
+        self._scores: dict[int, float | None] = {}
+        self._stops: set[int] = set()
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 # Orbax's own read_only warns of what it implies at every opening.
                 create=not read_only,
                 save_root_metadata=not read_only,
-                preservation_policy=_NewestAndBest(keep, self.best_step),
+                preservation_policy=_NewestAndBest(
+                    keep, self.best_step, lambda step: step not in self._stops
+                ),
                 cleanup_tmp_directories=not read_only,
             ),
             item_names=("state", "meta"),
         )
-        # Orbax keeps metrics for its own ranking only; ours are in the meta of each checkpoint.
-        self._scores = {step: self.read_meta(step)[_SCORE] for step in self.steps()}
+        for step in self.steps():
+            with contextlib.suppress(DamagedCheckpointError):
+                self._note(step, self.read_meta(step))
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -85,7 +107,13 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._manager.close()
+        with _writing(self.folder):
+            self._manager.close()
+
+    def _note(self, step: int, meta: dict[str, Any]) -> None:
+        self._scores[step] = meta[_SCORE]
+        if meta.get(_STOPPED):
+            self._stops.add(step)
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
@@ -101,7 +129,12 @@ class Checkpoints:
         return max(scored)[1] if scored else None
 
     def save(
-        self, state: TrainState, meta: dict[str, Any], *, validation_mAP: float | None = None
+        self,
+        state: TrainState,
+        meta: dict[str, Any],
+        *,
+        validation_mAP: float | None = None,
+        stopped: bool = False,
     ) -> None:
         """Saves in the background.
 
@@ -109,28 +142,86 @@ class Checkpoints:
           state: the state after its step; copied first, so that it may be donated at once.
           meta: JSON values kept beside it.
           validation_mAP: what the best is chosen by, if the run has a validation set.
+          stopped: the run stopped at this step, which is none of its regular ones.
+
+        Raises:
+          UserError: this one, or the one before it, could not be written.
         """
         state = jax.tree.map(jnp.copy, state)
         step = int(state.step)
-        self._scores[step] = validation_mAP
-        kept = {
-            **meta,
-            _SCORE: validation_mAP,
-            "arrays": layout(state),
-            "sha256": checksum(state),
-        }
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(plain(kept))
-            ),
+        kept = plain(
+            {
+                **meta,
+                _SCORE: validation_mAP,
+                _STOPPED: stopped,
+                "arrays": layout(state),
+                "sha256": checksum(state),
+            }
         )
+        kept["meta_sha256"] = _meta_checksum(kept)
+        self._note(step, kept)
+        with _writing(self.folder):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(kept)
+                ),
+            )
 
     def read_meta(self, step: int) -> dict[str, Any]:
-        """What was kept beside the state of `step`."""
+        """What was kept beside the state of `step`.
+
+        Raises:
+          DamagedCheckpointError: it is not there, or not what was written.
+        """
         self._require(step)
-        restored = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-        return restored.meta
+        with _reading(self.folder / str(step)):
+            meta: dict[str, Any] = self._manager.restore(
+                step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+            ).meta
+            # Checkpoints written before there was a checksum have none.
+            if meta.get("meta_sha256", _meta_checksum(meta)) != _meta_checksum(meta):
+                raise ValueError("the checksum of its settings differs")
+        return meta
+
+    def restore_newest(
+        self, like: TrainState, warn: Callable[[str], None]
+    ) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest state that is whole, with what was kept beside it; None if there are no checkpoints.
+
+        Damaged ones are passed over, each with a warning, and moved to the folder `damaged` beside this
+        one, out of the way of the same step's next checkpoint.
+
+        Raises:
+          UserError: every checkpoint is damaged, or one is of another model.
+        """
+        damaged: dict[int, DamagedCheckpointError] = {}
+        for step in reversed(self.steps()):
+            try:
+                found = self.restore(step, like), self.read_meta(step)
+            except DamagedCheckpointError as error:
+                damaged[step] = error
+                continue
+            for bad, why in damaged.items():
+                warn(f"warning: {why}; passed over, and moved to {self._move_aside(bad)}")
+            return found
+        if damaged:
+            newest = next(iter(damaged.values()))
+            raise UserError(
+                f"{self.folder} has no checkpoint that is whole ({newest}); give another workdir to begin "
+                "anew"
+            )
+        return None
+
+    def _move_aside(self, step: int) -> Path:
+        folder = self.folder.parent / "damaged"
+        folder.mkdir(exist_ok=True)
+        aside = next(p for i in range(10**6) if not (p := folder / f"{step}-{i}").exists())
+        (self.folder / str(step)).rename(aside)
+        self._scores.pop(step, None)
+        self._stops.discard(step)
+        self._manager.reload()
+        return aside
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of `step`, on the device.
@@ -140,7 +231,8 @@ class Checkpoints:
           like: a state of the same structure, or its `jax.eval_shape`.
 
         Raises:
-          UserError: there is no such checkpoint, it is damaged, or it is of another model.
+          DamagedCheckpointError: it is not what was written.
+          UserError: there is no such checkpoint, or it is of another model.
         """
         self._require(step)
         place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -156,21 +248,12 @@ class Checkpoints:
                     f"checkpoint {where} is of another model: its {name} is {theirs.get(name)}, this "
                     f"model's is {ours.get(name)}"
                 )
-        try:
-            state = self._manager.restore(
+        with _reading(where):
+            state: TrainState = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             ).state
-        except (ValueError, KeyError, OSError) as error:
-            first_line = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
-            raise UserError(
-                f"checkpoint {where} cannot be restored ({first_line}); remove it to go on from the one "
-                "before"
-            ) from error
-        if checksum(state) != meta["sha256"]:
-            raise UserError(
-                f"checkpoint {where} is damaged: its checksum differs; remove it to go on from the one "
-                "before"
-            )
+            if checksum(state) != meta["sha256"]:
+                raise ValueError("its checksum differs")
         return state
 
     def _require(self, step: int) -> None:
@@ -178,3 +261,31 @@ class Checkpoints:
             raise UserError(
                 f"{self.folder} has no checkpoint of step {step}; it has {self.steps() or 'none'}"
             )
+
+
+@contextlib.contextmanager
+def _reading(checkpoint: Path) -> Iterator[None]:
+    """Whatever goes wrong in reading a checkpoint is damage: Orbax raises many kinds of exceptions."""
+    try:
+        yield
+    except Exception as error:
+        raise DamagedCheckpointError(
+            f"checkpoint {checkpoint} is damaged ({_first_line(error)})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"a checkpoint could not be written to {folder} ({_first_line(error)}); those before it are "
+            "whole: make room, and start again to go on from the last"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, short: Orbax's messages go on for a page."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= 160 else f"{line[:160]}..."

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +17,32 @@ from mla_jax.models.multi_level import MultiLevelModel
 from mla_jax.training.batches import DeviceClips
 from mla_jax.training.state import TrainState
 from mla_jax.training.step import MAX_STEPS_PER_CALL, StepMetrics, run_steps
+from mla_jax.training.window import Record, Window
 
 # A compiled call should last about this long: short enough to show progress and to stop between calls,
 # long enough that the host costs nothing. The results do not depend on it.
 _SECONDS_PER_CALL = 1.0
 _DROPOUT_STREAM = 2  # apart from the random numbers of the weights and of the sampler
 
-Record = dict[str, Any]
+
+class NotFiniteError(UserError):
+    """The loss or the gradient of a step was not finite.
+
+    Attributes:
+      step: the step.
+      loss, grad_norm: its figures.
+      rows: [batch] which clips of the training set it was made of.
+    """
+
+    def __init__(self, step: int, loss: float, grad_norm: float, clips: ClipSet, rows: np.ndarray):
+        self.step, self.loss, self.grad_norm, self.rows = step, loss, grad_norm, rows
+        what = "gradient" if math.isfinite(loss) else "loss"
+        first = ", ".join(clips.describe(i) for i in rows[:3])
+        super().__init__(
+            f"the {what} of step {step} is not finite (loss {loss}, gradient norm {grad_norm}); its batch "
+            f"was {first} and {max(len(rows) - 3, 0)} more; look for extreme values in their embeddings, or "
+            "lower optim.learning_rate, or set optim.clip_norm"
+        )
 
 
 def next_stop(step: int, config: Config, *, evaluates: bool) -> int:
@@ -51,6 +69,9 @@ def fit(
     evaluate: Callable[[TrainState], Record] | None = None,
     on_record: Callable[[TrainState, Record], None] | None = None,
     on_progress: Callable[[int, float], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    on_stop: Callable[[TrainState, Window, float], None] | None = None,
+    window: Window | None = None,
 ) -> TrainState:
     """Trains from the state's step to `config.train.steps`.
 
@@ -69,21 +90,27 @@ def fit(
         that `log_every`, `eval_every` or `checkpoint_every` divides, and at the last. `loss` and
         `grad_norm` are means since the record before. The state must not be kept beyond the call.
       on_progress: called with the step and its loss about once a second.
+      should_stop: asked about once a second whether to end before the last step.
+      on_stop: called then with the state, the steps since the last record, and the seconds so far.
+      window: of the `on_stop` of the run that `state` comes from, if it was ended so.
 
     Returns:
       The state after the last step.
 
     Raises:
-      UserError: the loss or the gradient of a step was not finite; the message names the step.
+      NotFiniteError: the loss or the gradient of a step was not finite; a UserError that names the step.
     """
     data = DeviceClips.put(clips, use_mask=config.data.mask, examples=config.data.examples)
     sampler, dropout_key = _randomness(clips, config, seeds)
     step, steps_per_call, began = int(state.step), 1, time.monotonic()
+    window = window or Window()
     while step < config.train.steps:
         stop = next_stop(step, config, evaluates=evaluate is not None)
-        losses: list[np.ndarray] = []
-        norms: list[np.ndarray] = []
         while step < stop:
+            if should_stop and should_stop():
+                if on_stop:
+                    on_stop(state, window, time.monotonic() - began)
+                return state
             count = min(steps_per_call, stop - step)
             call_began = time.monotonic()
             state, history = run_steps(
@@ -91,19 +118,18 @@ def fit(
             )
             history = jax.tree.map(lambda x, n=count: np.asarray(x)[:n], history)
             seconds = time.monotonic() - call_began
-            _require_finite(step, history)
-            losses.append(history.loss)
-            norms.append(history.grad_norm)
+            _require_finite(step, history, clips, sampler)
+            window.add(history)
             step += count
             steps_per_call = _next_count(steps_per_call, count, seconds)
             if on_progress:
                 on_progress(step, float(history.loss[-1].mean()))
         record: Record = {
             "step": step,
-            "loss": np.concatenate(losses).mean(axis=0, dtype=np.float64).tolist(),
-            "grad_norm": np.concatenate(norms).mean(axis=0, dtype=np.float64).tolist(),
+            **window.means(),
             "seconds": time.monotonic() - began,
         }
+        window = Window()
         if evaluate and due(step, config.train.eval_every, config):
             record |= evaluate(state)
         if on_record:
@@ -135,14 +161,12 @@ def _next_count(before: int, count: int, seconds: float) -> int:
     return max(1, min(fitting, 4 * max(before, 1), MAX_STEPS_PER_CALL))
 
 
-def _require_finite(step: int, history: StepMetrics) -> None:
-    finite = np.isfinite(history.loss + history.grad_norm)
-    bad = np.argwhere(~finite)
+def _require_finite(step: int, history: StepMetrics, clips: ClipSet, sampler: Sampler) -> None:
+    bad = np.argwhere(~np.isfinite(history.loss + history.grad_norm))
     if bad.size:
         where = tuple(bad[0])  # of several seeds: the step, and which seed
-        loss, norm = float(history.loss[where]), float(history.grad_norm[where])
-        what = "loss" if not math.isfinite(loss) else "gradient"
-        raise UserError(
-            f"the {what} of step {step + where[0] + 1} is not finite (loss {loss}, gradient norm {norm}); "
-            "look for extreme values in the embeddings, or lower optim.learning_rate"
-        )
+        if len(where) > 1:
+            sampler = dataclasses.replace(sampler, key=sampler.key[where[1]])
+        rows = np.asarray(sampler(step + int(where[0])))
+        figures = float(history.loss[where]), float(history.grad_norm[where])
+        raise NotFiniteError(step + int(where[0]) + 1, *figures, clips, rows)

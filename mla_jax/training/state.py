@@ -40,10 +40,14 @@ class _AdamState(NamedTuple):
 
 
 def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
-    """Adam, its epsilon where `epsilon_place` says."""
+    """Adam, its epsilon where `epsilon_place` says, behind the clipping of the gradient if there is any."""
     if config.epsilon_place == "after_correction":
-        return optax.adam(config.learning_rate, config.b1, config.b2, config.epsilon)
-    return keras_adam(config)
+        adam = optax.adam(config.learning_rate, config.b1, config.b2, config.epsilon)
+    else:
+        adam = keras_adam(config)
+    if not config.clip_norm:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
 
 
 def keras_adam(config: OptimConfig) -> optax.GradientTransformation:

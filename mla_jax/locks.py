@@ -1,0 +1,46 @@
+"""One writer at a time in a folder."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mla_jax.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock, and goes without
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def one_writer(folder: str | Path) -> Iterator[None]:
+    """Holds the folder's lock while the block runs; the folder is made if need be.
+
+    The lock is the kernel's (`flock` on the file `.lock`), so a process that dies, however it dies, leaves
+    none behind. It holds between processes of one machine, and over NFS where the server supports it.
+
+    Raises:
+      UserError: another process holds it; the message says which.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not truncated: it holds the id of the process that has the lock.
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+                raise UserError(
+                    f"{folder} is in use by process {holder}; wait for it, or give another folder"
+                ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
