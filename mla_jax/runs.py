@@ -133,13 +133,7 @@ def train(
       UserError: the data cannot be used, the workdir is in use or holds a run with other settings, no
         checkpoint is whole, one cannot be written, or training diverged.
     """
-    with one_writer(workdir):
-        return _train(config, Path(workdir), say, should_stop)
-
-
-def _train(
-    config: Config, workdir: Path, say: Say, should_stop: Callable[[], bool] | None
-) -> dict[str, Any]:
+    workdir = Path(workdir)
     results_path = workdir / "results.json"
     _require_same_run(workdir, config)
     if results_path.exists():
@@ -150,6 +144,22 @@ def _train(
     data = RunData.open(config)
     say(data.describe())
     model = build_model(config.model, data.train.num_classes)
+    # Only now, so that a mistake in the settings leaves no folder behind.
+    with one_writer(workdir):
+        _require_same_run(workdir, config)  # another may have begun one meanwhile
+        results = _train(config, workdir, model, data, say, should_stop)
+        files.write_json(results_path, results)
+    return results
+
+
+def _train(
+    config: Config,
+    workdir: Path,
+    model: MultiLevelModel,
+    data: RunData,
+    say: Say,
+    should_stop: Callable[[], bool] | None,
+) -> dict[str, Any]:
     files.write_json(workdir / "config.json", config.to_dict())
     with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints) as checkpoints:
         state = fresh_state(model, data.train, config)
@@ -160,7 +170,7 @@ def _train(
             window = meta.get("window", {})
             say(f"going on from step {int(state.step)} of {config.train.steps}")
         # A run made longer is not finished any more.
-        results_path.unlink(missing_ok=True)
+        (workdir / "results.json").unlink(missing_ok=True)
         say(
             f"{config.model.architecture}, {num_parameters(state.variables):,} parameters, on "
             f"{jax.devices()[0].device_kind} ({jax.devices()[0].platform})"
@@ -171,9 +181,7 @@ def _train(
                 state = session.fit(state, window, should_stop)
             except NotFiniteError as error:
                 raise _named(error, workdir, data) from error
-            results = session.results(state)
-    files.write_json(results_path, results)
-    return results
+            return session.results(state)
 
 
 def _named(error: NotFiniteError, workdir: Path, data: RunData) -> UserError:
