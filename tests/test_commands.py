@@ -57,6 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "splits").mkdir()
     (folder / "splits" / "bal_train").symlink_to(folder / "train")
     (folder / "splits" / "eval").symlink_to(folder / "eval")
+    (folder / "cut.md").write_text("no marker\n")
     (folder / "cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     return folder
 
@@ -277,6 +278,21 @@ WRONG = {
     "array file cut": (
         ["evaluate", "--workdir={r}", "--data={f}/cut.h5"],
         "cut.h5",
+    ),
+    "nothing to compare": (["compare"], "give --workdirs"),
+    "not finished": (["compare", "--workdirs={f}/train"], "is not a finished run"),
+    "no results": (["compare", "--results=/no/where.json"], "/no/where.json"),
+    "no marker": (
+        ["compare", "--workdirs={r}", "--update={f}/cut.md"],
+        "cut.md has no <!--",
+    ),
+    "no splits to show": (["demo", "--workdir={w}", "--data={f}/train"], "has no .tfrecord files"),
+    "nothing to predict": (["predict", "--workdir={r}"], "give --workdir"),
+    "nothing to evaluate": (["evaluate", "--workdir={r}"], "give --workdir"),
+    "nothing to prepare": (["prepare_data", "--output={w}"], "give --input"),
+    "step and average": (
+        ["evaluate", "--workdir={r}", "--data={f}/eval", "--step=4", "--average_from=4"],
+        "not both",
     ),
     "nothing to import": (["import_keras", "--workdir={w}"], "give --weights"),
     "no weights": (["import_keras", "--workdir={w}", "--weights=/no/where.h5"], "/no/where.h5"),
