@@ -36,4 +36,4 @@ $(READY): setup.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache

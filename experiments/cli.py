@@ -14,6 +14,7 @@ from mla_jax.errors import UserError
 from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED, InterruptedRunError
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # as shells say that SIGINT ended a command
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the stack trace of an error.")
 
@@ -79,6 +80,9 @@ def run(main: Callable[[], None]) -> None:
             except InterruptedRunError as stop:
                 say(str(stop))
                 sys.exit(EXIT_TO_BE_CONTINUED)
+            except KeyboardInterrupt:
+                say("interrupted")
+                sys.exit(EXIT_INTERRUPTED)
 
     def parse(argv: Sequence[str]) -> Sequence[str]:
         with _one_line_errors():

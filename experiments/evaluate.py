@@ -47,6 +47,8 @@ def main() -> None:
     what = f"step {averaged[0]}"
     if len(averaged) > 1:
         what = f"average of {len(averaged)} checkpoints, steps {averaged[0]} to {averaged[-1]}"
+    elif _AVERAGE_FROM.value:
+        what += f", the only checkpoint kept from {_AVERAGE_FROM.value} on: nothing to average"
     print(
         f"{what}: mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, "
         f"d-prime {results['d_prime']:.3f}, {results['num_clips']:,} clips"

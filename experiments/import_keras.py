@@ -49,6 +49,10 @@ def describe(found: imported.Imported, workdir: str) -> list[str]:
             f"dropout ({model.dropout_rate}), batch norm's epsilon ({model.norm_epsilon}) and momentum "
             f"({model.norm_momentum})"
         )
+    lines.append(
+        "assumed   Lambda layers pool by attention, sum_t a f with a = v / sum_t v: their code is not read; "
+        "the input is (byte - 128) / 128"
+    )
     if not any(found.classes.mids):
         lines.append("classes   by number; --class_list names them")
     lines.append(f"next      python -m experiments.evaluate --workdir={workdir} --data=packed/eval")

@@ -83,7 +83,7 @@ _TOGETHER = flags.DEFINE_integer(
 _FIGURE_CLASSES = flags.DEFINE_list(
     "figure_classes",
     [],
-    "Display names or indices of the figure's classes; empty: nine by frequency.",
+    "Display names or indices of the figure's classes; empty: nine, from frequent to rare.",
 )
 _FIGURE_ROWS = flags.DEFINE_list(
     "figure_rows", [], "The figure's rows, at most seven; empty: those that the paper compares."
@@ -126,6 +126,7 @@ def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
             raise UserError(
                 f"--figure_rows: there is no row {name!r}; the rows are {', '.join(names)}"
             )
+    before = _shown(workdir)
     figure_rows = _FIGURE_ROWS.value or [name for name in IN_FIGURE if name in names]
     _claim(workdir)
     cli.say(opened.describe())
@@ -146,13 +147,25 @@ def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
         made.append(table.row_of(name, configs[name], results, STATED.get(name)))
         finished = table.table_of(made, _FIGURE_CLASSES.value, figure_rows)
         write(workdir, finished)
+    if gone := before - _shown(workdir):
+        cli.say(
+            f"the table shows what this command names; it no longer shows {', '.join(sorted(gone))} "
+            "(their runs are kept: name them again to see them)"
+        )
     return finished
+
+
+def _shown(workdir: Path) -> set[str]:
+    """The rows and seeds of the table that is there."""
+    path = workdir / "table1.json"
+    rows_there = files.read_json(path)["rows"] if path.exists() else []
+    return {f"{row['name']} seed {seed}" for row in rows_there for seed in row["seeds"]}
 
 
 def write(workdir: Path, made: dict[str, object]) -> None:
     """Writes the three files of a table."""
     files.write_json(workdir / "table1.json", made)
-    files.write_text(workdir / "table1.md", table.markdown(made) + "\n")
+    files.write_text(workdir / "table1.md", f"{table.markdown(made)}\n\n{table.LEGEND}\n")
     try:
         from mla_jax.evaluation import plots
     except ImportError:

@@ -1,8 +1,7 @@
 r"""Trains a model in a folder, or goes on with one, and evaluates it.
 
-    python -m experiments.train --config.data.train=packed/bal_train \
-        --config.data.eval=packed/eval --config.model.architecture=2-A-1-A --config.train.steps=1000 \
-        --workdir=runs/2-A-1-A
+    python -m experiments.train --preset=yu2018_equations:2-A-1-A --config.data.train=packed/bal_train \
+        --config.data.eval=packed/eval --config.train.steps=1000 --workdir=runs/2-A-1-A
 
 SIGTERM and SIGINT make it save at the step it is at and leave with exit code 75: start it again to go on.
 A second signal ends it at once.

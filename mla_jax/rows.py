@@ -170,8 +170,10 @@ class _Group:
                 log.write({k: v[i] if isinstance(v, list) else v for k, v in record.items()})
             if "eval_mAP" in record:
                 progress.close()
-                shown = " ".join(f"{s.mAP:.4f}" for s in self.scores)
-                self.say(f"{self.folder.name} step {record['step']}: mAP {shown}")
+                for seed, scores in zip(self.seeds, self.scores, strict=True):
+                    self.say(
+                        f"{self.folder.name} seed {seed}, step {record['step']}: mAP {scores.mAP:.4f}"
+                    )
                 # The sums first: a checkpoint without them could not be gone on from.
                 self._save_sums(record["step"])
                 checkpoints.save(state, runs.checkpoint_meta(self.config, self.data))

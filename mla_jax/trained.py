@@ -76,6 +76,8 @@ class TrainedModel:
 
 def _checkpoints(workdir: str | Path) -> Checkpoints:
     folder = Path(workdir) / "checkpoints"
+    if not Path(workdir).is_dir():
+        raise UserError(f"{workdir} does not exist; give the folder of a run")
     if not folder.is_dir():
         raise UserError(f"{workdir} is no run: it has no checkpoints; train one there first")
     return Checkpoints(folder, read_only=True)

@@ -93,7 +93,7 @@ def test_a_row_goes_on_where_it_stopped(config: Config, tmp_path: Path, together
         pass
 
     def stop_at_step_4(line: str) -> None:
-        if "step 4" in line:
+        if "step 4:" in line:
             raise StoppedError
 
     whole = _train(config, [0, 1], tmp_path / "whole", together=together)

@@ -38,12 +38,13 @@ def class_precision_by_model(table: dict[str, Any], path: str | Path) -> None:
             "color": _COLOURS[i % len(_COLOURS)],
             "linestyle": "none",
             "markersize": 5,
+            "clip_on": False,
             "label": row["name"],
         }
         left.plot(100 * (precision[i] / lowest - 1), places + offset, **style)
         right.plot(precision[i], places + offset, **style)
     left.set_yticks(places, [f"{c['name']} ({c['num_train_clips']:,})" for c in classes])
-    left.set_xlabel("average precision above the lowest model's, %")
+    left.set_xlabel("gain over the lowest model, % of its average precision")
     right.set_xlabel("average precision")
     right.set_xlim(0, 1)
     for axes in (left, right):
