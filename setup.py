@@ -31,7 +31,7 @@ TEST = [
     "pytest-xdist>=3.8",
     "scikit-learn>=1.7",
     "h5py>=3.14",
-    "matplotlib>=3.10",
+    "matplotlib>=3.10.8",
     "ruff>=0.17",
     "mypy>=2.4",
 ]
@@ -39,7 +39,7 @@ EXTRAS = {
     "cuda": ["jax[cuda12]>=0.7.2"],
     "tpu": ["jax[tpu]>=0.7.2"],
     "hdf5": ["h5py>=3.14"],
-    "plots": ["matplotlib>=3.10"],
+    "plots": ["matplotlib>=3.10.8"],
     "bench": ["scikit-learn>=1.7"],
     "test": TEST,
     "dev": TEST,

@@ -3,6 +3,10 @@ r"""Packs records, or a file of arrays, into a folder that opens at once, and sa
 python -m experiments.prepare_data --input=audioset_v1_embeddings/bal_train \
         --output=packed/bal_train
 
+python -m experiments.prepare_data --verify=packed/bal_train
+
+The second command reads a packed folder again, and compares every file with its checksum.
+
 Nothing after this needs TensorFlow, or the records. An HDF5 or .npz file has the arrays x, y and
 video_id_list, as the original programs pack them; `mla_jax.data.array_files` says more.
 """
@@ -11,7 +15,7 @@ from absl import flags
 
 from experiments import cli
 from mla_jax.config import DataConfig
-from mla_jax.data import packing
+from mla_jax.data import packed, packing
 from mla_jax.errors import UserError
 
 flags.adopt_module_key_flags(cli)
@@ -45,12 +49,24 @@ _BAD_RECORDS = flags.DEFINE_enum(
     "bad_records",
     "error",
     ["error", "skip"],
-    "What to do with records that cannot be used: stop, or leave them out and list them.",
+    "What to do with records that cannot be used: stop, or leave them out and list them in "
+    "skipped_records.jsonl, in the output.",
+)
+_VERIFY = flags.DEFINE_string(
+    "verify", "", "A packed folder to check, every byte of it, instead of packing one."
 )
 
 
 def main() -> None:
-    """Packs as the flags say."""
+    """Packs, or verifies, as the flags say."""
+    if _VERIFY.value:
+        if _INPUT.value or _OUTPUT.value:
+            raise UserError(
+                "--verify checks a folder that was packed before; give it without --input and --output"
+            )
+        clips = packed.verify(_VERIFY.value)
+        print(f"{_VERIFY.value} is as it was written: {len(clips):,} clips")
+        return
     if not _INPUT.value or not _OUTPUT.value:
         raise UserError("give --input, the records or a file, and --output, the folder to write")
     config = DataConfig(

@@ -6,6 +6,7 @@ The rooms are wired together here and there; the command-line programs only turn
     workdir/metrics.jsonl   a line for every record, each with its step
     workdir/tensorboard/    the same for TensorBoard
     workdir/checkpoints/    state, settings, class list and checksum of a step
+    workdir/skipped_records.jsonl   what was left out of the data, with `bad_records=skip`
     workdir/results.json    the final evaluation; its presence says that the run is finished
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from mla_jax import files
 from mla_jax.config import Config
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.skipped import SKIPPED_FILE, write_skipped
 from mla_jax.environment import environment
 from mla_jax.errors import UserError
 from mla_jax.evaluation import report
@@ -147,6 +149,7 @@ def train(
     # Only now, so that a mistake in the settings leaves no folder behind.
     with one_writer(workdir):
         _require_same_run(workdir, config)  # another may have begun one meanwhile
+        write_skipped(workdir / SKIPPED_FILE, data.skipped)
         results = _train(config, workdir, model, data, say, should_stop)
         files.write_json(results_path, results)
     return results

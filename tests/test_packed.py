@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -199,10 +200,10 @@ def test_an_error_at_the_end_leaves_nothing_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
-        raise OSError("no space")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed, "write_json", fail)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(packed, "write_manifest", fail)
+    with raises_user_error(f"cannot write {tmp_path / 'packed'}: No space left on device; "):
         packed.pack([random_clips()], tmp_path / "packed")
     assert not list(tmp_path.iterdir())
 
@@ -309,6 +310,13 @@ def damage(folder: Path) -> str:
     return ""
 
 
+def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Changes a manifest; the new one has no checksum of its own, as older versions wrote them."""
+    manifest = json.loads(path.read_text())
+    assert manifest.pop("manifest_sha256")
+    path.write_text(json.dumps(change(manifest)))
+
+
 def replace(**values: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda manifest: {**manifest, **values}
 
@@ -340,13 +348,23 @@ def without(name: str) -> Callable[[dict[str, Any]], Any]:
         replace(scaling=None),
         replace(scaling={"offset": 1.0}),
         replace(scaling={"offset": "none", "scale": 1.0}),
+        replace(scaling={"offset": 1.0, "scale": 0.0}),
+        replace(scaling={"offset": float("nan"), "scale": 1.0}),
+        replace(scaling={"offset": 10**400, "scale": 1.0}),
+        replace(classes=0),
+        replace(clips=-20),
+        replace(dtype=","),
+        replace(beside=[]),
+        replace(beside={"../class_labels_indices.csv": {"bytes": 1, "sha256": ""}}),
+        replace(beside={"/etc/hostname": {"bytes": 1, "sha256": ""}}),
+        replace(beside={"skipped_records.jsonl": 3}),
     ],
 )
 def test_refuses_a_manifest_that_is_not_its_own(
     folder: Path, change: Callable[[dict[str, Any]], Any]
 ) -> None:
     path = folder / packed.MANIFEST
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    rewrite(path, change)
     with raises_user_error(str(path)):
         packed.open_packed(folder)
 
@@ -363,10 +381,66 @@ def test_refuses_a_manifest_that_is_not_its_own(
 def test_refuses_a_manifest_of_other_arrays(
     folder: Path, changes: dict[str, Any], name: str
 ) -> None:
-    path = folder / packed.MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    rewrite(folder / packed.MANIFEST, replace(**changes))
     with raises_user_error(str(folder / f"{name}.npy"), "the manifest says"):
         packed.open_packed(folder)
+
+
+def test_reads_a_manifest_without_a_checksum(folder: Path) -> None:
+    """Older versions wrote none, and nothing of the files beside the arrays."""
+    rewrite(folder / packed.MANIFEST, without("beside"))
+    assert_same_clips(packed.verify(folder), random_clips())
+
+
+def test_notices_an_edited_manifest(folder: Path) -> None:
+    """Edits that keep the rest sound: only its own checksum can tell."""
+    path = folder / packed.MANIFEST
+    whole = path.read_text()
+    for edit in ({"classes": 8}, {"scaling": {"offset": 0.0, "scale": 1.0}}, {"source": {}}):
+        path.write_text(json.dumps(json.loads(whole) | edit))
+        with raises_user_error(f"{path} is not what was written", "its own checksum"):
+            packed.open_packed(folder)
+    # Laid out otherwise it says the same.
+    path.write_text(json.dumps(json.loads(whole), sort_keys=True, separators=(",", ":")))
+    assert_same_clips(packed.verify(folder), random_clips())
+
+
+def test_finds_damage_beside_the_arrays(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    skipped = [("a.tfrecord", 3, "", "it has no label")]
+    packed.pack([random_clips()], folder, classes=ClassList.numbered(7), skipped=skipped)
+    packed.verify(folder)
+    for name in (labels.FILE_NAME, "skipped_records.jsonl"):
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + b" ")
+        packed.open_packed(folder)
+        with raises_user_error(f"{path} is not what was written"):
+            packed.verify(folder)
+        path.write_bytes(whole[:-1])
+        with raises_user_error(str(path), "bytes, not the"):
+            packed.open_packed(folder)
+        path.unlink()
+        with raises_user_error(f"{path} is missing"):
+            packed.open_packed(folder)
+        path.write_bytes(whole)
+
+
+def test_verify_checks_values_and_the_class_list_too(tmp_path: Path) -> None:
+    """What a program of someone else's may write, checksums and all."""
+    clips = random_clips()
+    bad = dataclasses.replace(clips, label_ids=clips.label_ids + 7)
+    packed.pack([bad], tmp_path / "labels")
+    with raises_user_error(str(tmp_path / "labels"), "clip 0", "labels must be 0 to 6"):
+        packed.verify(tmp_path / "labels")
+    packed.pack([clips], tmp_path / "offsets")
+    for offsets in (clips.label_offsets + 1, clips.label_offsets[::-1]):
+        odd = dataclasses.replace(clips, label_offsets=offsets)
+        with raises_user_error("label_offsets do not ascend"):
+            odd.check_values()
+    packed.pack([clips], tmp_path / "list", classes=ClassList.numbered(6))
+    with raises_user_error(labels.FILE_NAME, "has 6 classes, the clips have 7"):
+        packed.verify(tmp_path / "list")
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b'{"schema": "mla_jax.clips/1"'])
@@ -374,6 +448,9 @@ def test_refuses_a_manifest_that_is_not_json(folder: Path, text: bytes) -> None:
     path = folder / packed.MANIFEST
     path.write_bytes(text)
     with raises_user_error(str(path), "not JSON"):
+        packed.open_packed(folder)
+    path.write_bytes(b"[" * 100_000)
+    with raises_user_error(str(path), "no manifest"):
         packed.open_packed(folder)
 
 
@@ -383,3 +460,24 @@ def test_says_what_is_no_packed_folder(folder: Path) -> None:
         assert not packed.is_packed(path)
         with raises_user_error(str(path), "not a packed data set"):
             packed.open_packed(path)
+
+
+def test_a_foreign_file_of_the_right_size(folder: Path) -> None:
+    """An archive in an array's place: NumPy's own loading would open it as one."""
+    path = folder / "embeddings.npy"
+    size = path.stat().st_size
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"")
+        archive.comment = bytes(size - 22 - 2 * 5 - 30 - 46)
+    assert path.stat().st_size == size
+    with raises_user_error(str(path), "damaged"):
+        packed.open_packed(folder)
+
+
+def test_a_header_that_leaves_values_out(folder: Path) -> None:
+    path = folder / "video_ids.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"'|S6'", b"'|S5'"))
+    assert path.read_bytes() != whole
+    with raises_user_error(str(path), "the manifest says"):
+        packed.open_packed(folder)

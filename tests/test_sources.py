@@ -124,8 +124,10 @@ def test_says_what_cannot_be_opened(
     with raises_user_error(str(tmp_path / "none"), "does not exist"):
         sources.open_clips(str(tmp_path / "none"), config, 7)
     (tmp_path / "empty.tfrecord").write_bytes(b"")
-    with raises_user_error(str(tmp_path), "no record that can be used"):
+    with raises_user_error(f"{tmp_path}/empty.tfrecord, record 0: the file is empty"):
         sources.open_clips(str(tmp_path), config, 7)
+    with raises_user_error(str(tmp_path), "no record that can be used"):
+        sources.open_clips(str(tmp_path), DataConfig(bad_records="skip"), 7)
     assert clips.label_ids.max() > 0
     none_good = DataConfig(max_segments=5, bad_records="skip")
     record_writer.write_records(clips[[c > 0 for c in first_labels(clips)]], tmp_path / "high")

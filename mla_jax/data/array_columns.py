@@ -7,6 +7,8 @@ dependency, imported where an HDF5 file is opened.
 import contextlib
 import dataclasses
 import math
+import os
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -22,6 +24,9 @@ NPZ_SUFFIX = ".npz"
 # As HDF5 guesses the sizes of its (compressed) chunks, a block of rows touches many: a cache that holds
 # them saves reading each several times.
 _CHUNK_CACHE_BYTES = 64 * 1024 * 1024
+_ZIP_END_BYTES = 22 + 0xFFFF  # the most that the end of an archive takes: its record and a comment
+# HDF5 can name other files, wherever they are; of a stranger's file that would be any file of the reader.
+_ELSEWHERE = "its values lie in another file, which is not followed; write them into this one"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +91,14 @@ def _open_hdf5(path: Path, names: Sequence[str], stack: contextlib.ExitStack) ->
     for name in names:
         if name not in file:
             continue
-        label, found = f"{path}, {name}", file[name]
+        label = f"{path}, {name}"
+        if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+            raise UserError(f"{label}: {_ELSEWHERE}")
+        found = file[name]
         if not isinstance(found, h5py.Dataset) or found.shape is None:
             raise UserError(f"{label}: it is not an array; give a file where it is one")
+        if found.file.filename != file.filename or found.external or found.is_virtual:
+            raise UserError(f"{label}: {_ELSEWHERE}")
         is_text = h5py.check_string_dtype(found.dtype) is not None
         blocks = partial(_hdf5_blocks, label, found)
         columns[name] = Column(label, found.shape, found.dtype, is_text, blocks)
@@ -104,6 +114,7 @@ def _hdf5_blocks(label: str, found: Any, rows: int) -> Iterator[np.ndarray]:
 def _open_npz(path: Path, names: Sequence[str], stack: contextlib.ExitStack) -> dict[str, Column]:
     """`numpy.load` would give whole arrays; this reads their headers, and then rows as they are asked for."""
     archive = stack.enter_context(zipfile.ZipFile(path))
+    _require_all_members(path, archive)
     members = set(archive.namelist())
     columns = {}
     for name in names:
@@ -120,6 +131,19 @@ def _open_npz(path: Path, names: Sequence[str], stack: contextlib.ExitStack) -> 
         blocks = partial(_npz_blocks, label, archive, member)
         columns[name] = Column(label, shape, dtype, dtype.kind in "SU", blocks)
     return columns
+
+
+def _require_all_members(path: Path, archive: zipfile.ZipFile) -> None:
+    """Where damage hides an array that may be missing, clips would have other ids, lengths or times."""
+    for info in archive.infolist():  # a name stands twice in an archive; opening compares the two
+        archive.open(info).close()
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, _ZIP_END_BYTES), os.SEEK_END)
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    (count,) = struct.unpack_from("<H", tail, end + 10)
+    if count not in (len(archive.infolist()), 0xFFFF):  # the latter stands for more than it can say
+        raise ValueError(f"it lists {len(archive.infolist())} arrays where {count} were written")
 
 
 def _npz_blocks(

@@ -25,12 +25,10 @@ import numpy as np
 from mla_jax.data.array_columns import HDF5_SUFFIXES, NPZ_SUFFIX, Column, open_columns
 from mla_jax.data.clips import EMBEDDING_DTYPES, ClipSet, concatenate
 from mla_jax.data.record_checks import Columns, Layout, Rules, find_faults, to_clips
+from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 
 _BLOCK_BYTES = 64 * 1024 * 1024  # so that clips of any size are read in bounded memory
-
-Skipped = tuple[str, int, str, str]
-"""A clip left out: file, row, video id, reason; as `records.ReadReport` lists records."""
 
 
 class ArrayShape(NamedTuple):

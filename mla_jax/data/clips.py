@@ -155,7 +155,13 @@ class ClipSet:
             raise UserError(
                 f"{self.describe(i)} has {segments[i]} segments; it must have 1 to {self.max_segments}"
             )
-        owner = np.repeat(np.arange(len(self)), np.diff(self.label_offsets))
+        counts = np.diff(self.label_offsets)
+        ends = (int(self.label_offsets[0]), int(self.label_offsets[-1]))
+        if (counts < 0).any() or ends != (0, len(self.label_ids)):
+            raise UserError(
+                f"label_offsets do not ascend from 0 to {len(self.label_ids)}, the labels"
+            )
+        owner = np.repeat(np.arange(len(self)), counts)
         ids = np.asarray(self.label_ids)
         wrong = np.flatnonzero((ids < 0) | (ids >= self.num_classes))
         if wrong.size:

@@ -18,6 +18,7 @@ import google_crc32c
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
+_GZIP = b"\x1f\x8b"
 
 # A release file is 3 to 17 kB: one read fetches all of it. Of a larger file this is only the start.
 _HEAD_BYTES = 256 * 1024
@@ -50,14 +51,16 @@ def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
 
     Yields:
       Every record. A damaged payload costs that record alone; a damaged length, or a file that ends
-      too early, costs the rest of its file; a file that cannot be opened is lost as a whole. Each
-      gives one `Frame` with a `fault`.
+      too early, costs the rest of its file; a file that cannot be opened is lost as a whole, and an
+      empty one has lost whatever it had. Each gives one `Frame` with a `fault`.
     """
     for path, head in _heads(files):
         try:
             if isinstance(head, OSError):
                 raise head
-            if len(head) < _HEAD_BYTES:
+            if not head:
+                yield Frame(path, 0, b"", "the file is empty")
+            elif len(head) < _HEAD_BYTES:
                 yield from _frames(path, io.BytesIO(head), len(head))
             else:
                 with path.open("rb", buffering=_HEAD_BYTES) as stream:
@@ -77,6 +80,8 @@ def _frames(path: Path, stream: BinaryIO, size: int) -> Iterator[Frame]:
         length, crc = _HEADER.unpack(header)
         if _masked_crc(header[:8]) != crc:
             what = "its length is damaged" if number else "not a TFRecord file, or damaged at once"
+            if not number and header.startswith(_GZIP):
+                what = "not a plain TFRecord file but a gzip one, unpack it with gunzip"
             yield Frame(path, number, b"", f"{what} (checksum of the length): {lost}")
             return
         end = position + _HEADER.size + length + _FOOTER.size

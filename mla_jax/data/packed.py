@@ -4,32 +4,28 @@ Opening is instant at any size and needs no TensorFlow. The folder appears whole
 """
 
 import hashlib
-import operator
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from mla_jax.data.clips import ClipSet, Scaling, require_alike
+from mla_jax.data.clips import ClipSet, require_alike
 from mla_jax.data.labels import FILE_NAME, ClassList
+from mla_jax.data.manifest import (
+    ARRAYS,
+    MANIFEST,
+    ExpectedArray,
+    ExpectedFile,
+    describe_beside,
+    read_manifest,
+    write_manifest,
+)
+from mla_jax.data.skipped import SKIPPED_FILE, Skipped, to_jsonl
 from mla_jax.errors import UserError
-from mla_jax.files import read_json, write_json, write_text
-
-MANIFEST = "manifest.json"
-SCHEMA = "mla_jax.clips/1"
-# As NumPy writes the dtypes; that of the embeddings stands in the manifest, as does the size of every file.
-_ARRAYS = {
-    "embeddings": "",
-    "num_segments": "<i4",
-    "label_offsets": "<i8",
-    "label_ids": "<i4",
-    "video_ids": "|S",
-    "start_times": "<f4",
-}
 
 
 def is_packed(path: str | Path) -> bool:
@@ -43,6 +39,7 @@ def pack(
     *,
     classes: ClassList | None = None,
     source: dict[str, Any] | None = None,
+    skipped: Sequence[Skipped] = (),
 ) -> ClipSet:
     """Writes clips as they come; only a chunk of embeddings is in memory at a time.
 
@@ -51,13 +48,14 @@ def pack(
       folder: where to write; must not exist, or be empty.
       classes: written beside the data if given.
       source: where the clips come from, kept in the manifest; read when the last chunk is in.
+      skipped: what was left out, listed in `skipped_records.jsonl` if anything was; read likewise.
 
     Returns:
       The packed set, opened.
 
     Raises:
-      UserError: the folder is taken or cannot be made, there are no clips, or the chunks differ in
-        shape or kind.
+      UserError: the folder is taken or cannot be written, there are no clips, or the chunks differ
+        in shape or kind. Nothing is left behind then.
     """
     folder = Path(folder)
     try:
@@ -71,12 +69,20 @@ def pack(
         manifest = _write_arrays(chunks, partial)
         manifest["source"] = source or {}
         if classes is not None:
-            write_text(partial / FILE_NAME, classes.to_csv())
-        write_json(partial / MANIFEST, manifest)
+            (partial / FILE_NAME).write_text(classes.to_csv(), encoding="utf-8")
+        if skipped:
+            (partial / SKIPPED_FILE).write_text(to_jsonl(skipped), encoding="utf-8")
+        manifest["beside"] = describe_beside(partial)
+        write_manifest(partial, manifest)
         os.chmod(partial, 0o755)
         partial.replace(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or " ".join(str(error).split())
+            raise UserError(
+                f"cannot write {folder}: {reason}; nothing of it is kept, make room or give another output"
+            ) from error
         raise
     return open_packed(folder)
 
@@ -84,7 +90,7 @@ def pack(
 def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
     """Streams the embeddings, gathers the rest (some 50 bytes a clip), returns the manifest."""
     first: ClipSet | None = None
-    small: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS if name != "embeddings"}
+    small: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS if name != "embeddings"}
     num_clips = num_labels = 0
     digest = hashlib.sha256()
     with open(folder / "embeddings.npy", "wb") as file:
@@ -97,7 +103,7 @@ def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
             file.write(data.data)
             digest.update(data.data)
             for name in ("num_segments", "label_ids", "video_ids", "start_times"):
-                small[name].append(np.array(getattr(chunk, name), _ARRAYS[name]))
+                small[name].append(np.array(getattr(chunk, name), ARRAYS[name]))
             small["label_offsets"].append(np.asarray(chunk.label_offsets[1:]) + num_labels)
             num_clips += len(chunk)
             num_labels += len(chunk.label_ids)
@@ -108,10 +114,13 @@ def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
     checksums = {"embeddings": digest.hexdigest()}
     for name, parts in small.items():
         array = np.concatenate(parts)
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        with open(folder / f"{name}.npy", "wb") as file:
+            # Not `numpy.save`: of a small array it does not notice that the disk is full.
+            header = np.lib.format.header_data_from_array_1_0(array)
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(array.data)
         checksums[name] = hashlib.sha256(array.data).hexdigest()
     return {
-        "schema": SCHEMA,
         "clips": num_clips,
         "time": first.max_segments,
         "features": first.num_features,
@@ -120,7 +129,7 @@ def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
         "scaling": {"offset": first.scaling.offset, "scale": first.scaling.scale},
         "labels": num_labels,
         "sha256": checksums,
-        "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in _ARRAYS},
+        "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in ARRAYS},
     }
 
 
@@ -148,55 +157,39 @@ def open_packed(folder: str | Path, *, verify: bool = False) -> ClipSet:
     folder = Path(folder)
     if not is_packed(folder):
         raise UserError(f"{folder} is not a packed data set: it has no {MANIFEST}")
-    path = folder / MANIFEST
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise UserError(
-            f"{path} is not of the schema {SCHEMA} that this version reads; pack the data again"
-        )
-    try:
-        expected = _expected_arrays(manifest)
-        num_classes = operator.index(manifest["classes"])
-        scaling = manifest["scaling"]
-        scaling = Scaling(float(scaling["offset"]), float(scaling["scale"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} is damaged: it lacks a value or has a wrong one ({error!r}); pack the data again"
-        ) from error
+    manifest = read_manifest(folder)
     arrays = {
-        name: _open_array(folder / f"{name}.npy", what, verify) for name, what in expected.items()
+        name: _open_array(folder / f"{name}.npy", what, verify)
+        for name, what in manifest.arrays.items()
     }
-    return ClipSet(**arrays, num_classes=num_classes, scaling=scaling)
+    for name, expected in manifest.beside.items():
+        _check_beside(folder / name, expected, verify)
+    return ClipSet(**arrays, num_classes=manifest.num_classes, scaling=manifest.scaling)
 
 
-class _Expected(NamedTuple):
-    """What the manifest says of an array: its size as a file, checksum, dtype and shape."""
+def verify(folder: str | Path) -> ClipSet:
+    """Opens a packed folder, reads all of it, and checks the checksums and every value.
 
-    size: int
-    checksum: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def _expected_arrays(manifest: dict[str, Any]) -> dict[str, _Expected]:
-    """Raises KeyError, TypeError or ValueError where the manifest is not as `pack` writes it."""
-    clips, time, features, num_labels = (
-        operator.index(manifest[name]) for name in ("clips", "time", "features", "labels")
-    )
-    shapes = {"embeddings": (clips, time, features), "label_offsets": (clips + 1,)}
-    shapes["label_ids"] = (num_labels,)
-    return {
-        name: _Expected(
-            size=operator.index(manifest["bytes"][name]),
-            checksum=manifest["sha256"][name],
-            dtype=dtype or np.dtype(manifest["dtype"]).str,
-            shape=shapes.get(name, (clips,)),
-        )
-        for name, dtype in _ARRAYS.items()
-    }
+    Raises:
+      UserError: as `open_packed`; or a file is not what was written, or a clip is not as it must be.
+    """
+    folder = Path(folder)
+    clips = open_packed(folder, verify=True)
+    try:
+        clips.check_values()
+    except UserError as error:
+        raise UserError(f"{folder}: {error}; pack the data again") from error
+    if (folder / FILE_NAME).is_file():
+        classes = ClassList.read(folder / FILE_NAME)
+        if len(classes) != clips.num_classes:
+            raise UserError(
+                f"{folder / FILE_NAME} has {len(classes)} classes, the clips have {clips.num_classes}; "
+                "give the list that belongs to the data"
+            )
+    return clips
 
 
-def _open_array(path: Path, expected: _Expected, verify: bool) -> np.ndarray:
+def _check_size(path: Path, expected: ExpectedArray | ExpectedFile) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -205,8 +198,19 @@ def _open_array(path: Path, expected: _Expected, verify: bool) -> np.ndarray:
         raise UserError(
             f"{path} has {size} bytes, not the {expected.size} that were written; pack the data again"
         )
+
+
+def _check_beside(path: Path, expected: ExpectedFile, verify: bool) -> None:
+    _check_size(path, expected)
+    if verify and hashlib.sha256(path.read_bytes()).hexdigest() != expected.checksum:
+        raise UserError(f"{path} is not what was written (its checksum differs); pack it again")
+
+
+def _open_array(path: Path, expected: ExpectedArray, verify: bool) -> np.ndarray:
+    _check_size(path, expected)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Not `numpy.load`, which opens archives as well; this reads arrays alone, and never objects.
+        array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # of a damaged header NumPy raises errors of many kinds
         raise UserError(
             f"{path} is damaged ({type(error).__name__}); pack the data again"
@@ -215,10 +219,12 @@ def _open_array(path: Path, expected: _Expected, verify: bool) -> np.ndarray:
         array.shape != expected.shape
         or not array.dtype.str.startswith(expected.dtype)
         or not array.flags.c_contiguous
+        or array.offset + array.nbytes != expected.size
     ):
         raise UserError(
             f"{path} holds {list(array.shape)} of {array.dtype}, the manifest says "
-            f"{list(expected.shape)} of {np.dtype(expected.dtype)}; pack the data again"
+            f"{list(expected.shape)} of {np.dtype(expected.dtype)} in {expected.size} bytes; pack the "
+            "data again"
         )
     if verify and hashlib.sha256(array.data).hexdigest() != expected.checksum:
         raise UserError(f"{path} is not what was written (its checksum differs); pack it again")

@@ -8,6 +8,7 @@ from mla_jax.config import DataConfig
 from mla_jax.data import array_files, packed, sources
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import ClassList
+from mla_jax.data.skipped import Skipped
 from mla_jax.progress import Progress
 
 
@@ -18,13 +19,14 @@ class _Source:
     files: int
     progress: Progress
     cropped: int = 0
-    skipped: list[array_files.Skipped] = dataclasses.field(default_factory=list)
+    skipped: list[Skipped] = dataclasses.field(default_factory=list)
 
 
 def pack_records(path: str, output: str | Path, config: DataConfig) -> list[str]:
     """Packs the records, or the file of arrays, at `path` into the folder `output`, in bounded memory.
 
-    The class list, if there is one, is written beside the packed data.
+    The class list, if there is one, is written beside the packed data, and so is the list of the records
+    that were left out, if any were.
 
     Args:
       path: a folder, file or glob of TFRecords; or an HDF5 or .npz file.
@@ -47,6 +49,7 @@ def pack_records(path: str, output: str | Path, config: DataConfig) -> list[str]
             output,
             classes=found,
             source={"input": str(path), "files": source.files, "skipped": source.skipped},
+            skipped=source.skipped,
         )
     finally:
         source.progress.close()

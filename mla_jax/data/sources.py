@@ -8,6 +8,7 @@ from mla_jax.config import DataConfig
 from mla_jax.data import array_files, labels, packed
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.labels import ClassList
+from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 
 AUDIOSET_CLASSES = 527
@@ -58,8 +59,13 @@ def require_same_classes(path: str, classes: ClassList) -> None:
         )
 
 
-def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
+def open_clips(
+    path: str, config: DataConfig, num_classes: int, skipped: list[Skipped] | None = None
+) -> ClipSet:
     """Opens a packed folder, or reads TFRecords (a folder, file or glob) or an array file into memory.
+
+    What `bad_records=skip` leaves out is warned of, and appended to `skipped`. (What was left out when a
+    folder was packed is listed in that folder.)
 
     Raises:
       UserError: nothing is there, it cannot be read, or it is of another number of classes.
@@ -73,11 +79,11 @@ def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
             )
         return clips
     if array_files.is_array_file(path):
-        left_out: list[array_files.Skipped] = []
+        left_out: list[Skipped] = []
         clips = array_files.read_array_file(
             path, num_classes=num_classes, bad_records=config.bad_records, skipped=left_out
         )
-        _warn_of_skipped(path, left_out)
+        _tell_of_skipped(path, left_out, skipped)
         return clips
     # TensorFlow takes seconds to import, and packed data must not need it.
     from mla_jax.data import records
@@ -95,7 +101,7 @@ def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
     )
     if not chunks:
         raise UserError(f"{path} has no record that can be used; bad_records=error says why")
-    _warn_of_skipped(path, report.skipped)
+    _tell_of_skipped(path, report.skipped, skipped)
     if report.cropped:
         logging.warning(
             "%s: %d clips cut to %d segments", path, report.cropped, config.max_segments
@@ -103,7 +109,9 @@ def open_clips(path: str, config: DataConfig, num_classes: int) -> ClipSet:
     return concatenate(chunks)
 
 
-def _warn_of_skipped(path: str, skipped: list[array_files.Skipped]) -> None:
+def _tell_of_skipped(path: str, skipped: list[Skipped], gathered: list[Skipped] | None) -> None:
+    if gathered is not None:
+        gathered += skipped
     for file, index, _, reason in skipped[:1]:
         logging.warning(
             "%s: %d bad records left out, the first of them %s, record %d: %s",
