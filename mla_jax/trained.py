@@ -52,14 +52,18 @@ class TrainedModel:
         with _checkpoints(workdir) as checkpoints:
             return _restore(checkpoints, _choose_steps(checkpoints, step)[0])
 
-    def open_clips(self, path: str) -> ClipSet:
+    def open_clips(self, path: str, *, needs_labels: bool = True) -> ClipSet:
         """Opens data for this model, with the settings that it was trained with.
+
+        Clips that are only to be tagged may do without labels (`needs_labels=False`).
 
         Raises:
           UserError: the data cannot be read, or the class list beside it is not the model's.
         """
         sources.require_same_classes(path, self.classes)
-        return sources.open_clips(path, self.config.data, len(self.classes))
+        return sources.open_clips(
+            path, self.config.data, len(self.classes), needs_labels=needs_labels
+        )
 
     def predict(
         self, clips: ClipSet, on_progress: Callable[[int], None] | None = None
@@ -173,7 +177,7 @@ def predict_to_file(
       UserError: the run or the data cannot be used, or the output cannot be written.
     """
     trained = TrainedModel.open(workdir, step)
-    clips = trained.open_clips(data)
+    clips = trained.open_clips(data, needs_labels=False)
     top_k = min(top_k, len(trained.classes))
     progress = Progress("predict", len(clips), "clips")
     done = 0

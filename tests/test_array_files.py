@@ -465,3 +465,24 @@ def test_the_release_by_way_of_hdf5(
     for name in ("embeddings", "num_segments", "label_offsets", "label_ids", "video_ids"):
         np.testing.assert_array_equal(getattr(read, name), getattr(clips, name), strict=True)
     assert (read.num_classes, read.scaling) == (clips.num_classes, clips.scaling)
+
+
+def test_clips_that_are_only_tagged_need_no_labels(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(1, 256, (5, 3, 4)).astype(np.uint8)
+    np.savez(tmp_path / "x.npz", x=x)
+    with raises_user_error("has no array y"):
+        array_files.read_array_file(tmp_path / "x.npz", num_classes=7)
+    np.savez(tmp_path / "y.npz", x=x, y=np.zeros((5, 7), bool))
+    with raises_user_error("it has no label"):
+        array_files.read_array_file(tmp_path / "y.npz", num_classes=7)
+    expected = ClipSet.from_arrays(x, [[]] * 5, num_classes=7)
+    for name in ("x.npz", "y.npz"):
+        clips = sources.open_clips(str(tmp_path / name), DataConfig(), 7, needs_labels=False)
+        assert_same_clips(clips, expected)
+    folder = tmp_path / "records"
+    record_writer.write_records(expected, folder)
+    with raises_user_error("it has no label"):
+        sources.open_clips(str(folder), DataConfig(max_segments=3), 7)
+    read = sources.open_clips(str(folder), DataConfig(max_segments=3), 7, needs_labels=False)
+    assert sorted(read.video_ids.tolist()) == sorted(expected.video_ids.tolist())
+    assert read.label_ids.size == 0

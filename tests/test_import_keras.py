@@ -488,3 +488,10 @@ def test_the_two_ways_to_write_connections() -> None:
         assert ours.activation == theirs.activation
         assert len(ours.inputs) == len(theirs.inputs)
     assert list(islice(new.layers, 2)) == ["input_layer", "dense"]
+
+
+def test_links_to_other_files_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file.create_group("model_weights")["dense"] = h5py.ExternalLink("other.h5", "/dense")
+    with raises_user_error("model.h5", "is a link to another file, other.h5"):
+        load_keras(tmp_path / "model.h5")

@@ -86,6 +86,7 @@ def read_array_file(
     *,
     num_classes: int | None = None,
     bad_records: str = "error",
+    needs_labels: bool = True,
     skipped: list[Skipped] | None = None,
 ) -> ClipSet:
     """Reads a whole file into memory; arguments and errors as for `read_array_chunks`.
@@ -94,7 +95,13 @@ def read_array_file(
       UserError: also, no clip can be used.
     """
     chunks = list(
-        read_array_chunks(path, num_classes=num_classes, bad_records=bad_records, skipped=skipped)
+        read_array_chunks(
+            path,
+            num_classes=num_classes,
+            bad_records=bad_records,
+            needs_labels=needs_labels,
+            skipped=skipped,
+        )
     )
     if not chunks:
         raise UserError(f"{path} has no clip that can be used; bad_records=error says why")
@@ -106,6 +113,7 @@ def read_array_chunks(
     *,
     num_classes: int | None = None,
     bad_records: str = "error",
+    needs_labels: bool = True,
     chunk_size: int = 4096,
     skipped: list[Skipped] | None = None,
 ) -> Iterator[ClipSet]:
@@ -115,6 +123,8 @@ def read_array_chunks(
       path: the file.
       num_classes: what the width of `y` must be, if given.
       bad_records: 'error' stops at the first clip that cannot be used, 'skip' leaves such clips out.
+      needs_labels: whether a clip without a label cannot be used; if False, and `num_classes` is given,
+        `y` may be missing as a whole.
       chunk_size: the most clips of one chunk.
       skipped: what is left out is appended to it.
 
@@ -127,22 +137,24 @@ def read_array_chunks(
         something other than 0 and 1; or a clip cannot be used, with its row and video id.
     """
     with open_columns(path, list(_FORMS)) as columns:
-        shape = _check_forms(path, columns)
+        unlabelled = None if needs_labels else num_classes
+        shape = _check_forms(path, columns, unlabelled)
         if num_classes not in (None, shape.classes):
             raise UserError(
                 f"{path}, y: it has {shape.classes} columns, but {num_classes} classes are in use; give "
                 "data of the same classes, or the class list that belongs to it"
             )
-        x, y = columns["x"], columns["y"]
+        x = columns["x"]
         clip_bytes = shape.time * shape.features * x.dtype.itemsize
-        clip_bytes += shape.classes * y.dtype.itemsize
+        if "y" in columns:
+            clip_bytes += shape.classes * columns["y"].dtype.itemsize
         rows = max(1, min(chunk_size, _BLOCK_BYTES // clip_bytes))
-        rules = Rules(shape.classes, shape.time, crop=False)
+        rules = Rules(shape.classes, shape.time, crop=False, needs_labels=needs_labels)
         layout = Layout("bytes_list" if x.dtype == np.uint8 else "float_list", shape.features)
         start = 0
         for blocks in zip(*(column.blocks(rows) for column in columns.values()), strict=True):
             arrays = dict(zip(columns, blocks, strict=True))
-            table, faults = _to_table(arrays, shape, start, y.name)
+            table, faults = _to_table(arrays, shape, start, f"{path}, y")
             faults = find_faults(table, layout, rules) | faults
             bad = [
                 (str(path), start + i, table.ids[0][i].decode(errors="replace"), faults[i])
@@ -159,9 +171,12 @@ def read_array_chunks(
             start += len(good)
 
 
-def _check_forms(path: str | Path, columns: dict[str, Column]) -> ArrayShape:
+def _check_forms(
+    path: str | Path, columns: dict[str, Column], unlabelled: int | None = None
+) -> ArrayShape:
+    """The sizes; `unlabelled` is the number of classes where `y` may be missing."""
     for name in ("x", "y"):
-        if name not in columns:
+        if name not in columns and (name == "x" or unlabelled is None):
             raise UserError(
                 f"{path} has no array {name}; it needs x, {_FORMS['x'].words}, and y, "
                 f"{_FORMS['y'].words}"
@@ -181,7 +196,8 @@ def _check_forms(path: str | Path, columns: dict[str, Column]) -> ArrayShape:
                 f"{column.name}: it has {column.shape[0]} rows, but x has {clips}; every array needs "
                 "a row for each clip"
             )
-    return ArrayShape(clips, time, features, columns["y"].shape[1])
+    classes = columns["y"].shape[1] if "y" in columns else unlabelled or 0
+    return ArrayShape(clips, time, features, classes)
 
 
 def _to_table(
@@ -199,7 +215,9 @@ def _to_table(
             faults[i] = f"its num_segments is {stated[i]}; it must be 1 to {shape.time}"
     else:
         segments = _count_segments(embeddings)
-    owner, labels = _labels(arrays["y"], start, y_name)
+    owner, labels = np.zeros((2, 0), np.int64)
+    if "y" in arrays:
+        owner, labels = _labels(arrays["y"], start, y_name)
     ones = np.ones(count, np.int64)
     return Columns(
         ids=(_ids(arrays.get("video_id_list"), start, count), ones),

@@ -10,11 +10,18 @@ EMBEDDING = "audio_embedding"
 
 
 class Rules(NamedTuple):
-    """What a good record must keep to."""
+    """What a good record must keep to.
+
+    Attributes:
+      num_classes: its labels are below it.
+      max_segments: it has no more, unless `crop` cuts it.
+      needs_labels: it has a label; one that is only to be tagged may do without.
+    """
 
     num_classes: int
     max_segments: int
     crop: bool
+    needs_labels: bool = True
 
 
 class Layout(NamedTuple):
@@ -73,7 +80,8 @@ def find_faults(columns: Columns, layout: Layout, rules: Rules) -> dict[int, str
     note(owner, ~finite, owner, "it has NaN or infinity in its embedding")
 
     labels, counts = columns.labels
-    note(records, counts == 0, counts, "it has no label")
+    if rules.needs_labels:
+        note(records, counts == 0, counts, "it has no label")
     owner, labels = _sorted_labels(columns)
     text = f"label {{}} is outside 0 to {rules.num_classes - 1} ({rules.num_classes} classes)"
     note(owner, (labels < 0) | (labels >= rules.num_classes), labels, text)

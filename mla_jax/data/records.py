@@ -100,6 +100,7 @@ def read_records(
     max_segments: int = 10,
     long_clips: str = "error",
     bad_records: str = "error",
+    needs_labels: bool = True,
     chunk_size: int = 4096,
     report: ReadReport | None = None,
 ) -> Iterator[ClipSet]:
@@ -112,6 +113,7 @@ def read_records(
       long_clips: what a clip of more segments is: with 'error' a bad record, with 'crop' a clip of
         its first `max_segments`.
       bad_records: 'error' stops at the first, 'skip' leaves them out and lists them in `report`.
+      needs_labels: whether a record without a label is bad.
       chunk_size: the most clips of one chunk.
       report: filled while reading.
 
@@ -133,7 +135,7 @@ def read_records(
     ):
         if value < 1:
             raise UserError(f"{name} is {value}; it must be 1 or more")
-    rules = Rules(num_classes, max_segments, long_clips == "crop")
+    rules = Rules(num_classes, max_segments, long_clips == "crop", needs_labels)
     report = ReadReport() if report is None else report
     paths = [Path(file) for file in files]
     return _chunks(paths, rules, bad_records == "skip", chunk_size, report)

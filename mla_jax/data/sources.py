@@ -60,12 +60,17 @@ def require_same_classes(path: str, classes: ClassList) -> None:
 
 
 def open_clips(
-    path: str, config: DataConfig, num_classes: int, skipped: list[Skipped] | None = None
+    path: str,
+    config: DataConfig,
+    num_classes: int,
+    skipped: list[Skipped] | None = None,
+    *,
+    needs_labels: bool = True,
 ) -> ClipSet:
     """Opens a packed folder, or reads TFRecords (a folder, file or glob) or an array file into memory.
 
     What `bad_records=skip` leaves out is warned of, and appended to `skipped`. (What was left out when a
-    folder was packed is listed in that folder.)
+    folder was packed is listed in that folder.) Without `needs_labels`, clips may do without labels.
 
     Raises:
       UserError: nothing is there, it cannot be read, or it is of another number of classes.
@@ -81,7 +86,11 @@ def open_clips(
     if array_files.is_array_file(path):
         left_out: list[Skipped] = []
         clips = array_files.read_array_file(
-            path, num_classes=num_classes, bad_records=config.bad_records, skipped=left_out
+            path,
+            num_classes=num_classes,
+            bad_records=config.bad_records,
+            needs_labels=needs_labels,
+            skipped=left_out,
         )
         _tell_of_skipped(path, left_out, skipped)
         return clips
@@ -96,6 +105,7 @@ def open_clips(
             max_segments=config.max_segments,
             long_clips=config.long_clips,
             bad_records=config.bad_records,
+            needs_labels=needs_labels,
             report=report,
         )
     )

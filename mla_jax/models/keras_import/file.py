@@ -72,6 +72,7 @@ def read_keras_file(path: str | Path) -> KerasFile:
         raise UserError(f"{path} is not an HDF5 file; {_SAVE_AGAIN}")
     try:
         with h5py.File(path, "r") as file:
+            _require_no_links_out(file)
             config = file.attrs.get("model_config")
             return KerasFile(
                 model_config=None if config is None else json.loads(_text(config)),
@@ -82,6 +83,19 @@ def read_keras_file(path: str | Path) -> KerasFile:
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is damaged ({reason}); get it again, or {_SAVE_AGAIN}") from error
+
+
+def _require_no_links_out(file: "h5py.File") -> None:
+    """Refuses links to other files, before anything follows them."""
+    found: list[tuple[str, str]] = []
+
+    def visit(name: str, link: Any) -> None:  # an exception in here would become a SystemError
+        if hasattr(link, "filename"):
+            found.append((name, link.filename))
+
+    file.visititems_links(visit)
+    for name, target in found:
+        raise UserError(f"its {name} is a link to another file, {target}; {_SAVE_AGAIN}")
 
 
 def _layers(file: "h5py.File") -> Iterator[tuple[str, Arrays]]:
@@ -147,6 +161,8 @@ def _by_number(layer: str, items: "list[h5py.Dataset]") -> Arrays:
 
 
 def _array(item: "h5py.Dataset", layer: str, variable: str) -> np.ndarray:
+    if item.external or item.is_virtual:
+        raise UserError(f"layer {layer}: its {variable} lies in another file; {_SAVE_AGAIN}")
     if item.dtype.kind != "f":
         raise UserError(f"layer {layer}: its {variable} is of {item.dtype}, not of floats")
     array = np.asarray(item[()], np.float32)
