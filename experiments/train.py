@@ -31,6 +31,7 @@ def main() -> None:
     if results["evaluated_on"] is None:
         print(f"step {results['step']}, not evaluated: see {_WORKDIR.value}")
     else:
+        cli.say(f"all figures: {_WORKDIR.value}/results.json")
         print(
             f"step {results['step']} ({results['step_chosen_by']}) on {results['evaluated_on']}: "
             f"mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, d-prime {results['d_prime']:.3f}, "

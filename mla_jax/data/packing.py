@@ -117,11 +117,15 @@ def _account(
         "clips by segments    "
         + ", ".join(f"{n}: {count:,}" for n, count in summary["clips_by_segments"].items()),
         f"labels               {summary['labels']:,} of {summary['classes']} classes"
-        + ("" if classes else " (no class list found: classes are shown by index)"),
+        + (
+            ""
+            if classes
+            else " (no class list found: classes are shown by index; --class_list gives one)"
+        ),
         f"positives per class  min {positives['min']:,}, median {positives['median']:,g}, max "
         f"{positives['max']:,}",
         "without positives    "
-        + (f"{len(absent)}: {', '.join(names[k] for k in absent)}" if absent else "no class"),
+        + (f"{len(absent)}: {_shortened([names[k] for k in absent])}" if absent else "no class"),
     ]
     if source.cropped:
         lines.append(f"cropped clips        {source.cropped:,}")
@@ -131,3 +135,9 @@ def _account(
         for file, index, video_id, reason in source.skipped
     ]
     return lines
+
+
+def _shortened(names: list[str], most: int = 20) -> str:
+    """The names, or the first of them and how many more; some names have commas in them."""
+    more = len(names) - most
+    return "; ".join(names[:most]) + (f"; and {more} more" if more > 0 else "")
