@@ -244,7 +244,8 @@ WRONG = {
         ["train", "--workdir={r}", "--config.data.train={f}/train", "--config.optim.b1=0.5"],
         "optim.b1 (was 0.9, now 0.5)",
     ),
-    "no run": (["evaluate", "--workdir={w}", "--data={f}/eval"], "is no run"),
+    "no run": (["evaluate", "--workdir={w}", "--data={f}/eval"], "does not exist; give the folder"),
+    "not a run": (["evaluate", "--workdir={f}/train", "--data={f}/eval"], "is no run"),
     "no such step": (
         ["evaluate", "--workdir={r}", "--data={f}/eval", "--step=5"],
         "no checkpoint of step 5",
