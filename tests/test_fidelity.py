@@ -156,7 +156,8 @@ def test_outputs_statistics_and_gradients_are_those_of_keras(form: str) -> None:
     assert_alike(grads, keras_models.gradients_like(grads, theirs, by_weight), config, 1e-3)
 
 
-@pytest.mark.parametrize("form", FORMS)
+# The other forms differ in where they normalise and join: one of these is enough here.
+@pytest.mark.parametrize("form", [*FORMS[: len(ARCHITECTURES)], "yu2018_equations", "kong2017"])
 def test_twenty_steps_of_adam_are_those_of_keras(form: str) -> None:
     config, optim = small(form), OptimConfig()
     keras_dtype("float64")

@@ -32,6 +32,12 @@ from tests.helpers import raises_user_error, random_clips
 ROOT = Path(__file__).parent.parent
 STEPS = 40
 
+# Orbax leaves coroutines behind when a restore fails, which are noticed in whatever test comes then.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+]
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -269,9 +275,6 @@ def _flip(path: Path, at: int) -> None:
     path.write_bytes(content)
 
 
-# Orbax leaves coroutines behind when a restore fails.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, fault: str) -> None:
     """Every file of the newest one in turn: the one before is taken, or nothing that counts was hurt."""
