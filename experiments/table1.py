@@ -44,14 +44,18 @@ ALL_ROWS = (
     *(f"yu2018:{a}" for a in ARCHITECTURES),
 )
 
-STATED = {
+STATED: dict[str, tuple[float, float | None, float | None]] = {
     "segment_classifier": (0.314, 0.959, 2.452),
-    "kong2017": (0.327, 0.965, 2.558),
+    "kong2017": (0.327, None, None),
     "kong2019_keras": (0.357, 0.968, 2.621),
+    "feature_attention": (0.369, None, None),
     "yu2018:2-A-1-A": (0.360, 0.970, 2.660),
     "yu2018_equations:2-A-1-A": (0.360, 0.970, 2.660),
 }
-"""mAP, AUC and d-prime that the articles, or the program's own README (`kong2019_keras`), state."""
+"""mAP, AUC and d-prime that the articles, or the program's own README (`kong2019_keras`), state.
+
+None: not at hand when this was written.
+"""
 
 IN_FIGURE = (
     "segment_classifier",

@@ -116,7 +116,7 @@ def kong2017() -> Config:
     """Single-level attention (Kong et al., 2017, arXiv:1711.00927), the paper's reference [10].
 
     Three blocks of 500 units with dropout 0.2 and no batch normalisation anywhere; one head with softmax
-    over the classes. Stated on two million clips: mAP 0.327, AUC 0.965, d-prime 2.558.
+    over the classes. Stated on two million clips: mAP 0.327.
     """
     return Config(
         model=ModelConfig(

@@ -20,7 +20,7 @@ def row_of(
     name: str,
     config: Config,
     results: Sequence[dict[str, Any]],
-    stated: tuple[float, float, float] | None = None,
+    stated: tuple[float, float | None, float | None] | None = None,
 ) -> Row:
     """A row, of the results of its seeds.
 
@@ -28,7 +28,7 @@ def row_of(
       name: the row's.
       config: its setting; paths are left out of what is kept.
       results: what `mla_jax.rows.train_row` returns.
-      stated: mAP, AUC and d-prime that an article states, if it does.
+      stated: mAP, AUC and d-prime that an article states, if it does; None where it is not known.
     """
     settings = config.to_dict()
     del settings["train"]["seed"]
@@ -170,7 +170,6 @@ def markdown(table: dict[str, Any]) -> str:
             alike[pair["b"]].append(number[pair["a"]])
     lines = []
     for row in rows:
-        stated = row["stated"]
         lines.append(
             {
                 "#": number[row["name"]],
@@ -179,9 +178,7 @@ def markdown(table: dict[str, Any]) -> str:
                 "averaged mAP / AUC / d-prime": " / ".join(
                     _show(row["average"][f]) for f in FIGURES
                 ),
-                "stated, on 2 million clips": " / ".join(f"{stated[f]:.3f}" for f in FIGURES)
-                if stated
-                else None,
+                "stated, on 2 million clips": _stated(row["stated"]),
                 "same mAP as": ", ".join(map(str, sorted(alike[row["name"]]))) or None,
                 "clips": f"{row['clips']['train']:,}",
                 "steps": f"{row['steps']:,}",
@@ -200,3 +197,9 @@ def _show(figure: dict[str, Any]) -> str:
     if len(figure["values"]) > 1:
         shown += f" ± {figure['spread']:.3f}"
     return shown
+
+
+def _stated(figures: dict[str, float | None] | None) -> str | None:
+    if figures is None:
+        return None
+    return " / ".join("-" if value is None else f"{value:.3f}" for value in figures.values())
