@@ -15,6 +15,8 @@ class InterruptedRunError(Exception):
     def __init__(self, step: int) -> None:
         super().__init__(
             f"stopped at step {step}, which is saved; start it again to go on from there"
+            if step
+            else "stopped before there was anything to save; start it again"
         )
         self.step = step
 
