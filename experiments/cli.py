@@ -61,6 +61,17 @@ def _settings() -> str:
     return "\n".join([*lines, "", "mla_jax/config.py says what each is.", ""])
 
 
+def define_bad_records() -> flags.FlagHolder[str | None]:
+    """Defines `--bad_records` for what uses a trained run; None: as in training."""
+    return flags.DEFINE_enum(
+        "bad_records",
+        None,
+        ["error", "skip"],
+        "What to do with records that cannot be used: stop, or leave them out and list them beside the "
+        "output; if not given, as in training.",
+    )
+
+
 def say(line: str) -> None:
     """Tells the user something; results go to standard output, everything else here."""
     print(line, file=sys.stderr, flush=True)

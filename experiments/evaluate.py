@@ -9,7 +9,7 @@ paper's program does.
 from absl import flags
 
 from experiments import cli
-from mla_jax import files, trained
+from mla_jax import trained
 from mla_jax.errors import UserError
 
 flags.adopt_module_key_flags(cli)
@@ -30,6 +30,7 @@ _AVERAGE_FROM = flags.DEFINE_integer(
     "Average the predictions of all checkpoints from this step on.",
     lower_bound=0,
 )
+_BAD_RECORDS = cli.define_bad_records()
 
 
 def main() -> None:
@@ -39,16 +40,21 @@ def main() -> None:
     if _STEP.value and _AVERAGE_FROM.value:
         raise UserError("give --step or --average_from, not both")
     results = trained.evaluate(
-        _WORKDIR.value, _DATA.value, step=_STEP.value, average_from=_AVERAGE_FROM.value
+        _WORKDIR.value,
+        _DATA.value,
+        step=_STEP.value,
+        average_from=_AVERAGE_FROM.value,
+        bad_records=_BAD_RECORDS.value or "",
+        output=_OUTPUT.value,
     )
-    if _OUTPUT.value:
-        files.write_json(_OUTPUT.value, results)
     averaged = results["steps_averaged"]
     what = f"step {averaged[0]}"
     if len(averaged) > 1:
         what = f"average of {len(averaged)} checkpoints, steps {averaged[0]} to {averaged[-1]}"
     elif _AVERAGE_FROM.value:
         what += f", the only checkpoint kept from {_AVERAGE_FROM.value} on: nothing to average"
+    if results["skipped_records"]:
+        what += f", without {results['skipped_records']:,} bad records"
     print(
         f"{what}: mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, "
         f"d-prime {results['d_prime']:.3f}, {results['num_clips']:,} clips"

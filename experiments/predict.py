@@ -25,6 +25,7 @@ _TOP_K = flags.DEFINE_integer("top_k", 5, "How many labels a clip gets.", lower_
 _STEP = flags.DEFINE_integer(
     "step", 0, "Which checkpoint; 0: the best by validation, else the newest.", lower_bound=0
 )
+_BAD_RECORDS = cli.define_bad_records()
 
 
 def main() -> None:
@@ -32,7 +33,12 @@ def main() -> None:
     if not _WORKDIR.value or not _INPUT.value or not _OUTPUT.value:
         raise UserError("give --workdir, a run's folder, --input, the clips, and --output, a file")
     count = trained.predict_to_file(
-        _WORKDIR.value, _INPUT.value, _OUTPUT.value, top_k=_TOP_K.value, step=_STEP.value
+        _WORKDIR.value,
+        _INPUT.value,
+        _OUTPUT.value,
+        top_k=_TOP_K.value,
+        step=_STEP.value,
+        bad_records=_BAD_RECORDS.value or "",
     )
     print(f"{_OUTPUT.value}: {count:,} clips")
 

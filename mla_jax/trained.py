@@ -15,6 +15,7 @@ from mla_jax.config import Config
 from mla_jax.data import sources
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import ClassList
+from mla_jax.data.skipped import Skipped, list_beside
 from mla_jax.environment import environment
 from mla_jax.errors import UserError
 from mla_jax.evaluation import metrics, report
@@ -52,17 +53,28 @@ class TrainedModel:
         with _checkpoints(workdir) as checkpoints:
             return _restore(checkpoints, _choose_steps(checkpoints, step)[0])
 
-    def open_clips(self, path: str, *, needs_labels: bool = True) -> ClipSet:
+    def open_clips(
+        self,
+        path: str,
+        *,
+        needs_labels: bool = True,
+        bad_records: str = "",
+        skipped: list[Skipped] | None = None,
+    ) -> ClipSet:
         """Opens data for this model, with the settings that it was trained with.
 
-        Clips that are only to be tagged may do without labels (`needs_labels=False`).
+        Clips that are only to be tagged may do without labels (`needs_labels=False`). `bad_records`,
+        error or skip, may be another than in training; what is left out is appended to `skipped`.
 
         Raises:
           UserError: the data cannot be read, or the class list beside it is not the model's.
         """
         sources.require_same_classes(path, self.classes)
+        config = self.config.data
+        if bad_records:
+            config = dataclasses.replace(config, bad_records=bad_records)
         return sources.open_clips(
-            path, self.config.data, len(self.classes), needs_labels=needs_labels
+            path, config, len(self.classes), skipped, needs_labels=needs_labels
         )
 
     def predict(
@@ -118,7 +130,13 @@ def _restore(checkpoints: Checkpoints, step: int) -> TrainedModel:
 
 
 def evaluate(
-    workdir: str | Path, data: str, *, step: int = 0, average_from: int = 0
+    workdir: str | Path,
+    data: str,
+    *,
+    step: int = 0,
+    average_from: int = 0,
+    bad_records: str = "",
+    output: str | Path = "",
 ) -> dict[str, Any]:
     """Evaluates a run's checkpoint on `data`, or the average of its predictions over checkpoints.
 
@@ -127,9 +145,11 @@ def evaluate(
       data: a packed folder, records, or an HDF5 or .npz file.
       step: which checkpoint; 0: the best by validation, else the newest.
       average_from: if given, the mean of the probabilities of all checkpoints from this step on.
+      bad_records: error or skip; as in training if not given.
+      output: if given, a JSON file of what is returned; records that were left out are listed beside it.
 
     Returns:
-      The figures: mAP, AUC, d_prime, num_clips, step, steps_averaged, classes, ...
+      The figures: mAP, AUC, d_prime, num_clips, skipped_records, step, steps_averaged, classes, ...
 
     Raises:
       UserError: the run or the data cannot be used.
@@ -137,7 +157,8 @@ def evaluate(
     with _checkpoints(workdir) as checkpoints:
         steps = _choose_steps(checkpoints, step, average_from)
         trained = _restore(checkpoints, steps[0])
-        clips = trained.open_clips(data)
+        skipped: list[Skipped] = []
+        clips = trained.open_clips(data, bad_records=bad_records, skipped=skipped)
         progress = Progress("predict", len(steps) * len(clips), "clips")
 
         def advance(before: int, done: int) -> None:
@@ -151,8 +172,9 @@ def evaluate(
         probs = average_predictions(predictions())
         progress.close()
     scores = metrics.evaluate(probs, clips.multi_hot())
-    return {
+    results = {
         **report.summarize(scores),
+        "skipped_records": len(skipped),
         "step": steps[-1],
         "steps_averaged": steps,
         "workdir": str(workdir),
@@ -160,15 +182,26 @@ def evaluate(
         **environment(),
         "classes": report.per_class(scores, trained.classes),
     }
+    if output:
+        files.write_json(output, results)
+        list_beside(output, skipped)
+    return results
 
 
 def predict_to_file(
-    workdir: str | Path, data: str, output: str | Path, *, top_k: int = 5, step: int = 0
+    workdir: str | Path,
+    data: str,
+    output: str | Path,
+    *,
+    top_k: int = 5,
+    step: int = 0,
+    bad_records: str = "",
 ) -> int:
     """Writes the most probable labels of every clip as JSON Lines, a batch at a time.
 
     A line is `{"video_id": ..., "start_time": seconds, "labels": [{"index", "mid", "name",
-    "probability"}, ...]}`, labels by falling probability. The file appears when it is complete.
+    "probability"}, ...]}`, labels by falling probability. The file appears when it is complete; records
+    that were left out (`bad_records="skip"`) are listed beside it.
 
     Returns:
       The number of clips.
@@ -177,7 +210,8 @@ def predict_to_file(
       UserError: the run or the data cannot be used, or the output cannot be written.
     """
     trained = TrainedModel.open(workdir, step)
-    clips = trained.open_clips(data, needs_labels=False)
+    skipped: list[Skipped] = []
+    clips = trained.open_clips(data, needs_labels=False, bad_records=bad_records, skipped=skipped)
     top_k = min(top_k, len(trained.classes))
     progress = Progress("predict", len(clips), "clips")
     done = 0
@@ -190,6 +224,7 @@ def predict_to_file(
             done += len(probs)
             progress.update(done)
     progress.close()
+    list_beside(output, skipped)
     return done
 
 

@@ -1,13 +1,23 @@
 """Strict settings for every test, and where the real data is."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 # Before JAX starts: several devices, so that nothing leans on there being one.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
+# What one process has compiled, the others load: the workers of a run, and the commands that they start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    compiled = tempfile.mkdtemp(prefix="mla_jax-compiled-")
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
 import pytest
@@ -24,3 +34,28 @@ def audioset_dir() -> Path:
     if not (folder / "bal_train").is_dir():
         pytest.skip(f"no released features at {folder}; set MLA_AUDIOSET_DIR to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two small packed sets, train and eval, for `tests.small_runs`."""
+    from mla_jax.data.packed import pack
+    from tests.helpers import random_clips
+
+    folder = tmp_path_factory.mktemp("data")
+    for seed, split in enumerate(("train", "eval")):
+        pack([random_clips(num_clips=40, seed=seed)], folder / split)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(run_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the run of `tests.small_runs` leaves that nothing interrupted."""
+    from mla_jax import runs
+    from tests.small_runs import STEPS, left_by, run_config
+
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    runs.train(run_config(run_data), workdir, say=lambda _: None)
+    left = left_by(workdir)
+    assert [r["step"] for r in left["metrics"]] == list(range(5, STEPS + 1, 5))
+    return left

@@ -211,6 +211,21 @@ def test_records_train_like_packed_clips(folder: Path) -> None:
     assert "1 bad records left out" in done.stderr
     assert json.loads((folder / "from_records/results.json").read_text())["clips"]["train"] == 120
 
+    # In use, too: as in training, or as said; what was left out is listed beside the output.
+    workdir, source = f"--workdir={folder}/from_records", f"{folder}/records/train"
+    scored = ok("evaluate", workdir, f"--data={source}", f"--output={folder}/scored.json")
+    assert "without 1 bad records" in scored.stdout
+    assert json.loads((folder / "scored.json").read_text())["skipped_records"] == 1
+    predict = ("predict", workdir, f"--input={source}", f"--output={folder}/tagged.jsonl")
+    ok(*predict)
+    assert len((folder / "tagged.jsonl").read_text().splitlines()) == 120
+    for listed in ("scored", "tagged"):
+        (line,) = (folder / f"{listed}.skipped_records.jsonl").read_text().splitlines()
+        assert json.loads(line)["file"].endswith("zz.tfrecord")
+    refused = run(*predict, "--bad_records=error")
+    assert refused.returncode == 2
+    assert "zz.tfrecord, record 0" in refused.stderr
+
 
 WRONG = {
     "no workdir": (["train"], "give --workdir"),

@@ -22,6 +22,12 @@ def to_jsonl(skipped: Sequence[Skipped]) -> str:
     )
 
 
+def list_beside(output: str | Path, skipped: Sequence[Skipped]) -> None:
+    """Lists what was left out in `<output's name without ending>.skipped_records.jsonl`, beside it."""
+    output = Path(output)
+    write_skipped(output.with_name(f"{output.stem}.{SKIPPED_FILE}"), skipped)
+
+
 def write_skipped(path: str | Path, skipped: Sequence[Skipped]) -> None:
     """Writes the list to `path`, in one move; where nothing was left out, only to replace an older one.
 

@@ -1,0 +1,1 @@
+"""The tests; a package, since some library brings a package of this name too."""
