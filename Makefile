@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow bench lint format clean
 
 # make demo                 generates AudioSet-like data, trains and compares two models on it
 # make demo DATA=<folder>   the same on the released features (a folder with bal_train/ and eval/)
@@ -22,6 +22,15 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck -x experiments/cloud_tpu/*.sh
+
+# make bench                            measures against peers, on generated clips
+# make bench DATA=packed RECORDS=<dir>  the same on packed sets and on released records
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	$(BIN)/python -m experiments.benchmark --output=bench.json \
+	  $(if $(DATA),--data_dir='$(DATA)') $(if $(RECORDS),--records='$(RECORDS)') \
+	  $(if $(ONLY),--only='$(ONLY)')
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

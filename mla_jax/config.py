@@ -123,6 +123,8 @@ class DataConfig:
       sampler: balanced (every class in turn) or uniform (every clip in turn).
       examples: what the loss is taken of: clips, or segments, each of which gets its clip's labels.
       mask: leave padding out of everything; False treats it as real zero bytes, as the originals do.
+      placement: where the training set lies: device (as a whole), host (its batches are sent ahead of
+        their steps), or auto: the device if it takes less than 60 % of its memory.
       validation_fraction: the share of training clips held out by a hash of the video id.
     """
 
@@ -137,6 +139,7 @@ class DataConfig:
     sampler: str = "balanced"
     examples: str = "clips"
     mask: bool = True
+    placement: str = "auto"
     validation_fraction: float = 0.0
 
     def __post_init__(self) -> None:
@@ -154,6 +157,7 @@ class DataConfig:
         one_of("data.bad_records", self.bad_records, ("error", "skip"))
         one_of("data.sampler", self.sampler, ("balanced", "uniform"))
         one_of("data.examples", self.examples, ("clips", "segments"))
+        one_of("data.placement", self.placement, ("auto", "device", "host"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +201,7 @@ class TrainConfig:
       log_every, eval_every, checkpoint_every: in steps; eval_every=0 evaluates at the end only.
       keep_checkpoints: how many of the newest are kept, beside the best by validation; 0: all.
       seed: of the initial weights, the batches and the dropout.
+      devices: over how many the clips of a batch are spread; 0: all GPUs or TPUs, one processor.
     """
 
     steps: int = 1000
@@ -205,6 +210,7 @@ class TrainConfig:
     checkpoint_every: int = 200
     keep_checkpoints: int = 5
     seed: int = 0
+    devices: int = 0
 
     def __post_init__(self) -> None:
         """Checks every value."""
@@ -221,6 +227,7 @@ class TrainConfig:
             self.keep_checkpoints >= 0, "train.keep_checkpoints", self.keep_checkpoints, "0 or more"
         )
         _require(0 <= self.seed < 2**31, "train.seed", self.seed, "in [0, 2^31)")
+        _require(self.devices >= 0, "train.devices", self.devices, "0 or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ from mla_jax.training.checkpoints import Checkpoints
 from mla_jax.training.interruption import InterruptedRunError
 from mla_jax.training.loop import fit
 from mla_jax.training.metrics_log import MetricsLog
-from mla_jax.training.state import TrainState, stack_states, unstack_state
+from mla_jax.training.state import TrainState, fresh_state, stack_states, unstack_state
 from mla_jax.training.window import Record, Window
 
 NUM_RESAMPLES = 200
@@ -143,8 +143,7 @@ class _Group:
 
     def _fresh(self) -> TrainState:
         states = [
-            runs.fresh_state(self.model, self.data.train, _of_seed(self.config, s))
-            for s in self.seeds
+            fresh_state(self.model, self.data.train, _of_seed(self.config, s)) for s in self.seeds
         ]
         # A single seed trains as any run does, to the same bits.
         return stack_states(states) if len(states) > 1 else states[0]

@@ -12,6 +12,7 @@ The rooms are wired together here and there; the command-line programs only turn
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,17 @@ import numpy as np
 
 from mla_jax import files
 from mla_jax.config import Config
-from mla_jax.data.clips import ClipSet
 from mla_jax.data.skipped import SKIPPED_FILE, write_skipped
 from mla_jax.environment import environment
 from mla_jax.errors import UserError
 from mla_jax.evaluation import report
 from mla_jax.evaluation.metrics import Metrics
 from mla_jax.evaluation.metrics import evaluate as evaluate_scores
-from mla_jax.evaluation.predict import predict
+from mla_jax.evaluation.predict import start_prediction
 from mla_jax.locks import one_writer
 from mla_jax.models.multi_level import (
     MultiLevelModel,
     build_model,
-    init_variables,
     num_parameters,
 )
 from mla_jax.progress import Progress
@@ -41,7 +40,7 @@ from mla_jax.training.checkpoints import Checkpoints
 from mla_jax.training.interruption import InterruptedRunError
 from mla_jax.training.loop import NotFiniteError, due, fit
 from mla_jax.training.metrics_log import MetricsLog
-from mla_jax.training.state import TrainState, init_state
+from mla_jax.training.state import TrainState, fresh_state
 from mla_jax.training.window import Record, Window
 
 Say = Callable[[str], None]
@@ -55,20 +54,9 @@ _MAY_CHANGE = (
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "data.eval",
+    "data.placement",
+    "train.devices",
 )
-
-
-def class_prior(clips: ClipSet) -> np.ndarray:
-    """Each class's share of the clips, [num_classes] float64, half a clip away from 0 and 1."""
-    return (clips.class_counts() + 0.5) / (len(clips) + 1.0)
-
-
-def fresh_state(model: MultiLevelModel, clips: ClipSet, config: Config) -> TrainState:
-    """The state before the first step of training on `clips`."""
-    variables = init_variables(
-        model, config.train.seed, clips.num_features, class_prior=class_prior(clips)
-    )
-    return init_state(variables, config.optim)
 
 
 def checkpoint_meta(config: Config, data: RunData) -> dict[str, Any]:
@@ -256,6 +244,7 @@ class _Session:
         }
         self.scores: dict[str, Metrics] = {}
         self.scored_step = -1
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="evaluation")
 
     def fit(
         self,
@@ -295,7 +284,7 @@ class _Session:
                 state,
                 self.data.train,
                 self.config,
-                evaluate=self.evaluate if self.sets else None,
+                evaluate=self.evaluate_meanwhile if self.sets else None,
                 on_record=on_record,
                 on_progress=lambda step, loss: progress.update(step, f"loss {loss:.4f}"),
                 should_stop=should_stop,
@@ -303,6 +292,7 @@ class _Session:
                 window=Window.from_json(window["steps"]) if window else None,
             )
         finally:
+            self.worker.shutdown()
             progress.close()
 
     @property
@@ -312,14 +302,30 @@ class _Session:
 
     def evaluate(self, state: TrainState) -> Record:
         """Scores validation and eval."""
-        self.scored_step = int(state.step)
+        return self._score(int(state.step), self._predictions(state))
+
+    def evaluate_meanwhile(self, state: TrainState) -> Record | Future[Record]:
+        """The same, while the steps go on, where that saves time: not where they share the processor."""
+        if jax.default_backend() == "cpu":
+            return self.evaluate(state)
+        return self.worker.submit(self._score, int(state.step), self._predictions(state))
+
+    def _predictions(self, state: TrainState) -> dict[str, Callable[[], np.ndarray]]:
+        """Begins to predict each set; what waits for the probabilities."""
+        mask = self.config.data.mask
+        return {
+            name: start_prediction(self.model, state.variables, clips, use_mask=mask)
+            for name, (clips, _) in self.sets.items()
+        }
+
+    def _score(self, step: int, predictions: dict[str, Callable[[], np.ndarray]]) -> Record:
         record: Record = {}
-        for name, (clips, labels) in self.sets.items():
-            probs = predict(self.model, state.variables, clips, use_mask=self.config.data.mask)
-            scores = self.scores[name] = evaluate_scores(probs, labels)
+        for name, (_, labels) in self.sets.items():
+            scores = self.scores[name] = evaluate_scores(predictions[name](), labels)
             record[f"{name}_mAP"] = scores.mAP
             record[f"{name}_AUC"] = scores.AUC
             record[f"{name}_d_prime"] = scores.d_prime
+        self.scored_step = step
         return record
 
     def save_if_due(self, state: TrainState, record: Record) -> None:

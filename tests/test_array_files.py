@@ -10,12 +10,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from helpers import assert_same_clips, raises_user_error, random_clips
 
 from mla_jax.config import DataConfig
 from mla_jax.data import array_files, packed, packing, record_writer, records, sources
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import FILE_NAME, ClassList
+from tests.helpers import assert_same_clips, raises_user_error, random_clips
 
 ROOT = Path(__file__).parent.parent
 SUFFIXES = [".h5", ".npz"]

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from helpers import FIELDS, assert_same_clips, raises_user_error, random_clips
 
 from mla_jax.data.clips import ClipSet, Scaling, concatenate
 from mla_jax.data.splits import hash_fractions, hold_out
+from tests.helpers import FIELDS, assert_same_clips, raises_user_error, random_clips
 
 Clip = tuple[bytes, int, list[int], bytes, float]
 

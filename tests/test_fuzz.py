@@ -14,17 +14,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mutations
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from helpers import assert_same_clips, random_clips
-from mutations import mutate, mutate_records
 
 from mla_jax.data import array_files, packed, record_writer, records
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import FILE_NAME, ClassList
 from mla_jax.errors import UserError
+from tests import mutations
+from tests.helpers import assert_same_clips, random_clips
+from tests.mutations import mutate, mutate_records
 
 tf = records.tf  # hidden from accelerators by then
 

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
-from helpers import assert_same_clips, raises_user_error, random_clips
-from mutations import frame
 
 from mla_jax.config import Config, DataConfig
 from mla_jax.data import array_files, packed, packing, records, skipped, sources, splits
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import ClassList
 from mla_jax.run_data import RunData
+from tests.helpers import assert_same_clips, raises_user_error, random_clips
+from tests.mutations import frame
 
 ROOT = Path(__file__).parent.parent
 FLOATS = [[0.5, -1.0, 2.0, 0.0]]
@@ -378,7 +378,7 @@ def test_an_archive_that_hides_an_array(tmp_path: Path) -> None:
 
 
 def test_no_file_is_unpickled_or_unpacked() -> None:
-    """No pickle in any disguise, no archive unpacked to disk, no code from a file."""
+    """No pickle in any disguise, no code from a file; archives only in `archive.py`, by its checks."""
     files = sorted((ROOT / "mla_jax").rglob("*.py")) + sorted((ROOT / "experiments").rglob("*.py"))
     assert len(files) > 50
     modules = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -393,14 +393,15 @@ def test_no_file_is_unpickled_or_unpacked() -> None:
                 continue
             name = ast.unparse(node.func)
             short = name.rsplit(".", 1)[-1]
-            assert short not in calls or name.startswith("jax."), where
+            options = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            checked = path.name == "archive.py" and options.get("filter") == "'data'"
+            assert short not in calls or name.startswith("jax.") or checked, where
             if name in (
                 "np.load",
                 "np.save",
                 "np.lib.format.read_array",
                 "np.lib.format.write_array",
             ):
-                options = {k.arg: ast.unparse(k.value) for k in node.keywords}
                 assert options.get("allow_pickle") == "False", where
 
 

@@ -4,9 +4,9 @@ import csv
 from pathlib import Path
 
 import pytest
-from helpers import raises_user_error
 
 from mla_jax.data.labels import FILE_NAME, ClassList, resolve
+from tests.helpers import raises_user_error
 
 HEADER = "index,mid,display_name\n"
 CLASSES = ClassList(

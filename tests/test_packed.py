@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import FIELDS, assert_same_clips, raises_user_error, random_clips
 
 from mla_jax.data import labels, packed
 from mla_jax.data.clips import ClipSet, Scaling, concatenate
 from mla_jax.data.labels import ClassList
 from mla_jax.errors import UserError
+from tests.helpers import FIELDS, assert_same_clips, raises_user_error, random_clips
 
 ROOT = Path(__file__).parent.parent
 

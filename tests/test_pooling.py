@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mla_jax.models.pooling import POOLINGS, Pooled, softmax_over_classes
+from mla_jax.models.pooling import POOLINGS, Pooled, softmax_over_classes, weighted_logits
 
 B, T, K = 4, 6, 5
 LENGTHS = np.array([6, 1, 3, 5])
@@ -112,6 +112,40 @@ def test_extreme_logits_neither_overflow_nor_saturate(name: str) -> None:
         np.testing.assert_allclose(logits, sign * 60.0, rtol=1e-5)
 
 
+def _exact(c: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The logit of y = sum_t v_t sigmoid(c_t) / sum_t v_t and its slopes, in log space and float64.
+
+    Returns the logit, its slope in c, and the two terms whose difference is its slope in v.
+    """
+    c, log_v = c.astype(np.float64), np.log(v.astype(np.float64))
+    log_f, log_not_f = -np.logaddexp(0, -c), -np.logaddexp(0, c)
+    log_y = np.logaddexp.reduce(log_v + log_f, axis=1, keepdims=True)
+    log_not_y = np.logaddexp.reduce(log_v + log_not_f, axis=1, keepdims=True)
+    by_v = np.exp(log_f - log_y), np.exp(log_not_f - log_not_y)
+    by_c = np.exp(log_v + log_f + log_not_f - log_y) + np.exp(log_v + log_f + log_not_f - log_not_y)
+    return (log_y - log_not_y)[:, 0], by_c, *by_v
+
+
+@pytest.mark.parametrize("shift", [0.0, 5.0, -5.0, 300.0, -300.0])
+@pytest.mark.parametrize("scale", [0.1, 3.0, 60.0])
+def test_weighted_logits_are_exact_and_so_is_their_gradient(shift: float, scale: float) -> None:
+    """Of one sign, of both, far beyond what sigmoid can tell from 0 and 1, with zeros and equal logits."""
+    c, v = _logits(scale)
+    c = (c + shift).astype(np.float32)
+    c[0, :, 0], c[0, 1, 1] = shift, 0.0
+    v = np.clip(_sigmoid(v), 1e-7, 1).astype(np.float32)
+    full = np.ones((B, T), bool)
+
+    def logits(c: jax.Array, v: jax.Array) -> jax.Array:
+        return weighted_logits(c, v, jnp.asarray(full))
+
+    expected, slope_c, plus, minus = _exact(c, v)
+    np.testing.assert_allclose(jax.jit(logits)(c, v), expected, rtol=3e-6, atol=3e-6)
+    by_c, by_v = jax.jit(jax.grad(lambda c, v: jnp.sum(logits(c, v)), argnums=(0, 1)))(c, v)
+    np.testing.assert_allclose(by_c, slope_c, rtol=1e-4, atol=1e-6)
+    assert (np.abs(by_v - (plus - minus)) <= 1e-4 * (plus + minus) + 1e-6).all()
+
+
 def test_attention_is_the_papers_formula() -> None:
     c, v = _logits()
     exp = np.exp(np.asarray(v, np.float64))
@@ -127,8 +161,8 @@ def test_attention_is_the_papers_formula() -> None:
 def test_scores_are_clipped_with_no_gradient_outside() -> None:
     v = jnp.asarray([[[40.0, 0.0, 1.0]]])
     there = jnp.ones((1, 1), bool)
-    log_v = softmax_over_classes(v, there)
-    np.testing.assert_allclose(log_v[0, 0], np.log([1 - 1e-7, 1e-7, 1e-7]), rtol=1e-6)
+    scores = softmax_over_classes(v, there)
+    np.testing.assert_allclose(scores[0, 0], [1 - 1e-7, 1e-7, 1e-7], rtol=1e-6)
     gradient = jax.grad(lambda v: jnp.sum(jnp.sin(softmax_over_classes(v, there))))(v)
     np.testing.assert_array_equal(gradient, 0)
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import random_clips
 
 import mla_jax as mla
+from tests.helpers import random_clips
 
 CONFIG = dataclasses.replace(mla.ModelConfig(), hidden_units=8)
 

@@ -13,7 +13,7 @@ import mla_jax as mla
 from mla_jax.config import ARCHITECTURES, ModelConfig
 from mla_jax.models import pooling
 from mla_jax.models.multi_level import num_parameters
-from mla_jax.models.pooling import Pooled, Pooling, normalize_over_time, weighted_logits
+from mla_jax.models.pooling import Pooled, Pooling, pool_by
 from mla_jax.training.batches import Batch, DeviceClips
 from mla_jax.training.losses import kernel_penalty
 from mla_jax.training.state import init_state, keras_adam, make_optimizer
@@ -222,9 +222,8 @@ def test_the_place_of_epsilon_is_the_configs() -> None:
 
 def test_a_new_pooling_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     def first_segment(value: Any, attention_logits: Any, mask: Any) -> Pooled:
-        first = jnp.where(jnp.arange(value.shape[1]) == 0, 0.0, -1e9)
-        log_weights = normalize_over_time(jnp.broadcast_to(first[None, :, None], value.shape), mask)
-        return Pooled(weighted_logits(value, log_weights), jnp.exp(log_weights))
+        first = (jnp.arange(value.shape[1]) == 0).astype(value.dtype)
+        return pool_by(value, jnp.broadcast_to(first[None, :, None], value.shape), mask)
 
     monkeypatch.setitem(pooling.POOLINGS, "first", Pooling(first_segment, uses_attention=False))
     model = mla.build_model(ModelConfig(architecture="1-A", hidden_units=4, pooling="first"), 3)

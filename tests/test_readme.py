@@ -37,11 +37,17 @@ def test_its_python_runs_as_printed(tmp_path: Path) -> None:
 def _rendered(path: Path) -> dict[str, str]:
     """The tables of a results file, by the name of their markers."""
     code = (
-        "import json, sys; from experiments import compare; from mla_jax.evaluation import table\n"
+        "import json, sys; from experiments import compare\n"
+        "from experiments.benchmarks import rows\n"
+        "from mla_jax.evaluation import table\n"
         f"made = json.load(open({str(path)!r}))\n"
         f"name = {path.stem!r}\n"
-        "tables = ({name: compare.table(made), f'{name} curves': compare.curves(made)}\n"
-        "          if isinstance(made, list) else {name: table.markdown(made)})\n"
+        "if isinstance(made, dict):\n"
+        "    tables = {name: table.markdown(made)}\n"
+        "elif 'part' in made[0]:\n"
+        "    tables = {name: rows.table(made)}\n"
+        "else:\n"
+        "    tables = {name: compare.table(made), f'{name} curves': compare.curves(made)}\n"
         "json.dump(tables, sys.stdout)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

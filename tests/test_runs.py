@@ -4,12 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from helpers import random_clips
 
 import mla_jax as mla
 from mla_jax import runs
 from mla_jax.run_data import RunData
 from mla_jax.training.metrics_log import read_metrics
+from tests.helpers import random_clips
 
 NAMES = tuple(f"class {k}" for k in range(7))
 MIDS = tuple(f"/m/{k}" for k in range(7))

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import raises_user_error, random_clips
 
 from mla_jax.data.clips import ClipSet, Scaling
 from mla_jax.data.sampler import (
@@ -23,6 +22,7 @@ from mla_jax.data.sampler import (
     make_sampler,
     permute,
 )
+from tests.helpers import raises_user_error, random_clips
 
 KINDS = ["uniform", "balanced"]
 ABSENT = (2, 11)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import FIELDS, raises_user_error
 
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.synthetic import SyntheticClips, SyntheticConfig, synthetic_clips
+from tests.helpers import FIELDS, raises_user_error
 
 ROOT = Path(__file__).parent.parent
 CONFIG = SyntheticConfig(num_clips=3000)

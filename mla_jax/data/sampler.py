@@ -116,6 +116,20 @@ class BalancedSampler:
         return self.clip_ids[self.first[label] + permute(position, count, cycle_keys)]
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["first"], meta_fields=["batch_size"])
+@dataclasses.dataclass(frozen=True)
+class InOrder:
+    """Clips that were drawn and gathered before: the batches from step `first` on, one after the other."""
+
+    first: jax.Array
+    batch_size: int
+
+    def __call__(self, step: jax.Array | int) -> jax.Array:
+        """The clip indices of a step, [batch_size] int32."""
+        start = (jnp.asarray(step, jnp.int32) - self.first) * self.batch_size
+        return start + jnp.arange(self.batch_size, dtype=jnp.int32)
+
+
 Sampler = UniformSampler | BalancedSampler
 
 

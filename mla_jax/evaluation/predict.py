@@ -1,5 +1,6 @@
 """Compiled, batched inference."""
 
+import collections
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
@@ -10,6 +11,10 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.errors import UserError
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.multi_level import MultiLevelModel, Variables
+from mla_jax.training.mesh import mesh_of, padded_size, spread
+
+# So many batches are with the device while the host takes the results of those before.
+_BATCHES_AHEAD = 2
 
 
 @partial(jax.jit, static_argnames=("model", "offset", "scale", "use_mask"))
@@ -46,28 +51,72 @@ def predict_batches(
     Raises:
       UserError: the clips' vectors have another size than the model was made for.
     """
+    _require_same_features(variables, clips)
+    ahead: collections.deque[tuple[jax.Array, int]] = collections.deque()
+    for start in range(0, len(clips), batch_size):
+        part = clips[start : start + batch_size]
+        ahead.append((_dispatch(model, variables, part, batch_size, use_mask), len(part)))
+        if len(ahead) > _BATCHES_AHEAD:
+            probs, count = ahead.popleft()
+            yield np.asarray(probs)[:count]
+    for probs, count in ahead:
+        yield np.asarray(probs)[:count]
+
+
+def start_prediction(
+    model: MultiLevelModel,
+    variables: Variables,
+    clips: ClipSet,
+    *,
+    batch_size: int = 500,
+    use_mask: bool = True,
+) -> Callable[[], np.ndarray]:
+    """Gives the device all batches at once, for sets whose probabilities fit beside what else it holds.
+
+    Returns:
+      What waits for the clip probabilities, [num_clips, num_classes] float32; any thread may call it.
+
+    Raises:
+      UserError: the clips' vectors have another size than the model was made for.
+    """
+    _require_same_features(variables, clips)
+    batches = [
+        _dispatch(model, variables, clips[start : start + batch_size], batch_size, use_mask)
+        for start in range(0, len(clips), batch_size)
+    ]
+    return lambda: np.concatenate([np.asarray(probs)[:batch_size] for probs in batches])[
+        : len(clips)
+    ]
+
+
+def _dispatch(
+    model: MultiLevelModel, variables: Variables, part: ClipSet, batch_size: int, use_mask: bool
+) -> jax.Array:
+    # The last batch is filled up, so that one program serves all; and so is each where devices share it.
+    mesh = mesh_of(variables)
+    fill = padded_size(batch_size, mesh) - len(part)
+    embeddings, num_segments = np.asarray(part.embeddings), np.asarray(part.num_segments)
+    if fill:
+        embeddings = np.pad(embeddings, ((0, fill), (0, 0), (0, 0)))
+        num_segments = np.pad(num_segments, (0, fill))
+    return _probabilities(
+        model,
+        variables,
+        spread(embeddings, mesh) if mesh is not None else embeddings,
+        spread(num_segments, mesh) if mesh is not None else num_segments,
+        offset=part.scaling.offset,
+        scale=part.scaling.scale,
+        use_mask=use_mask,
+    )
+
+
+def _require_same_features(variables: Variables, clips: ClipSet) -> None:
     expected = _num_features(variables)
     if expected != clips.num_features:
         raise UserError(
             f"the clips have {clips.num_features} features a segment, the model takes {expected}; "
             "give it embeddings of the encoder that it was trained on"
         )
-    for start in range(0, len(clips), batch_size):
-        part = clips[start : start + batch_size]
-        # The last batch is filled up, so that one program serves all.
-        fill = batch_size - len(part)
-        embeddings = np.pad(part.embeddings, ((0, fill), (0, 0), (0, 0)))
-        num_segments = np.pad(part.num_segments, (0, fill))
-        probs = _probabilities(
-            model,
-            variables,
-            embeddings,
-            num_segments,
-            offset=clips.scaling.offset,
-            scale=clips.scaling.scale,
-            use_mask=use_mask,
-        )
-        yield np.asarray(probs)[: len(part)]
 
 
 def predict(

@@ -1,17 +1,14 @@
 r"""Pooling: clip probabilities from what a head says of each segment. Pure functions, no parameters.
 
 A head makes two maps of its segments, the classification logits $c$ and the attention logits $v$, both
-`[batch, time, classes]`. A pooling turns them into clip logits `[batch, classes]`.
+`[batch, time, classes]`. A pooling turns them into clip logits `[batch, classes]`: with segment
+probabilities $f_t = \sigma(c_t)$ and attention scores $v_t > 0$ the clip probability is
+$y = \sum_t a_t f_t$ with weights $a_t = v_t / \sum_s v_s$, and its logit
 
-Everything happens in log space, so that nothing is clipped and nothing overflows: with
-$f_t = \sigma(c_t)$ and weights $a_t$ that sum to one over time, the clip probability is
-$y = \sum_t a_t f_t$, and
+$$\log\frac{y}{1 - y} = \log\sum_t v_t \sigma(c_t) - \log\sum_t v_t \sigma(-c_t).$$
 
-$$\log y = \mathrm{logsumexp}_t(\log a_t + \log\sigma(c_t)), \qquad
-  \log(1 - y) = \mathrm{logsumexp}_t(\log a_t + \log\sigma(-c_t)),$$
-
-the second because the weights sum to one. A pooling returns the logit $\log y - \log(1 - y)$, from which
-`sigmoid` gives back $y$, and the stable cross-entropy of `optax` the exact loss.
+From it `sigmoid` gives back $y$, and the stable cross-entropy of `optax` the exact loss: nothing is
+clipped and nothing saturates (`weighted_logits` says how).
 
 To add a pooling, write such a function and enter it in `POOLINGS`; `model.pooling` then takes its name.
 """
@@ -21,10 +18,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-# The weight, before normalisation, of a segment that is not there: its exponential is exactly zero
-# beside any real one, and yet a clip of nothing but padding stays finite.
-_ABSENT = -1e30
 
 
 class Pooled(NamedTuple):
@@ -52,101 +45,125 @@ class Pooling(NamedTuple):
     uses_attention: bool
 
 
-def normalize_over_time(log_scores: jax.Array, mask: jax.Array) -> jax.Array:
-    """Log weights that sum to one over the real segments: a = v / sum_t v.
+def normalize_over_time(scores: jax.Array, mask: jax.Array) -> jax.Array:
+    """Weights that sum to one over the real segments: a = v / sum_t v.
 
     Args:
-      log_scores: [batch, time, classes] log of the unnormalised attention v.
+      scores: [batch, time, classes] the attention v, none below zero, not all of them zero.
       mask: [batch, time] bool, True where there is a segment.
 
     Returns:
-      [batch, time, classes]; far below the logarithm of any number where there is no segment.
+      [batch, time, classes]; zero where there is no segment, unless a clip has none at all.
     """
-    log_scores = jnp.where(mask[:, :, None], log_scores, _ABSENT)
-    return log_scores - jax.nn.logsumexp(log_scores, axis=1, keepdims=True)
+    scores = jnp.where(mask[:, :, None], scores, _if_empty(mask))
+    return scores / jnp.sum(scores, axis=1, keepdims=True)
 
 
-def weighted_logits(class_logits: jax.Array, log_weights: jax.Array) -> jax.Array:
-    """Logits of y = sum_t a_t sigmoid(c_t), without ever leaving log space.
+def weighted_logits(class_logits: jax.Array, scores: jax.Array, mask: jax.Array) -> jax.Array:
+    r"""Logits of $y = \sum_t v_t \sigma(c_t) / \sum_t v_t$, exact for logits of any size.
+
+    Where all logits of a clip and class have one sign, $\sigma$ of the wrong sign could underflow; there
+    $e^u$, with $u$ the logit nearest to zero, is taken out of the sums and its logarithm added behind
+    them. One exponential an element serves everything, $z = e^{-|c - u|}$: with $p = z e^{-|u|}$,
+    $\sigma(c)$ is $1 / (1 + p)$ where $c \ge 0$ and $p / (1 + p)$ elsewhere.
 
     Args:
       class_logits: [batch, time, classes] c.
-      log_weights: [batch, time, classes] log a, normalised over time.
+      scores: [batch, time, classes] v, between 0 and 1e30, at least one of each sum well above zero.
+      mask: [batch, time] bool.
 
     Returns:
       [batch, classes].
     """
-    log_y = jax.nn.logsumexp(log_weights + jax.nn.log_sigmoid(class_logits), axis=1)
-    log_not_y = jax.nn.logsumexp(log_weights + jax.nn.log_sigmoid(-class_logits), axis=1)
-    return log_y - log_not_y
+    there = mask[:, :, None]
+    lowest = jnp.min(jnp.where(there, class_logits, jnp.inf), axis=1, keepdims=True)
+    highest = jnp.max(jnp.where(there, class_logits, -jnp.inf), axis=1, keepdims=True)
+    u = jnp.where(highest < 0, highest, jnp.maximum(lowest, 0))
+    # A clip without segments has no sums to take it out of; and since it cancels, no gradient goes into it.
+    u = jax.lax.stop_gradient(jnp.where(jnp.any(there, axis=1, keepdims=True), u, 0))
+    c = jnp.where(there, class_logits, u)
+    v = jnp.where(there, scores, _if_empty(mask))
+    positive = c >= 0
+    z = jnp.exp(jnp.where(positive, u - c, c - u))
+    v = v / (1 + z * jnp.exp(-jnp.abs(u)))
+    for_y = jnp.sum(jnp.where(positive, v, v * z), axis=1)
+    for_not_y = jnp.sum(jnp.where(positive, v * z, v), axis=1)
+    return u[:, 0] + jnp.log(for_y) - jnp.log(for_not_y)
+
+
+def _if_empty(mask: jax.Array) -> jax.Array:
+    """[batch, 1, 1] the score of what is not there: 0, but 1 in clips of nothing else, to stay finite."""
+    return 1.0 - jnp.any(mask, axis=1)[:, None, None].astype(jnp.float32)
 
 
 # The published programs clip the attention v to this and, where it cannot exceed 1, to 1 minus this.
 _SMALLEST = 1e-7
 
 
-def _clip_probability(log_v: jax.Array) -> jax.Array:
-    return jnp.clip(log_v, jnp.log(_SMALLEST), jnp.log1p(-_SMALLEST))
+def _clip_probability(v: jax.Array) -> jax.Array:
+    return jnp.clip(v, _SMALLEST, 1 - _SMALLEST)
 
 
 def softmax_over_classes(attention_logits: jax.Array, _: jax.Array) -> jax.Array:
-    """The paper's attention: log of softmax over the classes, clipped to [1e-7, 1 - 1e-7]."""
-    return _clip_probability(jax.nn.log_softmax(attention_logits, axis=-1))
+    """The paper's attention: softmax over the classes, clipped to [1e-7, 1 - 1e-7]."""
+    return _clip_probability(jax.nn.softmax(attention_logits, axis=-1))
 
 
 def softmax_over_time(attention_logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Log of softmax over the real segments, clipped to [1e-7, 1 - 1e-7]."""
-    return _clip_probability(normalize_over_time(attention_logits, mask))
+    """Softmax over the real segments, clipped to [1e-7, 1 - 1e-7]."""
+    there = mask[:, :, None] | ~jnp.any(mask, axis=1)[:, None, None]
+    return _clip_probability(jax.nn.softmax(attention_logits, axis=1, where=there))
 
 
 def sigmoid(attention_logits: jax.Array, _: jax.Array) -> jax.Array:
-    """Log of the sigmoid, clipped to [1e-7, 1 - 1e-7] (Kong et al., 2019)."""
-    return _clip_probability(jax.nn.log_sigmoid(attention_logits))
+    """The sigmoid, clipped to [1e-7, 1 - 1e-7] (Kong et al., 2019)."""
+    return _clip_probability(jax.nn.sigmoid(attention_logits))
 
 
 def exp(attention_logits: jax.Array, _: jax.Array) -> jax.Array:
-    """The logits themselves, clipped so that v is within [1e-7, 1e7].
+    """The exponential, of logits clipped so that it is within [1e-7, 1e7].
 
     Normalised over time it is softmax over time, but for where the clips act: here on the logits,
     there on the weights.
     """
-    return jnp.clip(attention_logits, jnp.log(_SMALLEST), -jnp.log(_SMALLEST))
+    return jnp.exp(jnp.clip(attention_logits, jnp.log(_SMALLEST), -jnp.log(_SMALLEST)))
+
+
+def pool_by(class_logits: jax.Array, scores: jax.Array, mask: jax.Array) -> Pooled:
+    """Pools segments by attention scores above zero, [batch, time, classes]."""
+    return Pooled(weighted_logits(class_logits, scores, mask), normalize_over_time(scores, mask))
 
 
 def attention(activation: Callable[[jax.Array, jax.Array], jax.Array]) -> Pooling:
     """Attention pooling (paper, Eqs. 2 and 3).
 
     Args:
-      activation: (attention_logits [batch, time, classes], mask [batch, time]) -> log v, the logarithm of
-        the attention before it is normalised over time.
+      activation: (attention_logits [batch, time, classes], mask [batch, time]) -> v, the attention before
+        it is normalised over time; above zero.
     """
 
     def pool(
         class_logits: jax.Array, attention_logits: jax.Array | None, mask: jax.Array
     ) -> Pooled:
         assert attention_logits is not None
-        log_weights = normalize_over_time(activation(attention_logits, mask), mask)
-        return Pooled(weighted_logits(class_logits, log_weights), jnp.exp(log_weights))
+        return pool_by(class_logits, activation(attention_logits, mask), mask)
 
     return Pooling(pool, uses_attention=True)
 
 
 def mean_pooling(class_logits: jax.Array, _: jax.Array | None, mask: jax.Array) -> Pooled:
     """Average pooling: every segment counts the same."""
-    log_weights = normalize_over_time(jnp.zeros_like(class_logits), mask)
-    return Pooled(weighted_logits(class_logits, log_weights), jnp.exp(log_weights))
+    return pool_by(class_logits, jnp.ones_like(class_logits), mask)
 
 
 def max_pooling(class_logits: jax.Array, _: jax.Array | None, mask: jax.Array) -> Pooled:
     """Max pooling: the clip is as probable as its most probable segment."""
-    present = jnp.where(mask[:, :, None], class_logits, _ABSENT)
+    # A clip of nothing but padding has no segment to choose; zero keeps it finite.
+    lowest = jnp.where(jnp.any(mask, axis=1), -jnp.inf, 0.0)[:, None, None]
+    present = jnp.where(mask[:, :, None], class_logits, lowest)
     logits = jnp.max(present, axis=1)
     is_max = (present == logits[:, None, :]).astype(class_logits.dtype)
-    # A clip of nothing but padding has no segment to choose; zero keeps it finite.
-    return Pooled(
-        jnp.where(jnp.any(mask, axis=1)[:, None], logits, 0.0),
-        is_max / jnp.sum(is_max, axis=1, keepdims=True),
-    )
+    return Pooled(logits, is_max / jnp.sum(is_max, axis=1, keepdims=True))
 
 
 POOLINGS: dict[str, Pooling] = {

@@ -7,9 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from mla_jax.data.clips import ClipSet
 from mla_jax.models.inputs import model_inputs
+from mla_jax.training.mesh import AXIS, constrain, padded_size, spread, take
 
 
 class Batch(NamedTuple):
@@ -38,11 +40,14 @@ class Batch(NamedTuple):
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["embeddings", "num_segments", "label_ids"],
-    meta_fields=["offset", "scale", "num_classes", "use_mask", "examples"],
+    meta_fields=["offset", "scale", "num_classes", "use_mask", "examples", "mesh"],
 )
 @dataclasses.dataclass(frozen=True)
 class DeviceClips:
     """A data set on the device, as small as it was stored: AudioSet whole is 2.6 GB.
+
+    On several devices each holds a part of the clips. All of them draw the same rows; of each row exactly
+    one device has the clip, the others add zeros, so sampling stays exact.
 
     Attributes:
       embeddings: [num_clips, time, features] as stored.
@@ -50,6 +55,7 @@ class DeviceClips:
       label_ids: [num_clips, most labels of a clip] int32, filled up with num_classes.
       use_mask: False makes padding count as segments, as the original programs do.
       examples: what a batch is made of, clips or segments.
+      mesh: the devices, if there are several; num_clips is then filled up to a multiple of their number.
     """
 
     embeddings: jax.Array
@@ -60,38 +66,72 @@ class DeviceClips:
     num_classes: int
     use_mask: bool
     examples: str = "clips"
+    mesh: Mesh | None = None
 
     @classmethod
     def put(
-        cls, clips: ClipSet, *, use_mask: bool = True, examples: str = "clips"
+        cls,
+        clips: ClipSet,
+        *,
+        use_mask: bool = True,
+        examples: str = "clips",
+        label_width: int = 0,
+        mesh: Mesh | None = None,
     ) -> "DeviceClips":
-        """Moves a set to the device; `use_mask` and `examples` as in `DataConfig`."""
+        """Moves a set to the device.
+
+        Args:
+          clips: the set.
+          use_mask, examples: as in `DataConfig`.
+          label_width: the second axis of `label_ids`; 0: what this set needs.
+          mesh: the devices to spread it over.
+        """
         counts = np.diff(clips.label_offsets)
-        width = max(1, int(counts.max(initial=0)))
+        width = label_width or most_labels(clips)
         label_ids = np.full((len(clips), width), clips.num_classes, np.int32)
         label_ids[np.arange(width) < counts[:, None]] = clips.label_ids
         return cls(
-            embeddings=jnp.asarray(clips.embeddings),
-            num_segments=jnp.asarray(clips.num_segments),
-            label_ids=jnp.asarray(label_ids),
+            embeddings=spread(clips.embeddings, mesh),
+            num_segments=spread(clips.num_segments, mesh),
+            label_ids=spread(label_ids, mesh),
             offset=clips.scaling.offset,
             scale=clips.scaling.scale,
             num_classes=clips.num_classes,
             use_mask=use_mask,
             examples=examples,
+            mesh=mesh,
         )
 
     def batch(self, rows: jax.Array) -> Batch:
-        """The clips `rows` [batch] as model input and multi-hot labels."""
+        """The clips `rows` [batch] as model input and multi-hot labels.
+
+        On several devices that do not divide the batch it is filled up with clips of nothing but padding,
+        which touch no statistic, loss or gradient.
+        """
+        size = padded_size(len(rows), self.mesh)
+        there = jnp.arange(size) < len(rows)
+        rows = jnp.pad(rows, (0, size - len(rows)))
         embeddings, mask = model_inputs(
-            self.embeddings[rows],
-            self.num_segments[rows],
+            take(self.embeddings, rows, self.mesh),
+            take(self.num_segments, rows, self.mesh),
             offset=self.offset,
             scale=self.scale,
             use_mask=self.use_mask,
         )
-        labels = jnp.zeros((len(rows), self.num_classes), jnp.float32)
+        labels = jnp.zeros((size, self.num_classes), jnp.float32)
+        label_ids = take(self.label_ids, rows, self.mesh)
         # The filling is out of bounds, and dropped.
-        labels = labels.at[jnp.arange(len(rows))[:, None], self.label_ids[rows]].set(1, mode="drop")
-        batch = Batch(embeddings, mask, labels)
+        labels = labels.at[jnp.arange(size)[:, None], label_ids].set(1, mode="drop")
+        batch = Batch(embeddings, mask & there[:, None], labels)
+        batch = constrain(batch, self.mesh, AXIS)
         return batch.segments() if self.examples == "segments" else batch
+
+
+def most_labels(clips: ClipSet) -> int:
+    """How many labels the clip with the most has; at least 1."""
+    return max(1, int(np.diff(clips.label_offsets).max(initial=0)))
+
+
+def device_bytes(clips: ClipSet) -> int:
+    """What a set takes on the device as `DeviceClips`."""
+    return clips.embeddings.nbytes + 4 * len(clips) * (1 + most_labels(clips))

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.data.sampler import Sampler, make_sampler
 from mla_jax.errors import UserError
 from mla_jax.models.multi_level import MultiLevelModel
-from mla_jax.training.batches import DeviceClips
+from mla_jax.training.feed import make_feed
+from mla_jax.training.mesh import make_mesh, on_all
 from mla_jax.training.state import TrainState
 from mla_jax.training.step import MAX_STEPS_PER_CALL, StepMetrics, run_steps
 from mla_jax.training.window import Record, Window
@@ -66,7 +68,7 @@ def fit(
     config: Config,
     *,
     seeds: Sequence[int] | None = None,
-    evaluate: Callable[[TrainState], Record] | None = None,
+    evaluate: Callable[[TrainState], Record | Future[Record]] | None = None,
     on_record: Callable[[TrainState, Record], None] | None = None,
     on_progress: Callable[[int, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -81,11 +83,12 @@ def fit(
     Args:
       model: the model.
       state: where to begin; donated, so use the one returned.
-      clips: the training set; it lies on the device as a whole.
+      clips: the training set; it lies where `config.data.placement` says.
       config: its `data`, `optim` and `train`.
       seeds: train these together instead of `config.train.seed` alone; `state` is then a stack of theirs
         (`stack_states`), and `loss` and `grad_norm` of a record are lists.
-      evaluate: called every `eval_every` steps and at the end; what it returns joins the record.
+      evaluate: called every `eval_every` steps and at the end; what it returns joins the record. It may
+        return a future, and the steps go on until that is done.
       on_record: called with the state and `{"step", "loss", "grad_norm", "seconds", ...}` at every step
         that `log_every`, `eval_every` or `checkpoint_every` divides, and at the last. `loss` and
         `grad_norm` are means since the record before. The state must not be kept beyond the call.
@@ -100,41 +103,91 @@ def fit(
     Raises:
       NotFiniteError: the loss or the gradient of a step was not finite; a UserError that names the step.
     """
-    data = DeviceClips.put(clips, use_mask=config.data.mask, examples=config.data.examples)
     sampler, dropout_key = _randomness(clips, config, seeds)
+    mesh = make_mesh(config.train.devices)
+    state, dropout_key = on_all((state, dropout_key), mesh)
+    feed = make_feed(
+        clips,
+        sampler,
+        placement=config.data.placement,
+        use_mask=config.data.mask,
+        examples=config.data.examples,
+        mesh=mesh,
+    )
     step, steps_per_call, began = int(state.step), 1, time.monotonic()
     window = window or Window()
-    while step < config.train.steps:
-        stop = next_stop(step, config, evaluates=evaluate is not None)
-        while step < stop:
-            if should_stop and should_stop():
-                if on_stop:
-                    on_stop(state, window, time.monotonic() - began)
-                return state
-            count = min(steps_per_call, stop - step)
-            call_began = time.monotonic()
-            state, history = run_steps(
-                model, config.optim, state, data, sampler, dropout_key, np.int32(count)
-            )
-            history = jax.tree.map(lambda x, n=count: np.asarray(x)[:n], history)
-            seconds = time.monotonic() - call_began
-            _require_finite(step, history, clips, sampler)
-            window.add(history)
-            step += count
-            steps_per_call = _next_count(steps_per_call, count, seconds)
-            if on_progress:
-                on_progress(step, float(history.loss[-1].mean()))
-        record: Record = {
-            "step": step,
-            **window.means(),
-            "seconds": time.monotonic() - began,
-        }
-        window = Window()
-        if evaluate and due(step, config.train.eval_every, config):
-            record |= evaluate(state)
-        if on_record:
-            on_record(state, record)
+    waiting = _Waiting(on_record)
+    try:
+        while step < config.train.steps:
+            stop = next_stop(step, config, evaluates=evaluate is not None)
+            while step < stop:
+                if should_stop and should_stop():
+                    waiting.settle()
+                    if on_stop:
+                        on_stop(state, window, time.monotonic() - began)
+                    return state
+                portion = feed.at(step)
+                count = min(steps_per_call, stop - step, portion.end - step)
+                call_began = time.monotonic()
+                state, history = run_steps(
+                    model,
+                    config.optim,
+                    state,
+                    portion.data,
+                    portion.sampler,
+                    dropout_key,
+                    np.int32(count),
+                )
+                history = jax.tree.map(lambda x, n=count: np.asarray(x)[:n], history)
+                seconds = time.monotonic() - call_began
+                _require_finite(step, history, clips, sampler)
+                window.add(history)
+                step += count
+                steps_per_call = _next_count(steps_per_call, count, seconds)
+                if on_progress:
+                    on_progress(step, float(history.loss[-1].mean()))
+                waiting.settle(only_if_done=True)
+            waiting.settle()
+            record: Record = {
+                "step": step,
+                **window.means(),
+                "seconds": time.monotonic() - began,
+            }
+            window = Window()
+            due_now = evaluate is not None and due(step, config.train.eval_every, config)
+            waiting.add(state, record, evaluate(state) if evaluate and due_now else {})
+        waiting.settle()
+    except NotFiniteError:
+        waiting.settle()
+        raise
+    finally:
+        feed.close()
     return state
+
+
+class _Waiting:
+    """The record whose evaluation is not finished, while the steps behind it go on."""
+
+    def __init__(self, on_record: Callable[[TrainState, Record], None] | None) -> None:
+        self._on_record = on_record
+        self._held: tuple[TrainState, Record, Future[Record]] | None = None
+
+    def add(self, state: TrainState, record: Record, found: Record | Future[Record]) -> None:
+        """Gives the record at once, or keeps it until its evaluation is there."""
+        if isinstance(found, Future):
+            # The steps that follow take the state's memory.
+            self._held = (jax.tree.map(jnp.copy, state), record, found)
+        elif self._on_record:
+            self._on_record(state, record | found)
+
+    def settle(self, *, only_if_done: bool = False) -> None:
+        """Waits for the evaluation, if there is one, and gives its record."""
+        if self._held is None or (only_if_done and not self._held[2].done()):
+            return
+        (state, record, found), self._held = self._held, None
+        record |= found.result()
+        if self._on_record:
+            self._on_record(state, record)
 
 
 def _randomness(

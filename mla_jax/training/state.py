@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from mla_jax.config import OptimConfig
-from mla_jax.models.multi_level import Variables
+from mla_jax.config import Config, OptimConfig
+from mla_jax.data.clips import ClipSet
+from mla_jax.models.multi_level import MultiLevelModel, Variables, init_variables
 
 
 @flax.struct.dataclass
@@ -93,6 +95,19 @@ def init_state(variables: Variables, optim: OptimConfig) -> TrainState:
         batch_stats=variables.get("batch_stats", {}),
         opt_state=make_optimizer(optim).init(params),
     )
+
+
+def class_prior(clips: ClipSet) -> np.ndarray:
+    """Each class's share of the clips, [num_classes] float64, half a clip away from 0 and 1."""
+    return (clips.class_counts() + 0.5) / (len(clips) + 1.0)
+
+
+def fresh_state(model: MultiLevelModel, clips: ClipSet, config: Config) -> TrainState:
+    """The state before the first step of training on `clips`."""
+    variables = init_variables(
+        model, config.train.seed, clips.num_features, class_prior=class_prior(clips)
+    )
+    return init_state(variables, config.optim)
 
 
 _SHARED: Any = None

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from mla_jax.config import OptimConfig
-from mla_jax.data.sampler import Sampler
+from mla_jax.data.sampler import InOrder, Sampler
 from mla_jax.models.multi_level import MultiLevelModel
 from mla_jax.training.batches import Batch, DeviceClips
 from mla_jax.training.losses import binary_cross_entropy, kernel_penalty
+from mla_jax.training.mesh import constrain
 from mla_jax.training.state import STACKED, TrainState, make_optimizer
 
 MAX_STEPS_PER_CALL = 1000
@@ -72,7 +73,7 @@ def run_steps(
     optim: OptimConfig,
     state: TrainState,
     data: DeviceClips,
-    sampler: Sampler,
+    sampler: Sampler | InOrder,
     dropout_key: jax.Array,
     num_steps: jax.Array | int,
 ) -> tuple[TrainState, StepMetrics]:
@@ -95,13 +96,14 @@ def run_steps(
     optimizer = make_optimizer(optim)
 
     def one_step(
-        state: TrainState, sampler_key: jax.Array, dropout_key: jax.Array
+        state: TrainState, sampler: Sampler | InOrder, dropout_key: jax.Array
     ) -> tuple[TrainState, StepMetrics]:
-        rows = dataclasses.replace(sampler, key=sampler_key)(state.step)
+        rows = sampler(state.step)
         return train_step(model, optimizer, state, data.batch(rows), dropout_key, l2=optim.l2)
 
     if dropout_key.ndim:
-        one_step = jax.vmap(one_step, in_axes=(STACKED, 0, 0), out_axes=(STACKED, 0))
+        keys_differ = dataclasses.replace(jax.tree.map(lambda _: None, sampler), key=0)
+        one_step = jax.vmap(one_step, in_axes=(STACKED, keys_differ, 0), out_axes=(STACKED, 0))
     empty = jnp.full((MAX_STEPS_PER_CALL, *dropout_key.shape), jnp.nan, jnp.float32)
     Carry = tuple[jax.Array, jax.Array, TrainState, StepMetrics]
 
@@ -111,7 +113,7 @@ def run_steps(
 
     def body(carry: Carry) -> Carry:
         done, _, state, history = carry
-        state, metrics = one_step(state, sampler.key, dropout_key)
+        state, metrics = constrain(one_step(state, sampler, dropout_key), data.mesh)
         history = jax.tree.map(lambda h, m: h.at[done].set(m), history, metrics)
         finite = jnp.all(jnp.isfinite(metrics.loss + metrics.grad_norm))
         return done + 1, finite, state, history

@@ -1,0 +1,103 @@
+r"""Measures mla_jax against named peers, interleaved in one run, and prints a table of the ratios.
+
+    python -m experiments.benchmark --data_dir=packed --records=audioset_v1_embeddings/bal_train \
+        --output=bench.json
+
+Without --data_dir and --records the clips are generated. A peer that is not installed, or a GPU that is not
+there, is said in the table. The peers: `pip install '.[bench]'` for scikit-learn; PyTorch by hand, since its
+usual wheel brings gigabytes of CUDA. The file is written after every row.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import cli
+from experiments.benchmarks import cpu, evaluator, gpu, growth, importing, reading, sampling
+from experiments.benchmarks.rows import NotMeasuredError, Row, machine, table
+from experiments.benchmarks.setting import QUICK, Setting, Sizes
+from mla_jax import files
+from mla_jax.errors import UserError
+from mla_jax.evaluation.report import update_markdown
+
+flags.adopt_module_key_flags(cli)
+
+PARTS: dict[str, Callable[[Setting], list[Row]]] = {
+    "evaluator": evaluator.evaluator,
+    "records": reading.records,
+    "open": reading.opening,
+    "pack": reading.packing,
+    "sampler": sampling.sampler,
+    "cpu_step": cpu.cpu_step,
+    "cpu_inference": cpu.cpu_inference,
+    "gpu_step": gpu.gpu_step,
+    "gpu_run": gpu.gpu_run,
+    "import": importing.importing,
+    "host_path": growth.host_path,
+    "growth": growth.growth,
+}
+
+_ONLY = flags.DEFINE_list("only", [], f"Which parts: {', '.join(PARTS)}; all if left out.")
+_OUTPUT = flags.DEFINE_string("output", "", "The JSON file to write; may be left out.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    "runs/benchmark",
+    "Where generated data go (some 8 GB for all parts), to be used again.",
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "A folder with the packed sets bal_train and eval.")
+_RECORDS = flags.DEFINE_string(
+    "records", "", "A folder of TFRecords, such as the released bal_train."
+)
+_RESULTS = flags.DEFINE_string("results", "", "A file written before, instead of measuring.")
+_UPDATE = flags.DEFINE_string(
+    "update", "", "A Markdown file to put the table into, between the markers of the results' name."
+)
+_QUICK = flags.DEFINE_bool(
+    "quick", False, "Little work, to see that it runs; the figures mean nothing."
+)
+
+
+def main() -> None:
+    """Measures what the flags say, or shows what was measured."""
+    if _UPDATE.value and not _RESULTS.value:
+        raise UserError("--update needs --results, the file that is shown")
+    found = files.read_json(_RESULTS.value) if _RESULTS.value else _measure()
+    on = found[0]["machine"]
+    versions = ", ".join(f"{k} {v}" for k, v in on["versions"].items() if v)
+    print(f"{on['processor']}, {on['threads']} threads, {on['device']['kind']}; {versions}\n")
+    print(table(found))
+    if _UPDATE.value:
+        update_markdown(_UPDATE.value, Path(_RESULTS.value).stem, table(found))
+
+
+def _measure() -> list[dict[str, Any]]:
+    wanted = _ONLY.value or list(PARTS)
+    for name in wanted:
+        if name not in PARTS:
+            raise UserError(f"--only={name} is not known: choose from {', '.join(PARTS)}")
+    if _RECORDS.value and not any(Path(_RECORDS.value).glob("*.tfrecord")):
+        raise UserError(f"{_RECORDS.value} has no .tfrecord files; give a folder of TFRecords")
+    workdir = Path(_WORKDIR.value)
+    workdir.mkdir(parents=True, exist_ok=True)
+    sizes = QUICK if _QUICK.value else Sizes()
+    setting = Setting(sizes, workdir, _DATA_DIR.value, _RECORDS.value)
+    on = machine(["torch", "scikit-learn", "tensorflow-cpu", "tensorflow"])
+    found: list[dict[str, Any]] = []
+    for name in wanted:
+        cli.say(f"{name} ...")
+        try:
+            rows = PARTS[name](setting)
+        except NotMeasuredError as error:
+            nothing = float("nan")
+            rows = [Row(name, "-", nothing, notes={"not measured": f"not measured: {error}"})]
+        found += [dataclasses.asdict(row) | {"machine": on} for row in rows]
+        if _OUTPUT.value:
+            files.write_json(_OUTPUT.value, found)
+    return found
+
+
+if __name__ == "__main__":
+    cli.run(main)

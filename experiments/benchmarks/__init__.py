@@ -1,0 +1,1 @@
+"""What `experiments.benchmark` measures, a file a subject; `rows` says how."""

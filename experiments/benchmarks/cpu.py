@@ -1,0 +1,122 @@
+"""The training step and inference on a CPU, against the same model in PyTorch."""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmarks import torch_peer
+from experiments.benchmarks.rows import Row, block, compare
+from experiments.benchmarks.setting import Setting
+from mla_jax.config import Config, parse_architecture
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.sampler import make_sampler
+from mla_jax.evaluation.predict import predict
+from mla_jax.models.multi_level import build_model
+from mla_jax.training.batches import DeviceClips
+from mla_jax.training.state import TrainState, fresh_state
+from mla_jax.training.step import run_steps
+
+_INFERENCE_BATCH = 500
+
+
+class Trainer:
+    """Steps of ours, as `fit` makes them, without what happens between its calls."""
+
+    def __init__(self, config: Config, clips: ClipSet) -> None:
+        self.config = config
+        self.model = build_model(config.model, clips.num_classes)
+        self.state: TrainState = fresh_state(self.model, clips, config)
+        self.data = DeviceClips.put(clips)
+        self.sampler = make_sampler(clips, "balanced", seed=0, batch_size=config.data.batch_size)
+        self.key = jax.random.key(1)
+
+    def steps(self, count: int) -> None:
+        """Makes `count` steps, and waits for the last."""
+        self.state, _ = run_steps(
+            self.model,
+            self.config.optim,
+            self.state,
+            self.data,
+            self.sampler,
+            self.key,
+            np.int32(count),
+        )
+        block(self.state)
+
+
+def cpu_step(setting: Setting) -> list[Row]:
+    """Steps of 2-A-1-A with dropout: sample, gather, forward, backward, Adam."""
+    torch_peer.on_cpu()
+    sizes, config = setting.sizes, setting.config
+    ours, theirs = Trainer(config, setting.train), torch_peer.Trainer(config, setting.train)
+    operations = sizes.steps * 3 * forward_operations(config, setting.train)
+    return [
+        Row(
+            part="cpu_step",
+            peer="PyTorch, as many threads",
+            work=f"{sizes.steps} steps of {config.model.architecture}, {sizes.batch_size} clips, float32",
+            at_least="1.0x",
+            limit_s=operations / matrix_speed(),
+            limit="its matrix products at the speed of a large one here",
+            notes={"operations": operations},
+            **compare(
+                lambda: ours.steps(sizes.steps), lambda: theirs.steps(sizes.steps), sizes.repeats
+            ),
+        )
+    ]
+
+
+def cpu_inference(setting: Setting) -> list[Row]:
+    """The eval clips to probabilities."""
+    torch_peer.on_cpu()
+    config, clips = setting.config, setting.eval
+    ours, theirs = Trainer(config, setting.train), torch_peer.Trainer(config, setting.train)
+    operations = forward_operations(config, clips) * len(clips) / config.data.batch_size
+    return [
+        Row(
+            part="cpu_inference",
+            peer="PyTorch, as many threads, the same batches",
+            work=f"{len(clips):,} clips to probabilities, {_INFERENCE_BATCH} at a time",
+            at_least="1.0x",
+            limit_s=operations / matrix_speed(),
+            limit="its matrix products at the speed of a large one here",
+            notes={"operations": operations},
+            **compare(
+                lambda: predict(
+                    ours.model, ours.state.variables, clips, batch_size=_INFERENCE_BATCH
+                ),
+                lambda: theirs.predict(clips, _INFERENCE_BATCH),
+                max(2, setting.sizes.repeats // 2),
+            ),
+        )
+    ]
+
+
+def forward_operations(config: Config, clips: ClipSet) -> float:
+    """Multiplications and additions of the matrix products of one batch, forward."""
+    units, classes = config.model.hidden_units, clips.num_classes
+    stages = parse_architecture(config.model.architecture)
+    blocks = sum(stages)
+    a_segment = clips.num_features * units + (blocks - 1) * units**2
+    a_segment += len(stages) * 2 * units * classes
+    a_clip = clips.max_segments * a_segment
+    if len(stages) > 1:
+        a_clip += len(stages) * classes**2
+    return 2.0 * config.data.batch_size * a_clip
+
+
+@functools.cache
+def matrix_speed(size: int = 2_000, repeats: int = 20) -> float:
+    """Operations a second of a matrix product of `size` on this device, the best of several."""
+    matrix = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    block(product(matrix, matrix))
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        block(product(matrix, matrix))
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds)

@@ -1,0 +1,58 @@
+r"""Fetches AudioSet's released features (about 2.4 GB) and lists from Google's servers.
+
+python -m experiments.download_audioset --output=audioset_v1_embeddings
+
+The output holds bal_train/, eval/, unbal_train/ and csv/ then; `experiments.prepare_data` packs the splits.
+What is there already is left as it is. A command that was stopped, or lost its connection, goes on where
+it was when it is given again.
+"""
+
+from absl import flags
+
+from experiments import cli
+from mla_jax.data import download, release
+from mla_jax.errors import UserError
+
+flags.adopt_module_key_flags(cli)
+
+_OUTPUT = flags.DEFINE_string("output", "", "The folder to fill; made if need be.")
+_REGION = flags.DEFINE_enum("region", "us", release.REGIONS, "Which of Google's buckets.")
+_ONLY = flags.DEFINE_enum("only", None, release.PARTS, "Fetch these alone.")
+_KEEP_ARCHIVE = flags.DEFINE_bool(
+    "keep_archive", False, "Keep features.tar.gz after it is unpacked."
+)
+_BASE_URL = flags.DEFINE_string(
+    "base_url", release.SERVER, "The server; a mirror must have the same paths."
+)
+_RETRIES = flags.DEFINE_integer(
+    "retries",
+    download.RETRIES,
+    "How many retries in a row may bring nothing new, before it gives up.",
+    lower_bound=0,
+)
+
+
+def main() -> None:
+    """Fetches what is missing, as the flags say."""
+    if not _OUTPUT.value:
+        raise UserError(
+            "give --output, the folder to fill, such as --output=audioset_v1_embeddings"
+        )
+    try:
+        lines = release.download_release(
+            _OUTPUT.value,
+            region=_REGION.value,
+            base_url=_BASE_URL.value,
+            only=_ONLY.value or "",
+            keep_archive=_KEEP_ARCHIVE.value,
+            retries=_RETRIES.value,
+            say=cli.say,
+        )
+    except KeyboardInterrupt:
+        cli.say("what has arrived is kept: the same command goes on from there")
+        raise
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    cli.run(main)
