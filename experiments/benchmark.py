@@ -90,7 +90,7 @@ def _measure() -> list[dict[str, Any]]:
         cli.say(f"{name} ...")
         try:
             rows = PARTS[name](setting)
-        except NotMeasuredError as error:
+        except (NotMeasuredError, ImportError) as error:  # TensorFlow may be missing, too
             nothing = float("nan")
             rows = [Row(name, "-", nothing, notes={"not measured": f"not measured: {error}"})]
         found += [dataclasses.asdict(row) | {"machine": on} for row in rows]

@@ -10,7 +10,7 @@ it was when it is given again.
 from absl import flags
 
 from experiments import cli
-from mla_jax.data import download, release
+from mla_jax.download import release, transfer
 from mla_jax.errors import UserError
 
 flags.adopt_module_key_flags(cli)
@@ -26,7 +26,7 @@ _BASE_URL = flags.DEFINE_string(
 )
 _RETRIES = flags.DEFINE_integer(
     "retries",
-    download.RETRIES,
+    transfer.RETRIES,
     "How many retries in a row may bring nothing new, before it gives up.",
     lower_bound=0,
 )

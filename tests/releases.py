@@ -9,7 +9,7 @@ from pathlib import Path
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import FILE_NAME, ClassList
 from mla_jax.data.record_writer import write_records
-from mla_jax.data.release import LISTS
+from mla_jax.download.release import LISTS
 from tests.file_server import File, Server
 from tests.helpers import random_clips
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mla_jax.data import archive
-from mla_jax.data.archive import DamagedArchiveError, unpack
+from mla_jax.download import archive
+from mla_jax.download.archive import DamagedArchiveError, unpack
 from mla_jax.errors import UserError
 from tests.helpers import raises_user_error
 from tests.mutations import mutate

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mla_jax.data import http_file
-from mla_jax.data.checksums import checksums
-from mla_jax.data.disk import in_bytes, require_case
-from mla_jax.data.download import Fetched, fetch
+from mla_jax.download import http_file
+from mla_jax.download.checksums import checksums
+from mla_jax.download.disk import in_bytes, require_case
+from mla_jax.download.transfer import Fetched, fetch
 from mla_jax.errors import UserError
 from tests.file_server import File, Server, serving
 from tests.helpers import raises_user_error

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mla_jax.data import release
-from mla_jax.data.release import LISTS
+from mla_jax.download import release
+from mla_jax.download.release import LISTS
 from tests.file_server import File, Server, serving
 from tests.releases import ARCHIVE, PATH, Release, archive_of, assert_brought, make_release
 

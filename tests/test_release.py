@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from mla_jax.config import DataConfig
-from mla_jax.data import packed, release, sources
-from mla_jax.data.release import LISTS, download_release
+from mla_jax.data import packed, sources
+from mla_jax.download import release
+from mla_jax.download.release import LISTS, download_release
 from mla_jax.locks import one_writer
 from tests.file_server import File, Server, serving
 from tests.helpers import assert_same_clips, raises_user_error
@@ -283,7 +284,7 @@ def test_splits_that_are_there_are_left_and_others_added(
 
 CRASH = """
 import itertools, os, shutil, sys
-from mla_jax.data import release
+from mla_jax.download import release
 def dying(function):
     def call(*arguments, **options):
         if next(calls) == last:

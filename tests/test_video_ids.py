@@ -7,8 +7,8 @@ import numpy as np
 
 from mla_jax.data import records
 from mla_jax.data.record_writer import write_records
-from mla_jax.data.release_counts import read_segment_ids
-from mla_jax.data.video_ids import read_video_id
+from mla_jax.download.release_counts import read_segment_ids
+from mla_jax.download.video_ids import read_video_id
 from tests.helpers import random_clips
 from tests.mutations import mutate, payloads_of
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from mla_jax.environment import environment
+from mla_jax.environment import environment, package_version
 from mla_jax.evaluation.report import markdown_table
 
 Work = Callable[[], Any]
@@ -87,14 +87,8 @@ def threads() -> int:
 
 def machine(peers: Sequence[str] = ()) -> dict[str, Any]:
     """The machine and the versions, for a results file; `peers` are packages beside ours."""
-    import importlib.metadata
-
     found = environment()
-    for name in peers:
-        try:
-            found["versions"][name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found["versions"][name] = None
+    found["versions"] |= {name: package_version(name) for name in peers}
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mla_jax.data.disk import in_bytes
 from mla_jax.data.frames import read_frames
-from mla_jax.data.video_ids import read_video_id
+from mla_jax.download.disk import in_bytes
+from mla_jax.download.video_ids import read_video_id
 from mla_jax.errors import UserError
 from mla_jax.files import read_json, write_json
 from mla_jax.progress import Progress

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import requests
 
-from mla_jax.data.checksums import checksums
-from mla_jax.data.disk import in_bytes
-from mla_jax.data.http_file import BrokenError, RemoteFile, ask, describe, is_rest_of
+from mla_jax.download.checksums import checksums
+from mla_jax.download.disk import in_bytes
+from mla_jax.download.http_file import BrokenError, RemoteFile, ask, describe, is_rest_of
 from mla_jax.errors import UserError
 from mla_jax.files import read_json, write_json
 from mla_jax.progress import Progress

@@ -16,11 +16,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mla_jax.data import archive, download
-from mla_jax.data.checksums import checksums
-from mla_jax.data.disk import in_bytes, require_case, require_room
 from mla_jax.data.labels import FILE_NAME, ClassList
-from mla_jax.data.release_counts import count_splits, read_segment_ids, record_files
+from mla_jax.download import archive, transfer
+from mla_jax.download.checksums import checksums
+from mla_jax.download.disk import in_bytes, require_case, require_room
+from mla_jax.download.release_counts import count_splits, read_segment_ids, record_files
 from mla_jax.errors import UserError
 from mla_jax.locks import one_writer
 
@@ -58,7 +58,7 @@ def download_release(
     base_url: str = SERVER,
     only: str = "",
     keep_archive: bool = False,
-    retries: int = download.RETRIES,
+    retries: int = transfer.RETRIES,
     first_wait: float = 1.0,
     say: Say = print,
 ) -> list[str]:
@@ -133,7 +133,7 @@ class _Bring:
             path = self.folder / "csv" / name
             if path.exists():
                 self.say(f"{path} is here already")
-                download.forget(name, path)
+                transfer.forget(name, path)
             else:
                 self.fetch(f"csv/{name}", path, check=check, room=0)
 
@@ -159,7 +159,7 @@ class _Bring:
         if fetched.exists() and self.keep_archive and not kept.exists():
             os.replace(fetched, kept)
         fetched.unlink(missing_ok=True)
-        download.forget(ARCHIVE, kept)
+        transfer.forget(ARCHIVE, kept)
 
     def archive(self) -> Path:
         """The archive: one that is there, or fetched."""
@@ -188,7 +188,7 @@ class _Bring:
         *,
         room: float,
         check: Callable[[Path], object] = lambda path: None,
-    ) -> download.Fetched:
+    ) -> transfer.Fetched:
         """Fetches a file, if there is room for it and `room` times its size more."""
 
         def admit(size: int, missing: int) -> None:
@@ -197,7 +197,7 @@ class _Bring:
             if room:
                 self.say(line)
 
-        fetched = download.fetch(
+        fetched = transfer.fetch(
             f"{self.url}/{name}",
             path,
             retries=self.retries,

@@ -1,0 +1,1 @@
+"""Getting AudioSet's release: its files over HTTP, checked, unpacked and counted."""
