@@ -49,23 +49,30 @@ class Row:
     notes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def compare(ours: Work, peer: Work, repeats: int) -> dict[str, Any]:
+def compare(
+    ours: Work, peer: Work, repeats: int, limit: tuple[Work, float] | None = None
+) -> dict[str, Any]:
     """Times both in turn, after a run of each that does not count; fields of a `Row`.
 
     The machine's speed drifts, so each pair is compared by itself: a ratio of medians would mix its moments.
+
+    Args:
+      ours, peer: one piece of work each.
+      repeats: how many pairs.
+      limit: work at the machine's own limit, timed in turn with them, and how much of it one piece is.
     """
-    pairs = []
-    for i in range(-1, repeats):
-        pair = (_seconds(ours), _seconds(peer))
-        if i >= 0:
-            pairs.append(pair)
-    ratios = [theirs / mine for mine, theirs in pairs]
-    return {
-        "ours_s": statistics.median(mine for mine, _ in pairs),
-        "peer_s": statistics.median(theirs for _, theirs in pairs),
+    works = (ours, peer, *([limit[0]] if limit else []))
+    times = [[_seconds(work) for work in works] for _ in range(repeats + 1)][1:]
+    ratios = [theirs / mine for mine, theirs, *_ in times]
+    timed = {
+        "ours_s": statistics.median(mine for mine, *_ in times),
+        "peer_s": statistics.median(theirs for _, theirs, *_ in times),
         "ratio": statistics.median(ratios),
         "spread": (min(ratios), max(ratios)),
     }
+    if limit:
+        timed["limit_s"] = limit[1] * statistics.median(rest[0] for _, _, *rest in times)
+    return timed
 
 
 def alone(ours: Work, repeats: int) -> dict[str, Any]:
@@ -123,9 +130,20 @@ def _as_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "ratio": _ratio(row),
             "at least": row["at_least"] or "-",
             "of the limit": _share(row),
+            "also": _also(row["notes"]),
         }
         for row in rows
     ]
+
+
+def _also(notes: dict[str, Any]) -> str:
+    """The figures that are worth a look beside the time."""
+    shown = [
+        f"{name} {value:,.3g}" if abs(value) < 1_000 else f"{name} {value:,.0f}"
+        for name, value in notes.items()
+        if isinstance(value, float) and name != "operations"
+    ]
+    return "; ".join(shown) or "-"
 
 
 def _ratio(row: dict[str, Any]) -> str:
