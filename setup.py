@@ -23,6 +23,8 @@ REQUIRES = [
     "tensorflow>=2.20; platform_machine == 'aarch64' or platform_machine == 'arm64'",
     "google-crc32c>=1.7",
     "tensorboardX>=2.6.4",
+    # Parquet; tensorflow-datasets asks for it without a bound.
+    "pyarrow>=18.1",
     # Downloads; TensorFlow and tensorflow-datasets bring it anyway.
     "requests>=2.32",
     # What tensorflow-datasets stores its records in; it asks for it on Linux only.

@@ -1,15 +1,20 @@
-r"""Tags clips with a trained run: one JSON line a clip, with its most probable labels.
+r"""Tags clips with a trained run: the most probable labels of each, and on demand when they sound.
 
     python -m experiments.predict --workdir=runs/2-A-1-A --input=packed/eval \
         --output=predictions.jsonl --top_k=5
 
-The input is packed clips; a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays.
+The input is packed clips; a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays, of any
+size. Long recordings are cut into windows. The output is JSON Lines (one line a clip), or CSV or Parquet
+(one row a clip and label), by the ending of its name.
+
+    python -m experiments.predict --workdir=runs/2-A-1-A --input=recordings.h5 \
+        --output=segments.parquet --segments --threshold=validation --window=10 --hop=5
 """
 
 from absl import flags
 
 from experiments import cli
-from mla_jax import trained
+from mla_jax import tagging
 from mla_jax.errors import UserError
 
 flags.adopt_module_key_flags(cli)
@@ -20,8 +25,29 @@ _INPUT = flags.DEFINE_string(
     "",
     "A packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays.",
 )
-_OUTPUT = flags.DEFINE_string("output", "", "The .jsonl file to write.")
-_TOP_K = flags.DEFINE_integer("top_k", 5, "How many labels a clip gets.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "", "The .jsonl, .csv or .parquet file to write.")
+_TOP_K = flags.DEFINE_integer("top_k", 5, "How many labels a clip gets at most.", lower_bound=1)
+_THRESHOLD = flags.DEFINE_string(
+    "threshold",
+    None,
+    "Only labels that are at least so probable are reported, so that a clip may get none. A number; or "
+    "validation: for each class the threshold with the largest F1 on the run's validation split, kept in "
+    "the run's thresholds.json.",
+)
+_SEGMENTS = flags.DEFINE_bool("segments", False, "Also write the scores of each label by segment.")
+_SEGMENT_SECONDS = flags.DEFINE_float("segment_seconds", 1.0, "How long a segment is.")
+_WINDOW = flags.DEFINE_integer(
+    "window",
+    0,
+    "Longer clips are cut into windows of so many segments; 0: as many as clips had in training.",
+    lower_bound=0,
+)
+_HOP = flags.DEFINE_integer(
+    "hop",
+    0,
+    "Segments from the start of one window to that of the next; 0: the window.",
+    lower_bound=0,
+)
 _STEP = flags.DEFINE_integer(
     "step", 0, "Which checkpoint; 0: the best by validation, else the newest.", lower_bound=0
 )
@@ -32,15 +58,25 @@ def main() -> None:
     """Predicts as the flags say."""
     if not _WORKDIR.value or not _INPUT.value or not _OUTPUT.value:
         raise UserError("give --workdir, a run's folder, --input, the clips, and --output, a file")
-    count = trained.predict_to_file(
+    done = tagging.predict_to_file(
         _WORKDIR.value,
         _INPUT.value,
         _OUTPUT.value,
         top_k=_TOP_K.value,
         step=_STEP.value,
         bad_records=_BAD_RECORDS.value or "",
+        segments=_SEGMENTS.value,
+        threshold=_THRESHOLD.value,
+        window=_WINDOW.value,
+        hop=_HOP.value,
+        segment_seconds=_SEGMENT_SECONDS.value,
     )
-    print(f"{_OUTPUT.value}: {count:,} clips")
+    what = f"{done.clips:,} clips"
+    if done.items != done.clips:
+        what += f" in {done.items:,} windows"
+    if done.skipped:
+        what += f", without {done.skipped:,} bad records"
+    print(f"{_OUTPUT.value}: {what}")
 
 
 if __name__ == "__main__":

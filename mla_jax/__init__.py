@@ -31,11 +31,15 @@ if TYPE_CHECKING:
     from mla_jax.evaluation.metrics import Metrics, average_precision, d_prime, evaluate, roc_auc
     from mla_jax.evaluation.predict import average_predictions, predict
     from mla_jax.evaluation.segment_metrics import evaluate_segments
+    from mla_jax.evaluation.segments import predict_segments
     from mla_jax.evaluation.strong_labels import Event, read_strong_labels, write_strong_labels
+    from mla_jax.evaluation.thresholds import choose_thresholds
     from mla_jax.imported import import_keras
     from mla_jax.models.multi_level import MultiLevelModel, build_model, init_variables
     from mla_jax.models.pooling import POOLINGS
     from mla_jax.presets import PRESETS, preset
+    from mla_jax.run_thresholds import choose_for_run
+    from mla_jax.tagging import predict_to_file
     from mla_jax.trained import TrainedModel
     from mla_jax.training.loop import fit
     from mla_jax.training.state import TrainState, fresh_state, init_state
@@ -66,11 +70,15 @@ _HOMES = {
     "evaluation.metrics": ("Metrics", "average_precision", "d_prime", "evaluate", "roc_auc"),
     "evaluation.predict": ("average_predictions", "predict"),
     "evaluation.segment_metrics": ("evaluate_segments",),
+    "evaluation.segments": ("predict_segments",),
     "evaluation.strong_labels": ("Event", "read_strong_labels", "write_strong_labels"),
+    "evaluation.thresholds": ("choose_thresholds",),
     "imported": ("import_keras",),
     "models.multi_level": ("MultiLevelModel", "build_model", "init_variables"),
     "models.pooling": ("POOLINGS",),
     "presets": ("PRESETS", "preset"),
+    "run_thresholds": ("choose_for_run",),
+    "tagging": ("predict_to_file",),
     "trained": ("TrainedModel",),
     "training.loop": ("fit",),
     "training.state": ("TrainState", "fresh_state", "init_state"),

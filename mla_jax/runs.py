@@ -65,6 +65,7 @@ def checkpoint_meta(config: Config, data: RunData) -> dict[str, Any]:
         "config": config.to_dict(),
         "classes": dataclasses.asdict(data.classes),
         "num_features": data.train.num_features,
+        "max_segments": data.train.max_segments,
     }
 
 

@@ -1,7 +1,6 @@
-"""A trained run in use: restore it, evaluate it, tag clips with it."""
+"""A trained run in use: restore it, evaluate it. `mla_jax.tagging` tags clips with it."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 
 from mla_jax import files
-from mla_jax.config import Config
+from mla_jax.config import Config, DataConfig
 from mla_jax.data import sources
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import ClassList
@@ -19,7 +18,8 @@ from mla_jax.data.skipped import Skipped, list_beside
 from mla_jax.environment import environment
 from mla_jax.errors import UserError
 from mla_jax.evaluation import metrics, report
-from mla_jax.evaluation.predict import average_predictions, predict, predict_batches
+from mla_jax.evaluation.predict import average_predictions, predict
+from mla_jax.evaluation.segments import SegmentOutput, predict_segments
 from mla_jax.models.multi_level import MultiLevelModel, Variables, build_model, init_variables
 from mla_jax.progress import Progress
 from mla_jax.training.checkpoints import Checkpoints
@@ -35,6 +35,8 @@ class TrainedModel:
       classes: the classes that it was trained for, in index order.
       config: the settings that it was trained with.
       step: which checkpoint it is.
+      num_features: M, the size of an embedding vector.
+      max_segments: T, how many segments the clips had that it was trained on.
     """
 
     model: MultiLevelModel
@@ -42,6 +44,8 @@ class TrainedModel:
     classes: ClassList
     config: Config
     step: int
+    num_features: int
+    max_segments: int
 
     @classmethod
     def open(cls, workdir: str | Path, step: int = 0) -> "TrainedModel":
@@ -70,12 +74,32 @@ class TrainedModel:
           UserError: the data cannot be read, or the class list beside it is not the model's.
         """
         sources.require_same_classes(path, self.classes)
-        config = self.config.data
-        if bad_records:
-            config = dataclasses.replace(config, bad_records=bad_records)
         return sources.open_clips(
-            path, config, len(self.classes), skipped, needs_labels=needs_labels
+            path,
+            self._data_config(bad_records),
+            len(self.classes),
+            skipped,
+            needs_labels=needs_labels,
         )
+
+    def stream_clips(self, path: str, *, bad_records: str = "") -> sources.ClipStream:
+        """Opens data to be tagged as a stream, in bounded memory: clips of any length, labelled or not.
+
+        Raises:
+          UserError: as `open_clips`; what only shows in reading is raised as chunks are taken.
+        """
+        sources.require_same_classes(path, self.classes)
+        return sources.stream_clips(
+            path,
+            self._data_config(bad_records),
+            len(self.classes),
+            num_features=self.num_features,
+            needs_labels=False,
+        )
+
+    def _data_config(self, bad_records: str) -> DataConfig:
+        config = self.config.data
+        return dataclasses.replace(config, bad_records=bad_records) if bad_records else config
 
     def predict(
         self, clips: ClipSet, on_progress: Callable[[int], None] | None = None
@@ -87,6 +111,16 @@ class TrainedModel:
             clips,
             use_mask=self.config.data.mask,
             on_progress=on_progress,
+        )
+
+    def predict_segments(self, clips: ClipSet, *, with_levels: bool = False) -> SegmentOutput:
+        """Scores of segments, [num_clips, time, num_classes]; `mla_jax.evaluation.segments` says more."""
+        return predict_segments(
+            self.model,
+            self.variables,
+            clips,
+            use_mask=self.config.data.mask,
+            with_levels=with_levels,
         )
 
 
@@ -126,7 +160,16 @@ def _restore(checkpoints: Checkpoints, step: int) -> TrainedModel:
         return init_state(variables, config.optim)
 
     state = checkpoints.restore(step, jax.eval_shape(fresh))
-    return TrainedModel(model, state.variables, classes, config, step)
+    return TrainedModel(
+        model=model,
+        variables=state.variables,
+        classes=classes,
+        config=config,
+        step=step,
+        num_features=meta["num_features"],
+        # Runs of older versions do not say; of packed clips their config does not either.
+        max_segments=meta.get("max_segments", config.data.max_segments),
+    )
 
 
 def evaluate(
@@ -186,62 +229,3 @@ def evaluate(
         files.write_json(output, results)
         list_beside(output, skipped)
     return results
-
-
-def predict_to_file(
-    workdir: str | Path,
-    data: str,
-    output: str | Path,
-    *,
-    top_k: int = 5,
-    step: int = 0,
-    bad_records: str = "",
-) -> int:
-    """Writes the most probable labels of every clip as JSON Lines, a batch at a time.
-
-    A line is `{"video_id": ..., "start_time": seconds, "labels": [{"index", "mid", "name",
-    "probability"}, ...]}`, labels by falling probability. The file appears when it is complete; records
-    that were left out (`bad_records="skip"`) are listed beside it.
-
-    Returns:
-      The number of clips.
-
-    Raises:
-      UserError: the run or the data cannot be used, or the output cannot be written.
-    """
-    trained = TrainedModel.open(workdir, step)
-    skipped: list[Skipped] = []
-    clips = trained.open_clips(data, needs_labels=False, bad_records=bad_records, skipped=skipped)
-    top_k = min(top_k, len(trained.classes))
-    progress = Progress("predict", len(clips), "clips")
-    done = 0
-    with files.replacing(output) as file:
-        for probs in predict_batches(
-            trained.model, trained.variables, clips, use_mask=trained.config.data.mask
-        ):
-            for i, row in enumerate(probs, start=done):
-                file.write(json.dumps(_tagged(clips, i, row, trained.classes, top_k)) + "\n")
-            done += len(probs)
-            progress.update(done)
-    progress.close()
-    list_beside(output, skipped)
-    return done
-
-
-def _tagged(
-    clips: ClipSet, i: int, probs: np.ndarray, classes: ClassList, top_k: int
-) -> dict[str, Any]:
-    """One line: clip `i` and its `top_k` labels; equal probabilities in index order."""
-    return {
-        "video_id": clips.video_ids[i].decode(errors="replace"),
-        "start_time": float(clips.start_times[i]),
-        "labels": [
-            {
-                "index": int(k),
-                "mid": classes.mids[k],
-                "name": classes.names[k],
-                "probability": round(float(probs[k]), 6),
-            }
-            for k in np.argsort(-probs, kind="stable")[:top_k]
-        ],
-    }

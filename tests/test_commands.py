@@ -1,5 +1,6 @@
 """The command-line programs, run as a user runs them."""
 
+import csv
 import json
 import os
 import subprocess
@@ -195,7 +196,32 @@ def test_validation_chooses_the_step(folder: Path) -> None:
     assert 10 <= results["clips"]["validation"] <= 50
     at_best = next(r for r in records if r["step"] == results["step"])
     assert at_best["eval_mAP"] == results["mAP"]
-    assert mla.TrainedModel.open(folder / "chosen").step == results["step"]
+    model = mla.TrainedModel.open(folder / "chosen")
+    assert model.step == results["step"]
+
+    # So does it the thresholds, for what is tagged.
+    done = ok(
+        "predict",
+        f"--workdir={folder}/chosen",
+        f"--input={folder}/eval",
+        f"--output={folder}/p.csv",
+        "--threshold=validation",
+        "--segments",
+        "--window=3",
+        "--hop=2",
+        "--top_k=2",
+    )
+    assert f"{folder}/p.csv: 120 clips in " in done.stdout
+    kept = json.loads((folder / "chosen/thresholds.json").read_text())
+    assert kept["step"] == results["step"]
+    limits = {c["index"]: c["threshold"] for c in kept["classes"]}
+    with (folder / "p.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert float(row["probability"]) >= limits[int(row["index"])] - 1e-6
+        assert float(row["segment_start"]) == float(row["start_time"]) + int(row["segment"])
+        assert int(row["segment"]) < 3
 
 
 def test_records_train_like_packed_clips(folder: Path) -> None:
@@ -272,6 +298,31 @@ WRONG = {
     "no input": (
         ["predict", "--workdir={r}", "--output={w}.jsonl", "--input=/no/where"],
         "/no/where",
+    ),
+    "no such format": (
+        ["predict", "--workdir={r}", "--output={w}.txt", "--input={f}/eval"],
+        "ends in .jsonl, .csv, .parquet",
+    ),
+    "nothing to choose thresholds on": (
+        [
+            "predict",
+            "--workdir={r}",
+            "--output={w}.jsonl",
+            "--input={f}/eval",
+            "--threshold=validation",
+        ],
+        "has no validation split",
+    ),
+    "windows that leave segments out": (
+        [
+            "predict",
+            "--workdir={r}",
+            "--output={w}.jsonl",
+            "--input={f}/eval",
+            "--window=2",
+            "--hop=3",
+        ],
+        "hop=3 is not valid",
     ),
     "output taken": (
         ["prepare_data", "--input={f}/records/eval", "--output={f}/train"],

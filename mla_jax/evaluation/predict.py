@@ -51,7 +51,7 @@ def predict_batches(
     Raises:
       UserError: the clips' vectors have another size than the model was made for.
     """
-    _require_same_features(variables, clips)
+    require_same_features(variables, clips)
     ahead: collections.deque[tuple[jax.Array, int]] = collections.deque()
     for start in range(0, len(clips), batch_size):
         part = clips[start : start + batch_size]
@@ -79,7 +79,7 @@ def start_prediction(
     Raises:
       UserError: the clips' vectors have another size than the model was made for.
     """
-    _require_same_features(variables, clips)
+    require_same_features(variables, clips)
     batches = [
         _dispatch(model, variables, clips[start : start + batch_size], batch_size, use_mask)
         for start in range(0, len(clips), batch_size)
@@ -110,7 +110,8 @@ def _dispatch(
     )
 
 
-def _require_same_features(variables: Variables, clips: ClipSet) -> None:
+def require_same_features(variables: Variables, clips: ClipSet) -> None:
+    """Raises UserError where the clips' vectors have another size than the model was made for."""
     expected = _num_features(variables)
     if expected != clips.num_features:
         raise UserError(

@@ -1,0 +1,74 @@
+"""Thresholds on probabilities, chosen for each class to make its F1 as large as can be. NumPy only."""
+
+import numpy as np
+
+from mla_jax.errors import UserError
+
+
+def choose_thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    r"""For each class the threshold with the largest F1, where clips at or above it are reported.
+
+    With P positives, of which TP are among the R clips at or above a threshold, F1 is
+    $2 TP / (R + P)$. It changes only at scores that occur, so those are tried, all of them; equal scores
+    stand on one side together. Of thresholds with equal F1 the highest is taken, which reports the least.
+
+    Args:
+      probs: [num_clips, num_classes], no NaN.
+      labels: [num_clips, num_classes] bool.
+
+    Returns:
+      [num_classes] float64, each a value of the class's column of `probs`; infinity, which nothing reaches,
+      for a class without positives.
+
+    Raises:
+      UserError: the shapes do not fit, there is no clip, or a probability is NaN.
+    """
+    _check(probs, labels)
+    thresholds = np.full(probs.shape[1], np.inf)
+    reported = np.arange(1, len(probs) + 1)
+    for k in np.flatnonzero(labels.any(axis=0)):
+        order = np.argsort(-probs[:, k])
+        scores, positive = probs[order, k], labels[order, k]
+        f1 = 2 * np.cumsum(positive) / (reported + np.count_nonzero(positive))
+        # Only behind the last of equal scores can a threshold cut.
+        f1[:-1][scores[:-1] == scores[1:]] = -1
+        thresholds[k] = scores[np.argmax(f1)]  # the first of the largest: the highest threshold
+    return thresholds
+
+
+def f1_scores(probs: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """F1 of each class at its threshold.
+
+    Args:
+      probs: [num_clips, num_classes].
+      labels: [num_clips, num_classes] bool.
+      thresholds: [num_classes]; a clip at or above it is reported.
+
+    Returns:
+      [num_classes] float64; NaN for a class without positives.
+
+    Raises:
+      UserError: the shapes do not fit, there is no clip, or a probability is NaN.
+    """
+    _check(probs, labels)
+    if np.shape(thresholds) != (probs.shape[1],):
+        raise UserError(
+            f"thresholds has shape {list(np.shape(thresholds))}; {probs.shape[1]} classes need as many"
+        )
+    reported = probs >= thresholds
+    hits = np.count_nonzero(reported & labels, axis=0)
+    positives = np.count_nonzero(labels, axis=0)
+    f1 = 2 * hits / np.maximum(np.count_nonzero(reported, axis=0) + positives, 1)
+    return np.where(positives > 0, f1, np.nan)
+
+
+def _check(probs: np.ndarray, labels: np.ndarray) -> None:
+    if probs.ndim != 2 or probs.shape != labels.shape or labels.dtype != bool:
+        raise UserError(
+            f"probs is {list(probs.shape)}, labels {list(labels.shape)} of {labels.dtype}; both must be "
+            "[num_clips, num_classes], and labels bool"
+        )
+    if not len(probs):
+        raise UserError("there is no clip to choose thresholds by; give at least one")
+    if np.isnan(probs).any():
+        raise UserError(f"{np.isnan(probs).any(axis=1).sum()} clips have NaN for a probability")
