@@ -1,0 +1,35 @@
+"""Stands in for `experiments.train`, in a folder BUCKET: a line in `starts` says how it was started.
+
+It leaves with the first code in `codes-<worker>`, where there are any; else it waits for a file `finish`.
+SIGTERM has it leave with 75.
+"""
+
+import os
+import signal
+import sys
+import time
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
+    bucket, worker = os.environ["BUCKET"], os.path.basename(os.environ["HOME"])
+    with open(os.path.dirname(__file__) + "/version") as file:
+        source = file.read()
+    start = {"worker": worker, "pid": os.getpid(), "flags": sys.argv[1:]}
+    with open(f"{bucket}/starts", "a") as file:
+        file.write(repr(start | {"folder": os.getcwd(), "source": source}) + "\n")
+    codes = f"{bucket}/codes-{worker}"
+    if os.path.exists(codes):
+        with open(codes) as file:
+            first, *others = file.read().split()
+        with open(codes, "w") as file:
+            file.write(" ".join(others))
+        return int(first)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not os.path.exists(f"{bucket}/finish"):
+        time.sleep(0.02)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
