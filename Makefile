@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow bench lint format clean
+.PHONY: demo test test-slow bench docs lint format clean
 
 # make demo                 generates AudioSet-like data, trains and compares two models on it
 # make demo DATA=<folder>   the same on the released features (a folder with bal_train/ and eval/)
@@ -31,6 +31,11 @@ bench: $(READY)
 	$(BIN)/python -m experiments.benchmark --output=bench.json \
 	  $(if $(DATA),--data_dir='$(DATA)') $(if $(RECORDS),--records='$(RECORDS)') \
 	  $(if $(ONLY),--only='$(ONLY)')
+
+# make docs    builds the reference into site/
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	$(BIN)/python -m mkdocs build --strict
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

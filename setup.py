@@ -32,7 +32,10 @@ REQUIRES = [
     # tensorflow-datasets imports it without declaring it.
     "importlib_resources>=6.4",
 ]
+DOCS = ["mkdocs>=1.6.1", "mkdocstrings>=1.0.8", "mkdocstrings-python>=2.0.11"]
 TEST = [
+    *DOCS,
+    "nbformat>=5.11",
     "pytest>=8.4",
     "pytest-xdist>=3.8",
     "scikit-learn>=1.7",
@@ -52,6 +55,7 @@ EXTRAS = {
     "tfds": ["apache-beam>=2.77", "mlcroissant>=1.1"],
     # sed_scores_eval checks the segment metrics; its dcase_util needs pkg_resources.
     "localization": ["sed_scores_eval>=0.0.4", "setuptools<82"],
+    "docs": DOCS,
     "test": TEST,
     "dev": TEST,
 }

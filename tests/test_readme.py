@@ -15,7 +15,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_there_is_code_and_there_are_results() -> None:
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
     assert RESULTS
 
 

@@ -1,0 +1,47 @@
+r"""Writes a report of trained runs: one HTML file that loads nothing, to look at, to keep, to send.
+
+    python -m experiments.report --workdir=runs/2-A-1-A --workdir=runs/average --output=report.html
+
+It has what was trained on what, the figures with their intervals, comparisons of the runs, curves, a table of
+every class, how the levels are weighed, and example clips with attention maps. The first run is the one whose
+examples are shown. What needs the eval clips is left out where they are gone, and the report says so.
+"""
+
+from absl import flags
+
+from experiments import cli
+from mla_jax import reporting
+from mla_jax.errors import UserError
+
+flags.adopt_module_key_flags(cli)
+
+_WORKDIR = flags.DEFINE_multi_string("workdir", [], "A run's folder; may be given several times.")
+_OUTPUT = flags.DEFINE_string("output", "", "The HTML file to write.")
+_DATA = flags.DEFINE_string(
+    "data",
+    "",
+    "What to evaluate on: a packed folder, records, or an HDF5 or .npz file; empty: the runs' own data.eval, "
+    "if it is still there.",
+)
+_CLASSES = flags.DEFINE_multi_string(
+    "class",
+    [],
+    "Name or index of a class whose precision-recall curve is shown; may be given several times; empty: "
+    "nine, from the most frequent to the rarest.",
+)
+
+
+def main() -> None:
+    """Reports as the flags say."""
+    if not _WORKDIR.value or not _OUTPUT.value:
+        raise UserError("give --workdir, a run's folder, and --output, the HTML file to write")
+    report = reporting.write_report(
+        _WORKDIR.value, _OUTPUT.value, _DATA.value, classes=_CLASSES.value
+    )
+    for note in report.notes:
+        cli.say(note)
+    print(f"a report of {', '.join(run.name for run in report.runs)}: {_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

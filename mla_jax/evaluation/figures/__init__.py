@@ -1,0 +1,1 @@
+"""Pictures, drawn without a display: functions of arrays that return a Figure."""

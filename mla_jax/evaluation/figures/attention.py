@@ -1,0 +1,123 @@
+"""Where in a clip the model hears what: maps of classes by seconds."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from mla_jax.errors import UserError
+from mla_jax.evaluation.figures.style import (
+    COLOURS,
+    SHADES,
+    SIGNED_SHADES,
+    SMALL,
+    new_figure,
+    plain_text,
+)
+from mla_jax.evaluation.report_data import ClipMap
+
+LABEL_MARK = "●"
+"""Stands before the names of the classes that are the clip's labels."""
+
+
+def attention_map(
+    maps: Mapping[str, ClipMap],
+    class_names: Sequence[str],
+    is_label: Sequence[bool],
+    *,
+    probabilities: np.ndarray | None = None,
+    events: np.ndarray | None = None,
+    seconds: float = 1.0,
+) -> Figure:
+    """Maps of a clip side by side: classes down, seconds across; dark is much.
+
+    Each has its own scale, which its bar of colour gives: a probability's goes to 1, a weight's to the
+    largest; what is signed is white at 0, orange above and purple below.
+
+    Args:
+      maps: by title, each of [rows, time].
+      class_names: of the rows.
+      is_label: [rows] which of them the clip is labelled with: a dot and bold type.
+      probabilities: [rows] the clip's, written behind the names.
+      events: [rows, time] bool, what truly sounds when, if it is known: outlined.
+      seconds: of a segment.
+
+    Raises:
+      UserError: the shapes do not fit together.
+    """
+    rows = len(class_names)
+    time = next(iter(maps.values())).values.shape[1] if maps else 0
+    for what, shape in [
+        *((f"the map {title!r}", one.values.shape) for title, one in maps.items()),
+        *([("events", events.shape)] if events is not None else []),
+    ]:
+        if shape != (rows, time) or len(is_label) != rows:
+            raise UserError(
+                f"{what} has shape {list(shape)}; {rows} classes by {time} seconds are to be drawn"
+            )
+    figure = new_figure(2.4 + 1.75 * len(maps), 1.05 + 0.27 * rows)
+    panels = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+    for axes, (title, one) in zip(panels, maps.items(), strict=True):
+        _draw(figure, axes, one, time * seconds)
+        if events is not None:
+            _outline(axes, events, seconds)
+        axes.set_title(plain_text(title), fontsize=SMALL)
+    panels[0].set_yticks(range(rows), _row_names(class_names, is_label, probabilities))
+    for text, labelled in zip(panels[0].get_yticklabels(), is_label, strict=True):
+        text.set_fontweight("bold" if labelled else "normal")
+    return figure
+
+
+def _draw(figure: Figure, axes: Axes, one: ClipMap, length: float) -> None:
+    """A map, `length` seconds long, with its bar of colour."""
+    rows = len(one.values)
+    top = 1.0 if one.kind == "probability" else max(float(np.abs(one.values).max(initial=0)), 1e-9)
+    low = -top if one.kind == "signed" else 0.0
+    image = axes.imshow(
+        one.values,
+        cmap=SIGNED_SHADES if one.kind == "signed" else SHADES,
+        vmin=low,
+        vmax=top,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0.0, length, rows - 0.5, -0.5),
+    )
+    axes.set_xlabel("seconds", fontsize=SMALL)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.tick_params(labelsize=SMALL, left=False)
+    axes.hlines(np.arange(rows - 1) + 0.5, 0, length, color="white", linewidth=2)
+    axes.spines[:].set_color("0.7")
+    bar = figure.colorbar(image, ax=axes, location="bottom", aspect=14, ticks=[low, top], pad=0.03)
+    bar.ax.set_xticklabels([f"{low:.2g}", f"{top:.2g}"])
+    bar.ax.tick_params(labelsize=SMALL, length=0)
+    bar.outline.set_visible(False)
+
+
+def _row_names(
+    class_names: Sequence[str], is_label: Sequence[bool], probabilities: np.ndarray | None
+) -> list[str]:
+    names = []
+    for i, name in enumerate(class_names):
+        shown = f"{LABEL_MARK} {plain_text(name, 24)}" if is_label[i] else plain_text(name, 26)
+        names.append(shown if probabilities is None else f"{shown}  {probabilities[i]:.2f}")
+    return names
+
+
+def _outline(axes: Axes, events: np.ndarray, seconds: float) -> None:
+    """A frame around every stretch of time in which a class sounds."""
+    for row, sounds in enumerate(events):
+        edges = np.flatnonzero(np.diff(sounds.astype(int), prepend=0, append=0)).reshape(-1, 2)
+        for start, end in edges:
+            axes.add_patch(
+                Rectangle(
+                    (start * seconds, row - 0.42),
+                    (end - start) * seconds,
+                    0.84,
+                    fill=False,
+                    edgecolor=COLOURS[1],
+                    linewidth=1.8,
+                )
+            )

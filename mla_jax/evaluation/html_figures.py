@@ -1,0 +1,208 @@
+"""The pictures of a report, each with its caption and with words for who cannot see it."""
+
+import base64
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mla_jax.evaluation.figures import attention, classes, curves, levels, style
+from mla_jax.evaluation.report_data import ExampleClip, Report, ReportRun
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CSS_PIXELS = 96  # of an inch
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """What the template puts into the page.
+
+    Attributes:
+      title, caption, alt: its name, what is said under it, and what it shows in words.
+      base64: the SVG document.
+      width, height: in CSS pixels.
+    """
+
+    title: str
+    caption: str
+    alt: str
+    base64: str
+    width: int
+    height: int
+
+
+def _picture(figure: "Figure", title: str, caption: str, alt: str) -> Picture:
+    # As an image of its own, since ids inside of it would clash with those of the others.
+    width, height = (round(float(inches) * _CSS_PIXELS) for inches in figure.get_size_inches())
+    data = base64.b64encode(style.to_svg(figure).encode()).decode()
+    return Picture(title, caption, alt, data, width, height)
+
+
+def pictures(report: Report) -> dict[str, Any]:
+    """By place in the page: `curves` and `intervals` (or None), `classes`, `levels`, `examples` (lists)."""
+    return {
+        "curves": _curves(report),
+        "intervals": _intervals(report),
+        "classes": _classes(report),
+        "levels": [
+            _levels(run, report.class_names) for run in report.runs if run.level_shares is not None
+        ],
+        "examples": [_example(example, report.class_names) for example in report.examples],
+    }
+
+
+def _curves(report: Report) -> Picture | None:
+    records = {run.name: run.records for run in report.runs if run.records}
+    if not records:
+        return None
+    ends = "; ".join(
+        f"{name} ends at step {lines[-1]['step']:,}"
+        + (f" with loss {lines[-1]['loss']:.4f}" if lines[-1].get("loss") is not None else "")
+        for name, lines in records.items()
+    )
+    return _picture(
+        curves.training_curves(records),
+        "Training curves",
+        "Training loss and mAP by step.",
+        f"Training loss and mAP by step. {ends}.",
+    )
+
+
+def _intervals(report: Report) -> Picture | None:
+    spans = {
+        run.name: (run.figures["mAP"], run.mean_interval()) for run in report.runs if run.figures
+    }
+    shown = {name: (value, *span) for name, (value, span) in spans.items() if span}
+    if len(shown) < 2:
+        return None
+    told = "; ".join(
+        f"{n} {v:.3f} ({low:.3f} to {high:.3f})" for n, (v, low, high) in shown.items()
+    )
+    return _picture(
+        classes.intervals(shown, "mAP, with its 95 % interval"),
+        "mAP by run",
+        "mAP of every run with its 95 % interval. Paired differences are narrower: see the comparison.",
+        f"mAP with 95 % intervals: {told}.",
+    )
+
+
+def _classes(report: Report) -> list[Picture]:
+    precision = {
+        run.name: run.average_precision for run in report.runs if run.average_precision is not None
+    }
+    if not precision:
+        return []
+    trained = next((r.num_train_clips for r in report.runs if r.num_train_clips is not None), None)
+    first = next(iter(precision.values()))
+    defined = first[~np.isnan(first)]
+    middle = f"median {np.median(defined):.3f}" if len(defined) else "none is defined"
+    few = " The first four runs are drawn." if len(precision) > 4 else ""
+    made = [
+        _picture(
+            classes.precision_by_rank(precision, trained),
+            "Average precision by class",
+            f"Average precision of every class, sorted; below, how many training clips it has.{few}",
+            f"Average precision of {len(defined)} classes, sorted: {middle}, from {_extremes(defined)}.",
+        )
+    ]
+    if trained is not None and (trained > 0).any():
+        made.append(
+            _picture(
+                classes.precision_by_frequency(precision, trained),
+                "Average precision and frequency",
+                "A point is a class. The line joins the medians of groups of classes, from rare to frequent."
+                + few,
+                "Average precision of the classes against their number of training clips; "
+                + _trend(first, trained),
+            )
+        )
+    return made + _precision_recall(report)
+
+
+def _extremes(values: np.ndarray) -> str:
+    return f"{values.max():.3f} to {values.min():.3f}" if len(values) else "nothing"
+
+
+def _trend(precision: np.ndarray, trained: np.ndarray) -> str:
+    defined = ~np.isnan(precision) & (trained > 0)
+    if defined.sum() < 3 or np.ptp(trained[defined]) == 0 or np.ptp(precision[defined]) == 0:
+        return "too few classes for a trend."
+    ranks = [np.argsort(np.argsort(v[defined], kind="stable")) for v in (precision, trained)]
+    return f"rank correlation of the first run {np.corrcoef(ranks[0], ranks[1])[0, 1]:.2f}."
+
+
+def _precision_recall(report: Report) -> list[Picture]:
+    scores = {run.name: run.chosen_scores for run in report.runs if run.chosen_scores is not None}
+    if report.chosen_labels is None or not scores:
+        return []
+    names = [report.class_names[k] for k in report.chosen]
+    return [
+        _picture(
+            curves.precision_recall(names, report.chosen_labels, scores),
+            "Precision and recall",
+            "Precision against recall of some classes, with their number of eval clips.",
+            f"Precision-recall curves of {', '.join(names)}.",
+        )
+    ]
+
+
+def _levels(run: ReportRun, class_names: tuple[str, ...]) -> Picture:
+    shares = run.level_shares
+    assert shares is not None
+    what = "share of the weights"
+    how = "A share is the norm of a level's weights out of the sum over levels."
+    if run.levels_by_variance:
+        what = "share of the logit's variance"
+        how = (
+            "A share is how much of what moves the class's logit from clip to clip comes through the level: "
+            "its covariance with the logit, out of the logit's variance."
+        )
+    medians = np.nanmedian(shares, axis=1)
+    told = ", ".join(f"{n}: {m:.0%}" for n, m in zip(run.level_names, medians, strict=True))
+    leaders = [
+        f"{name}: {', '.join(class_names[k] for k in levels.favourites(shares[[i]], 3))}"
+        for i, name in enumerate(run.level_names)
+    ]
+    return _picture(
+        levels.level_weights(shares, class_names, run.level_names, what=what),
+        f"Levels of {run.name}",
+        f"{run.name}: how the output layer weighs the levels, class by class. At the left all classes, at "
+        f"the right those that favour a level most; dotted: all levels alike. {how} It is not what the class "
+        "would lose without the level: levels are built on each other.",
+        f"Median share of each level: {told}. Classes that favour it most: {'; '.join(leaders)}.",
+    )
+
+
+_MEANINGS = {
+    "probability": "A segment's score is the probability that the model gives it as a clip by itself.",
+    "weight": "Attention is how much each segment counts; it sums to one along a row.",
+    "signed": (
+        "The others are what a segment adds to the class's logit through a level, against the clip's mean "
+        "segment: orange speaks for the class, purple against it."
+    ),
+}
+
+
+def _example(example: ExampleClip, class_names: tuple[str, ...]) -> Picture:
+    names = [class_names[k] for k in example.classes]
+    told = "; ".join(
+        f"{name}{' (label)' if labelled else ''} {p:.2f}"
+        for name, labelled, p in zip(names, example.is_label, example.probabilities, strict=True)
+    )
+    return _picture(
+        attention.attention_map(
+            example.maps, names, example.is_label, probabilities=example.probabilities
+        ),
+        f"Clip {example.video_id}",
+        f"Score {example.score:+.2f}.",
+        f"Maps of classes by seconds. Probabilities: {told}.",
+    )
+
+
+def meaning_of_maps(examples: list[ExampleClip]) -> str:
+    """What is seen in the pictures of the examples, once for all of them."""
+    kinds = dict.fromkeys(one.kind for example in examples for one in example.maps.values())
+    marks = "In the maps a dot marks the labels; the numbers are the clip's probabilities."
+    return " ".join([marks, *(_MEANINGS[kind] for kind in kinds)])
