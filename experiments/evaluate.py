@@ -12,7 +12,8 @@ from experiments import cli
 from mla_jax import trained
 from mla_jax.errors import UserError
 
-flags.adopt_module_key_flags(cli)
+_BAD_RECORDS = cli.define_bad_records()
+flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
 _DATA = flags.DEFINE_string(
@@ -30,7 +31,6 @@ _AVERAGE_FROM = flags.DEFINE_integer(
     "Average the predictions of all checkpoints from this step on.",
     lower_bound=0,
 )
-_BAD_RECORDS = cli.define_bad_records()
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from experiments import cli
 from mla_jax import tagging
 from mla_jax.errors import UserError
 
-flags.adopt_module_key_flags(cli)
+_BAD_RECORDS = cli.define_bad_records()
+flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
 _INPUT = flags.DEFINE_string(
@@ -51,7 +52,6 @@ _HOP = flags.DEFINE_integer(
 _STEP = flags.DEFINE_integer(
     "step", 0, "Which checkpoint; 0: the best by validation, else the newest.", lower_bound=0
 )
-_BAD_RECORDS = cli.define_bad_records()
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ Every field of `mla_jax.config.Config` is a flag; `--preset` chooses what the ot
 from absl import flags
 
 from experiments import cli
-from mla_jax import runs
+from mla_jax import reporting, runs
 from mla_jax.errors import UserError
 from mla_jax.training.interruption import StopOnSignal
 
@@ -37,6 +37,7 @@ def main() -> None:
             f"mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, d-prime {results['d_prime']:.3f}, "
             f"{results['num_clips']:,} clips"
         )
+    reporting.add_to_tensorboard(_WORKDIR.value)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,17 @@ class Progress:
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._start, self._began = start, time.monotonic()
+        self._updates = 0
         self._shown = self._began
         self._width = 0
 
     def update(self, done: int, note: str = "") -> None:
         """Says that `done` units are done; shown if enough time has passed, and at the end."""
         now = time.monotonic()
+        self._updates += 1
+        if self._updates == 1 and done != self.total:
+            # What came before the first of them (compilation, opening) says nothing of the rate.
+            self._start, self._began = done, now
         pause = _TERMINAL_SECONDS if self._terminal else _PLAIN_SECONDS
         if now - self._shown < pause and done != self.total:
             return
@@ -38,7 +43,8 @@ class Progress:
         rate = (done - self._start) / elapsed
         parts = [f"{self.label} {done:,}" + (f"/{self.total:,}" if self.total else "")]
         parts[0] += f" {self.unit}"
-        parts.append(f"{rate:,.{0 if rate >= 100 else 1}f}/s")
+        if rate > 0:
+            parts.append(f"{rate:,.{0 if rate >= 100 else 1}f}/s")
         if self.total and rate > 0:
             parts.append(f"{_clock((self.total - done) / rate)} left")
         if note:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
 from mla_jax import files
 from mla_jax.config import Config, DataConfig
@@ -22,7 +23,7 @@ from mla_jax.evaluation.predict import average_predictions, predict
 from mla_jax.evaluation.segments import SegmentOutput, predict_segments
 from mla_jax.models.multi_level import MultiLevelModel, Variables, build_model, init_variables
 from mla_jax.progress import Progress
-from mla_jax.training.checkpoints import Checkpoints
+from mla_jax.training.checkpoints import Checkpoints, DamagedCheckpointError
 from mla_jax.training.state import TrainState, init_state
 
 
@@ -144,11 +145,30 @@ def _choose_steps(checkpoints: Checkpoints, step: int = 0, average_from: int = 0
             raise UserError(
                 f"{checkpoints.folder} keeps no checkpoint from step {average_from} on; it has {steps}"
             )
+        if steps[0] > average_from:
+            logging.warning(
+                "the oldest checkpoint kept is of step %d, so nothing from step %d to there is averaged; "
+                "--config.train.keep_checkpoints=0 keeps all in training",
+                steps[0],
+                average_from,
+            )
         return chosen
     return [step or checkpoints.best_step() or steps[-1]]
 
 
 def _restore(checkpoints: Checkpoints, step: int) -> TrainedModel:
+    try:
+        return _read(checkpoints, step)
+    except DamagedCheckpointError as error:
+        others = [s for s in checkpoints.steps() if s != step]
+        raise UserError(
+            f"{error}; choose another with --step, there are {others}"
+            if others
+            else f"{error}, and there is no other"
+        ) from error
+
+
+def _read(checkpoints: Checkpoints, step: int) -> TrainedModel:
     meta = checkpoints.read_meta(step)
     config = Config.from_dict(meta["config"])
     classes = ClassList(tuple(meta["classes"]["mids"]), tuple(meta["classes"]["names"]))

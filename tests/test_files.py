@@ -87,6 +87,6 @@ def test_progress_shows_rate_and_time_left(terminal: bool, monkeypatch: pytest.M
     progress.close()
     shown = [line for line in stream.getvalue().replace("\r", "\n").split("\n") if line]
     assert [line.rstrip() for line in shown] == [
-        "train 200/1,000 steps | 5.0/s | 2:40 left | loss 0.5",
-        "train 1,000/1,000 steps | 22.5/s | 0:00 left | loss 0.5",
+        "train 200/1,000 steps | 4.5/s | 2:57 left | loss 0.5",
+        "train 1,000/1,000 steps | 22.3/s | 0:00 left | loss 0.5",
     ]

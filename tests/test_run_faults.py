@@ -178,3 +178,17 @@ def test_gradients_are_clipped_by_their_norm() -> None:
     expected, _ = plain.update({"a": jnp.asarray([0.3, 0.4])}, plain.init(gradient))
     np.testing.assert_allclose(moves["a"], expected["a"], rtol=1e-5)
     assert float(optax.tree.norm(moves)) > 0
+
+
+def test_what_uses_a_damaged_checkpoint_names_the_others(run_data: Path, tmp_path: Path) -> None:
+    """A finished run is not looked into again by training, so its use has to say what to do."""
+    workdir = tmp_path / "run"
+    runs.train(run_config(run_data, steps=20), workdir, say=lambda _: None)
+    for path in (workdir / "checkpoints/20/state").rglob("*"):
+        if path.is_file():
+            _flip(path, path.stat().st_size // 2)
+    with raises_user_error(
+        "checkpoints/20 is damaged", "choose another with --step, there are [10]"
+    ):
+        mla.TrainedModel.open(workdir)
+    assert mla.TrainedModel.open(workdir, step=10).step == 10
