@@ -12,7 +12,7 @@ try:
     import torch
     from torch import nn
 except ImportError:
-    torch = None  # type: ignore[assignment]
+    torch = None
 
 
 def require() -> None:
