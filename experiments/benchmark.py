@@ -80,7 +80,8 @@ def _measure() -> list[dict[str, Any]]:
             raise UserError(f"--only={name} is not known: choose from {', '.join(PARTS)}")
     if _RECORDS.value and not any(Path(_RECORDS.value).glob("*.tfrecord")):
         raise UserError(f"{_RECORDS.value} has no .tfrecord files; give a folder of TFRecords")
-    workdir = Path(_WORKDIR.value)
+    # Apart, so that no full measurement finds the few clips of a quick one.
+    workdir = Path(_WORKDIR.value) / ("quick" if _QUICK.value else "full")
     workdir.mkdir(parents=True, exist_ok=True)
     sizes = QUICK if _QUICK.value else Sizes()
     setting = Setting(sizes, workdir, _DATA_DIR.value, _RECORDS.value)

@@ -1,5 +1,6 @@
 """Records into arrays, into packed folders, and opening those."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -20,11 +21,8 @@ _SHARD = 5_000
 
 def records(setting: Setting) -> list[Row]:
     """The files of a split into arrays."""
-    from mla_jax.data import records as reader
-
     files = _files(setting)
-    ours = lambda: list(reader.read_records(files, num_classes=CLASSES, max_segments=10))  # noqa: E731
-    clips = sum(len(chunk) for chunk in ours())
+    clips = sum(len(chunk) for chunk in _read(files))
     num_bytes = sum(file.stat().st_size for file in files)
     return [
         Row(
@@ -35,26 +33,26 @@ def records(setting: Setting) -> list[Row]:
             limit_s=_seconds_of_reading(files),
             limit="reading the bytes and their CRC32-C",
             notes={"bytes": num_bytes},
-            **compare(ours, lambda: _read_with_tf_data(files), setting.sizes.repeats),
+            **compare(
+                lambda: _read(files), lambda: _read_with_tf_data(files), setting.sizes.repeats
+            ),
         )
     ]
 
 
 def opening(setting: Setting) -> list[Row]:
     """Packed folders of two sizes, against reading the records."""
-    from mla_jax.data import records as reader
-
     files = _files(setting)
-    small, large = setting.workdir / "packed-small", setting.workdir / "packed-large"
+    source = "given" if setting.records else "generated"
+    small, large = setting.workdir / f"packed-{source}", setting.workdir / "packed-large"
     if not is_packed(small):
-        pack(reader.read_records(files, num_classes=CLASSES, max_segments=10), small)
+        pack(_read(files), small)
     if not is_packed(large):
         pack(_chunks(setting.sizes.many_clips), large)
     rows = []
     for folder in (small, large):
-        read = lambda: list(reader.read_records(files, num_classes=CLASSES, max_segments=10))  # noqa: E731
         timed = (
-            compare(_open(folder), read, setting.sizes.repeats)
+            compare(_open(folder), lambda: _read(files), setting.sizes.repeats)
             if folder is small
             else alone(_open(folder), setting.sizes.repeats)
         )
@@ -102,6 +100,13 @@ def packing(setting: Setting) -> list[Row]:
     ]
 
 
+def _read(files: list[Path]) -> list[ClipSet]:
+    # TensorFlow, which only the rows about records need.
+    from mla_jax.data.records import read_records
+
+    return list(read_records(files, num_classes=CLASSES, max_segments=10))
+
+
 def _open(folder: Path) -> Callable[[], None]:
     def run() -> None:
         clips = open_packed(folder)
@@ -125,8 +130,6 @@ def _files(setting: Setting) -> list[Path]:
 
 def _with_prefixes(clips: ClipSet, files: int) -> ClipSet:
     """The same clips with ids of which `files` different pairs of characters are the beginning."""
-    import dataclasses
-
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     pairs = [a + b for a in alphabet for b in alphabet][: max(1, files)]
     ids = [f"{pairs[i % len(pairs)]}{i:09d}" for i in range(len(clips))]
