@@ -171,3 +171,24 @@ def test_a_run_evaluated_beside_its_steps_leaves_the_same(
     monkeypatch.setattr(jax, "default_backend", lambda: "an accelerator")
     runs.train(run_config(run_data), tmp_path / "run", say=lambda _: None)
     assert left_by(tmp_path / "run") == whole_run
+
+
+def test_seeds_train_together_on_several_devices(clips: mla.ClipSet) -> None:
+    losses: dict[int, list[list[float]]] = {}
+    for devices in (1, 2):
+        config = dataclasses.replace(
+            CONFIG, train=TrainConfig(steps=10, log_every=5, devices=devices)
+        )
+        model = mla.build_model(config.model, clips.num_classes)
+        states = stack_states([mla.fresh_state(model, clips, config)] * 2)
+        records: list[list[float]] = losses.setdefault(devices, [])
+        mla.fit(
+            model,
+            states,
+            clips,
+            config,
+            seeds=[0, 1],
+            on_record=lambda _, record, to=records: to.append(record["loss"]),
+        )
+    np.testing.assert_allclose(losses[2], losses[1], rtol=1e-5)
+    assert losses[1][0][0] != losses[1][0][1]
