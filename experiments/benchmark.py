@@ -16,7 +16,16 @@ from typing import Any
 from absl import flags
 
 from experiments import cli
-from experiments.benchmarks import cpu, evaluator, gpu, growth, importing, reading, sampling
+from experiments.benchmarks import (
+    cpu,
+    evaluator,
+    gpu,
+    growth,
+    importing,
+    parallel,
+    reading,
+    sampling,
+)
 from experiments.benchmarks.rows import NotMeasuredError, Row, machine, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes
 from mla_jax import files
@@ -38,6 +47,7 @@ PARTS: dict[str, Callable[[Setting], list[Row]]] = {
     "import": importing.importing,
     "host_path": growth.host_path,
     "growth": growth.growth,
+    "parallel": parallel.parallel,
 }
 
 _ONLY = flags.DEFINE_list("only", [], f"Which parts: {', '.join(PARTS)}; all if left out.")

@@ -72,6 +72,11 @@ def define_bad_records() -> flags.FlagHolder[str | None]:
     )
 
 
+def debug() -> bool:
+    """Whether the traces of errors are wanted."""
+    return bool(_DEBUG.value)
+
+
 def say(line: str) -> None:
     """Tells the user something; results go to standard output, everything else here."""
     print(line, file=sys.stderr, flush=True)

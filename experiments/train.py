@@ -11,13 +11,16 @@ Every field of `mla_jax.config.Config` is a flag; `--preset` chooses what the ot
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, distributed
 from mla_jax import reporting, runs
+from mla_jax.config import Config
 from mla_jax.errors import UserError
+from mla_jax.training import processes
 from mla_jax.training.interruption import StopOnSignal
 
 _CONFIG = cli.define_config()
 flags.adopt_module_key_flags(cli)
+flags.adopt_module_key_flags(distributed)
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: settings, metrics, checkpoints.")
 
 
@@ -26,8 +29,14 @@ def main() -> None:
     if not _WORKDIR.value:
         raise UserError("give --workdir, the folder for this run")
     config = _CONFIG()
+    distributed.run(lambda: _train(config))
+
+
+def _train(config: Config) -> None:
     with StopOnSignal() as should_stop:
         results = runs.train(config, _WORKDIR.value, say=cli.say, should_stop=should_stop)
+    if not processes.is_main():
+        return
     if results["evaluated_on"] is None:
         print(f"step {results['step']}, not evaluated: see {_WORKDIR.value}")
     else:

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from mla_jax.training.mesh import make_mesh
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -23,6 +25,22 @@ def environment() -> dict[str, Any]:
             **{name: version for name in _PACKAGES if (version := package_version(name))},
         },
     }
+
+
+def describe_devices(num_devices: int = 0) -> str:
+    """A few words on the devices of a run: `TPU v5 lite (tpu), 64 devices of 8 processes`.
+
+    Args:
+      num_devices: as `train.devices`.
+    """
+    mesh = make_mesh(num_devices)
+    first = jax.devices()[0]
+    parts = [f"{first.device_kind} ({first.platform})"]
+    if mesh is not None:
+        parts.append(f"{mesh.size} devices")
+    if jax.process_count() > 1:
+        parts[-1] += f" of {jax.process_count()} processes"
+    return ", ".join(parts)
 
 
 def package_version(name: str) -> str | None:

@@ -8,6 +8,10 @@ _TERMINAL_SECONDS = 0.2
 _PLAIN_SECONDS = 15.0
 
 
+def silent(line: str) -> None:
+    """Says nothing: what processes other than the main one have to say."""
+
+
 class Progress:
     """Shows how far something is, its rate and the time left.
 
@@ -15,13 +19,23 @@ class Progress:
       label: what is being done, such as `train`.
       total: units to do; 0 if that is not known.
       unit: what is counted, such as `steps`.
+
+    Unless `shown` is false: then nothing is written.
     """
 
     def __init__(
-        self, label: str, total: int, unit: str, *, start: int = 0, stream: TextIO | None = None
+        self,
+        label: str,
+        total: int,
+        unit: str,
+        *,
+        start: int = 0,
+        stream: TextIO | None = None,
+        shown: bool = True,
     ) -> None:
         self.label, self.total, self.unit = label, total, unit
         self._stream = stream or sys.stderr
+        self._silent = not shown
         self._terminal = self._stream.isatty()
         self._start, self._began = start, time.monotonic()
         self._updates = 0
@@ -30,6 +44,8 @@ class Progress:
 
     def update(self, done: int, note: str = "") -> None:
         """Says that `done` units are done; shown if enough time has passed, and at the end."""
+        if self._silent:
+            return
         now = time.monotonic()
         self._updates += 1
         if self._updates == 1 and done != self.total:

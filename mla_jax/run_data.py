@@ -62,10 +62,14 @@ class RunData:
         classes = found or ClassList.numbered(num_classes)
         return cls(train, validation, evaluation, classes, tuple(skipped))
 
+    def sets(self) -> dict[str, ClipSet]:
+        """The sets that are there, by name."""
+        sets = {"train": self.train, "validation": self.validation, "eval": self.eval}
+        return {name: clips for name, clips in sets.items() if clips is not None}
+
     def sizes(self) -> dict[str, int]:
         """The number of clips of each set that is there."""
-        sets = {"train": self.train, "validation": self.validation, "eval": self.eval}
-        return {name: len(clips) for name, clips in sets.items() if clips is not None}
+        return {name: len(clips) for name, clips in self.sets().items()}
 
     def describe(self) -> str:
         """One line about what is there."""

@@ -11,8 +11,10 @@ The rooms are wired together here and there; the command-line programs only turn
 """
 
 import dataclasses
+import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import numpy as np
 from mla_jax import files
 from mla_jax.config import Config
 from mla_jax.data.skipped import SKIPPED_FILE, write_skipped
-from mla_jax.environment import environment
+from mla_jax.environment import describe_devices, environment
 from mla_jax.errors import UserError
 from mla_jax.evaluation import report
 from mla_jax.evaluation.metrics import Metrics
@@ -34,12 +36,15 @@ from mla_jax.models.multi_level import (
     build_model,
     num_parameters,
 )
-from mla_jax.progress import Progress
+from mla_jax.progress import Progress, silent
 from mla_jax.run_data import RunData
+from mla_jax.training import processes
 from mla_jax.training.checkpoints import Checkpoints
 from mla_jax.training.interruption import InterruptedRunError
 from mla_jax.training.loop import NotFiniteError, due, fit
-from mla_jax.training.metrics_log import MetricsLog
+from mla_jax.training.memory import estimate_memory
+from mla_jax.training.mesh import make_mesh
+from mla_jax.training.metrics_log import MetricsLog, NoLog
 from mla_jax.training.state import TrainState, fresh_state
 from mla_jax.training.window import Record, Window
 
@@ -110,9 +115,12 @@ def train(
 ) -> dict[str, Any]:
     """Trains a run, or goes on with it, and evaluates it.
 
+    In a run of several processes (`mla_jax.training.processes.join`) all of them call it alike; the main one
+    writes and speaks.
+
     Args:
       config: the settings.
-      workdir: the run's folder; made if need be.
+      workdir: the run's folder; made if need be. Several processes must all see it.
       say: takes a line for the user.
       should_stop: asked about once a second whether to save and leave, for instance a `StopOnSignal`.
 
@@ -122,26 +130,52 @@ def train(
     Raises:
       InterruptedRunError: `should_stop` said so; the run is saved at the step it had come to.
       UserError: the data cannot be used, the workdir is in use or holds a run with other settings, no
-        checkpoint is whole, one cannot be written, or training diverged.
+        checkpoint is whole, one cannot be written, or training diverged; several processes were given
+        different data or settings, or do not see the same workdir.
     """
     workdir = Path(workdir)
-    results_path = workdir / "results.json"
-    _require_same_run(workdir, config)
-    if results_path.exists():
-        results = files.read_json(results_path)
-        if results["steps_trained"] >= config.train.steps:
-            say(f"{workdir} is finished: {results['steps_trained']} steps; see {results_path}")
-            return results
-    data = RunData.open(config)
+    say = say if processes.is_main() else silent
+    processes.require_same("the settings", json.dumps(config.to_dict()).encode())
+    finished = processes.from_main(lambda: _finished(workdir, config))
+    if finished is not None:
+        say(f"{workdir} is finished: {finished['steps_trained']} steps; see {workdir}/results.json")
+        return finished
+    data = processes.together(lambda: RunData.open(config))
+    for name, clips in data.sets().items():
+        processes.require_same(f"the {name} clips", processes.fingerprint(clips))
     say(data.describe())
     model = build_model(config.model, data.train.num_classes)
     # Only now, so that a mistake in the settings leaves no folder behind.
-    with one_writer(workdir):
-        _require_same_run(workdir, config)  # another may have begun one meanwhile
-        write_skipped(workdir / SKIPPED_FILE, data.skipped)
+    with processes.main_enters(lambda: one_writer(workdir)):
+        processes.on_main(lambda: _begin(workdir, config, data))
+        processes.together(lambda: _require_shared(workdir, config))
         results = _train(config, workdir, model, data, say, should_stop)
-        files.write_json(results_path, results)
+        processes.on_main(lambda: files.write_json(workdir / "results.json", results))
     return results
+
+
+def _finished(workdir: Path, config: Config) -> dict[str, Any] | None:
+    """What results.json holds of a run that has come to its end; of another than this an error."""
+    _require_same_run(workdir, config)
+    if not (workdir / "results.json").exists():
+        return None
+    results: dict[str, Any] = files.read_json(workdir / "results.json")
+    return results if results["steps_trained"] >= config.train.steps else None
+
+
+def _begin(workdir: Path, config: Config, data: RunData) -> None:
+    _require_same_run(workdir, config)  # another may have begun one meanwhile
+    write_skipped(workdir / SKIPPED_FILE, data.skipped)
+    files.write_json(workdir / "config.json", config.to_dict())
+
+
+def _require_shared(workdir: Path, config: Config) -> None:
+    path = workdir / "config.json"
+    if not path.exists() or files.read_json(path) != config.to_dict():
+        raise UserError(
+            f"process {jax.process_index()} does not see what process 0 has written in {workdir}; give a "
+            "workdir that all machines share, such as gs://bucket/folder"
+        )
 
 
 def _train(
@@ -152,7 +186,6 @@ def _train(
     say: Say,
     should_stop: Callable[[], bool] | None,
 ) -> dict[str, Any]:
-    files.write_json(workdir / "config.json", config.to_dict())
     with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints) as checkpoints:
         state = fresh_state(model, data.train, config)
         window: dict[str, Any] = {}
@@ -162,22 +195,25 @@ def _train(
             window = meta.get("window", {})
             say(f"going on from step {int(state.step)} of {config.train.steps}")
         # A run made longer is not finished any more.
-        (workdir / "results.json").unlink(missing_ok=True)
+        processes.on_main(lambda: (workdir / "results.json").unlink(missing_ok=True))
         say(
             f"{config.model.architecture}, {num_parameters(state.variables):,} parameters, on "
-            f"{jax.devices()[0].device_kind} ({jax.devices()[0].platform})"
+            f"{describe_devices(config.train.devices)}"
         )
-        with MetricsLog(workdir, int(state.step)) as log:
+        mesh = make_mesh(config.train.devices)
+        say(str(estimate_memory(config, data.train, num_parameters(state.variables), mesh)))
+        with MetricsLog(workdir, int(state.step)) if processes.is_main() else NoLog() as log:
             session = _Session(model, data, config, checkpoints, log, say)
             try:
                 state = session.fit(state, window, should_stop)
             except NotFiniteError as error:
-                raise _named(error, workdir, data) from error
+                processes.on_main(partial(_tell_of, error, workdir, data))
+                raise
             return session.results(state)
 
 
-def _named(error: NotFiniteError, workdir: Path, data: RunData) -> UserError:
-    """The same error, with a file of the whole batch."""
+def _tell_of(error: NotFiniteError, workdir: Path, data: RunData) -> None:
+    """Raises the same error, with a file of the whole batch."""
     path = workdir / "not_finite.json"
     files.write_json(
         path,
@@ -191,7 +227,7 @@ def _named(error: NotFiniteError, workdir: Path, data: RunData) -> UserError:
             ],
         },
     )
-    return UserError(f"{error}; {path} names all of them")
+    raise UserError(f"{error}; {path} names all of them") from error
 
 
 def _require_same_run(workdir: Path, config: Config) -> None:
@@ -233,7 +269,7 @@ class _Session:
         data: RunData,
         config: Config,
         checkpoints: Checkpoints,
-        log: MetricsLog,
+        log: MetricsLog | NoLog,
         say: Say,
     ) -> None:
         self.model, self.data, self.config = model, data, config
@@ -261,7 +297,13 @@ class _Session:
           should_stop: as `fit` takes it.
         """
         seconds_before = max(self.seconds, window.get("seconds", 0.0))
-        progress = Progress("train", self.config.train.steps, "steps", start=int(state.step))
+        progress = Progress(
+            "train",
+            self.config.train.steps,
+            "steps",
+            start=int(state.step),
+            shown=processes.is_main(),
+        )
 
         def on_record(state: TrainState, record: Record) -> None:
             record["seconds"] += seconds_before
@@ -306,23 +348,27 @@ class _Session:
         return self._score(int(state.step), self._predictions(state))
 
     def evaluate_meanwhile(self, state: TrainState) -> Record | Future[Record]:
-        """The same, while the steps go on, where that saves time: not where they share the processor."""
-        if jax.default_backend() == "cpu":
+        """The same, while the steps go on, where that saves time: not where they share the processor.
+
+        Nor with several processes, whose threads would come to the gathering of results in different orders.
+        """
+        if jax.default_backend() == "cpu" or processes.several():
             return self.evaluate(state)
         return self.worker.submit(self._score, int(state.step), self._predictions(state))
 
     def _predictions(self, state: TrainState) -> dict[str, Callable[[], np.ndarray]]:
-        """Begins to predict each set; what waits for the probabilities."""
-        mask = self.config.data.mask
+        """Begins to predict this process's part of each set; what waits for the probabilities."""
+        mask, variables = self.config.data.mask, processes.own_copy(state.variables)
         return {
-            name: start_prediction(self.model, state.variables, clips, use_mask=mask)
+            name: start_prediction(self.model, variables, processes.own_part(clips), use_mask=mask)
             for name, (clips, _) in self.sets.items()
         }
 
     def _score(self, step: int, predictions: dict[str, Callable[[], np.ndarray]]) -> Record:
         record: Record = {}
         for name, (_, labels) in self.sets.items():
-            scores = self.scores[name] = evaluate_scores(predictions[name](), labels)
+            probs = processes.gather_parts(predictions[name](), len(labels))
+            scores = self.scores[name] = evaluate_scores(probs, labels)
             record[f"{name}_mAP"] = scores.mAP
             record[f"{name}_AUC"] = scores.AUC
             record[f"{name}_d_prime"] = scores.d_prime

@@ -37,7 +37,7 @@ def clips() -> mla.ClipSet:
 @pytest.fixture
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Portions of 3 steps: a clip has 72 bytes, a batch 8 of them."""
-    monkeypatch.setattr(feeds, "_BYTES_PER_PORTION", 3 * 8 * 72 + 10)
+    monkeypatch.setattr(feeds, "PORTION_BYTES", 3 * 8 * 72 + 10)
 
 
 def _placed(placement: str, **data: Any) -> mla.Config:

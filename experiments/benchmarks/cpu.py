@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from experiments.benchmarks import torch_peer
 from experiments.benchmarks.rows import Row, Work, block, compare
@@ -13,6 +14,7 @@ from mla_jax.data.sampler import make_sampler
 from mla_jax.evaluation.predict import predict
 from mla_jax.models.multi_level import build_model
 from mla_jax.training.batches import DeviceClips
+from mla_jax.training.mesh import on_all
 from mla_jax.training.state import TrainState, fresh_state
 from mla_jax.training.step import run_steps
 
@@ -22,13 +24,13 @@ _INFERENCE_BATCH = 500
 class Trainer:
     """Steps of ours, as `fit` makes them, without what happens between its calls."""
 
-    def __init__(self, config: Config, clips: ClipSet) -> None:
+    def __init__(self, config: Config, clips: ClipSet, mesh: Mesh | None = None) -> None:
         self.config = config
         self.model = build_model(config.model, clips.num_classes)
-        self.state: TrainState = fresh_state(self.model, clips, config)
-        self.data = DeviceClips.put(clips)
-        self.sampler = make_sampler(clips, "balanced", seed=0, batch_size=config.data.batch_size)
-        self.key = jax.random.key(1)
+        self.data = DeviceClips.put(clips, mesh=mesh)
+        state: TrainState = fresh_state(self.model, clips, config)
+        sampler = make_sampler(clips, "balanced", seed=0, batch_size=config.data.batch_size)
+        self.state, self.sampler, self.key = on_all((state, sampler, jax.random.key(1)), mesh)
 
     def steps(self, count: int) -> None:
         """Makes `count` steps, and waits for the last."""

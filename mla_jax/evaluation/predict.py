@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from mla_jax.data.clips import ClipSet
 from mla_jax.errors import UserError
@@ -102,12 +103,17 @@ def _dispatch(
     return _probabilities(
         model,
         variables,
-        spread(embeddings, mesh) if mesh is not None else embeddings,
-        spread(num_segments, mesh) if mesh is not None else num_segments,
+        *(_shared(array, mesh) for array in (embeddings, num_segments)),
         offset=part.scaling.offset,
         scale=part.scaling.scale,
         use_mask=use_mask,
     )
+
+
+def _shared(array: np.ndarray, mesh: Mesh | None) -> jax.Array | np.ndarray:
+    if mesh is None:
+        return array
+    return spread(array.shape, lambda start, stop: array[start:stop], mesh)
 
 
 def require_same_features(variables: Variables, clips: ClipSet) -> None:

@@ -73,27 +73,36 @@ class DeviceClips:
         cls,
         clips: ClipSet,
         *,
+        rows: np.ndarray | None = None,
         use_mask: bool = True,
         examples: str = "clips",
         label_width: int = 0,
         mesh: Mesh | None = None,
     ) -> "DeviceClips":
-        """Moves a set to the device.
+        """Moves a set to the device; of several processes each reads what its own devices hold.
 
         Args:
           clips: the set.
+          rows: [n] which of its clips, in which order; all of them if not given.
           use_mask, examples: as in `DataConfig`.
           label_width: the second axis of `label_ids`; 0: what this set needs.
           mesh: the devices to spread it over.
         """
-        counts = np.diff(clips.label_offsets)
+        size = len(clips) if rows is None else len(rows)
         width = label_width or most_labels(clips)
-        label_ids = np.full((len(clips), width), clips.num_classes, np.int32)
-        label_ids[np.arange(width) < counts[:, None]] = clips.label_ids
+
+        def chosen(start: int, stop: int) -> slice | np.ndarray:
+            return slice(start, stop) if rows is None else rows[start:stop]
+
+        def spread_rows(array: np.ndarray) -> jax.Array:
+            return spread((size, *array.shape[1:]), lambda *part: array[chosen(*part)], mesh)
+
         return cls(
-            embeddings=spread(clips.embeddings, mesh),
-            num_segments=spread(clips.num_segments, mesh),
-            label_ids=spread(label_ids, mesh),
+            embeddings=spread_rows(clips.embeddings),
+            num_segments=spread_rows(clips.num_segments),
+            label_ids=spread(
+                (size, width), lambda *part: _label_ids(clips, chosen(*part), width), mesh
+            ),
             offset=clips.scaling.offset,
             scale=clips.scaling.scale,
             num_classes=clips.num_classes,
@@ -125,6 +134,20 @@ class DeviceClips:
         batch = Batch(embeddings, mask & there[:, None], labels)
         batch = constrain(batch, self.mesh, AXIS)
         return batch.segments() if self.examples == "segments" else batch
+
+
+def _label_ids(clips: ClipSet, rows: slice | np.ndarray, width: int) -> np.ndarray:
+    """The class ids of some clips, [rows, width] int32, filled up with num_classes."""
+    offsets = np.asarray(clips.label_offsets)
+    starts, ends = offsets[:-1][rows], offsets[1:][rows]
+    there = np.arange(width) < (ends - starts)[:, None]
+    if isinstance(rows, slice):
+        found = clips.label_ids[starts[0] : ends[-1]] if len(starts) else clips.label_ids[:0]
+    else:
+        found = clips.label_ids[(starts[:, None] + np.arange(width))[there]]
+    label_ids = np.full(there.shape, clips.num_classes, np.int32)
+    label_ids[there] = found
+    return label_ids
 
 
 def most_labels(clips: ClipSet) -> int:

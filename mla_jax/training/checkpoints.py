@@ -16,6 +16,8 @@ from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, Preservat
 
 from mla_jax.errors import UserError
 from mla_jax.files import plain
+from mla_jax.training.mesh import everywhere
+from mla_jax.training.processes import anywhere, from_main
 from mla_jax.training.state import TrainState
 
 _SCORE, _STOPPED = "validation_mAP", "stopped"
@@ -197,10 +199,15 @@ class Checkpoints:
         """
         damaged: dict[int, DamagedCheckpointError] = {}
         for step in reversed(self.steps()):
+            found, damage = None, None
             try:
                 found = self.restore(step, like), self.read_meta(step)
             except DamagedCheckpointError as error:
-                damaged[step] = error
+                damage = error
+            if anywhere(damage is not None):
+                damaged[step] = damage or DamagedCheckpointError(
+                    f"checkpoint {self.folder / str(step)} is damaged, as another process reads it"
+                )
                 continue
             for bad, why in damaged.items():
                 warn(f"warning: {why}; passed over, and moved to {self._move_aside(bad)}")
@@ -214,17 +221,21 @@ class Checkpoints:
         return None
 
     def _move_aside(self, step: int) -> Path:
-        folder = self.folder.parent / "damaged"
-        folder.mkdir(exist_ok=True)
-        aside = next(p for i in range(10**6) if not (p := folder / f"{step}-{i}").exists())
-        (self.folder / str(step)).rename(aside)
+        def move() -> str:
+            folder = self.folder.parent / "damaged"
+            folder.mkdir(exist_ok=True)
+            aside = next(p for i in range(10**6) if not (p := folder / f"{step}-{i}").exists())
+            (self.folder / str(step)).rename(aside)
+            return str(aside)
+
+        aside = Path(from_main(move))
         self._scores.pop(step, None)
         self._stops.discard(step)
         self._manager.reload()
         return aside
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state of `step`, on the device.
+        """The state of `step`, on the device; in a run of several processes on all devices of all.
 
         Args:
           step: one of `steps()`.
@@ -235,7 +246,7 @@ class Checkpoints:
           UserError: there is no such checkpoint, or it is of another model.
         """
         self._require(step)
-        place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        place = everywhere()
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), like
         )

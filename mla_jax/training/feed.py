@@ -19,9 +19,12 @@ from mla_jax.data.sampler import InOrder, Sampler
 from mla_jax.errors import UserError
 from mla_jax.training.batches import DeviceClips, device_bytes, most_labels
 from mla_jax.training.mesh import on_all
+from mla_jax.training.processes import from_main
 
 # Gathered and sent in one piece: long enough that the transfer costs little, and small on any device.
-_BYTES_PER_PORTION = 64_000_000
+PORTION_BYTES = 64_000_000
+PORTIONS = 3
+"""As many lie on the device at once: one in use, the next, and the one that is being sent."""
 # Of the device's memory; the rest is for the model, its gradients and what the compiler puts aside.
 _SHARE_OF_MEMORY = 0.6
 
@@ -62,7 +65,8 @@ class ResidentFeed:
 class HostFeed:
     """The set stays in the host's memory, or in a memory-mapped file.
 
-    The clips of the next steps are gathered and sent while the device works on those before.
+    The clips of the next steps are gathered and sent while the device works on those before; of several
+    processes each gathers those of its own devices.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class HostFeed:
         self._sampler = jax.device_put(sampler, _host_device())
         self._label_width = most_labels(clips)
         clip_bytes = max(1, clips.embeddings[:1].nbytes)
-        self._steps = max(1, _BYTES_PER_PORTION // (clip_bytes * self._batch_size))
+        self._steps = max(1, PORTION_BYTES // (clip_bytes * self._batch_size))
         self._rows = jax.jit(lambda sampler, steps: jax.lax.map(sampler, steps))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._made: dict[int, Future[Portion]] = {}
@@ -113,7 +117,8 @@ class HostFeed:
         )
         rows = np.asarray(self._rows(self._sampler, steps)).reshape(-1)
         data = DeviceClips.put(
-            self._clips[rows],
+            self._clips,
+            rows=rows,
             use_mask=self._use_mask,
             examples=self._examples,
             label_width=self._label_width,
@@ -125,7 +130,7 @@ class HostFeed:
 
 def _host_device() -> jax.Device | None:
     try:
-        return jax.devices("cpu")[0]
+        return jax.local_devices(backend="cpu")[0]
     except RuntimeError:  # JAX_PLATFORMS names others alone
         return None
 
@@ -148,14 +153,19 @@ def make_feed(
       use_mask, examples: as in `DataConfig`.
       mesh: the devices, if there are several.
     """
-    if placement == "auto":
-        devices = mesh.size if mesh is not None else 1
-        fits = device_bytes(clips) <= _SHARE_OF_MEMORY * device_memory() * devices
-        placement = "device" if fits else "host"
-    if placement == "host":
+    if choose_placement(clips, placement, mesh) == "host":
         return HostFeed(clips, sampler, use_mask=use_mask, examples=examples, mesh=mesh)
     data = DeviceClips.put(clips, use_mask=use_mask, examples=examples, mesh=mesh)
     return ResidentFeed(data, on_all(sampler, mesh))
+
+
+def choose_placement(clips: ClipSet, placement: str, mesh: Mesh | None) -> str:
+    """What `data.placement` comes to, device or host; the same in all processes."""
+    if placement != "auto":
+        return placement
+    devices = mesh.size if mesh is not None else 1
+    fits = device_bytes(clips) <= _SHARE_OF_MEMORY * device_memory() * devices
+    return from_main(lambda: "device" if fits else "host")
 
 
 def device_memory() -> float:

@@ -17,6 +17,7 @@ from mla_jax.errors import UserError
 from mla_jax.models.multi_level import MultiLevelModel
 from mla_jax.training.feed import make_feed
 from mla_jax.training.mesh import make_mesh, on_all
+from mla_jax.training.processes import agree
 from mla_jax.training.state import TrainState
 from mla_jax.training.step import MAX_STEPS_PER_CALL, StepMetrics, run_steps
 from mla_jax.training.window import Record, Window
@@ -88,12 +89,13 @@ def fit(
       seeds: train these together instead of `config.train.seed` alone; `state` is then a stack of theirs
         (`stack_states`), and `loss` and `grad_norm` of a record are lists.
       evaluate: called every `eval_every` steps and at the end; what it returns joins the record. It may
-        return a future, and the steps go on until that is done.
+        return a future, and the steps go on until that is done (in a run of a single process).
       on_record: called with the state and `{"step", "loss", "grad_norm", "seconds", ...}` at every step
         that `log_every`, `eval_every` or `checkpoint_every` divides, and at the last. `loss` and
         `grad_norm` are means since the record before. The state must not be kept beyond the call.
       on_progress: called with the step and its loss about once a second.
-      should_stop: asked about once a second whether to end before the last step.
+      should_stop: asked about once a second whether to end before the last step; of several processes
+        all end where one says so.
       on_stop: called then with the state, the steps since the last record, and the seconds so far.
       window: of the `on_stop` of the run that `state` comes from, if it was ended so.
 
@@ -121,7 +123,9 @@ def fit(
         while step < config.train.steps:
             stop = next_stop(step, config, evaluates=evaluate is not None)
             while step < stop:
-                if should_stop and should_stop():
+                asked = bool(should_stop and should_stop())
+                stopping, steps_per_call = agree(asked, steps_per_call)
+                if stopping:
                     waiting.settle()
                     if on_stop:
                         on_stop(state, window, time.monotonic() - began)

@@ -5,6 +5,7 @@ to be summed over the devices: batch norm's statistics, the loss, the gradients.
 whole batch, so the number of devices changes results by rounding only.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -48,23 +49,36 @@ def on_all(tree: Any, mesh: Mesh | None) -> Any:
     return jax.tree.map(lambda leaf: _placed(leaf, mesh, PartitionSpec()), tree)
 
 
-def spread(array: np.ndarray, mesh: Mesh | None) -> jax.Array:
+def spread(
+    shape: tuple[int, ...], rows: Callable[[int, int], np.ndarray], mesh: Mesh | None
+) -> jax.Array:
     """An array of which each device holds some rows, filled up with zeros to a multiple of the devices.
 
-    Only the rows of this process's devices are read.
+    Args:
+      shape: of the whole, before it is filled up.
+      rows: gives its rows from the first number to before the second; asked for those alone that devices
+        of this process hold.
+      mesh: the devices; None: the only one.
     """
     if mesh is None:
-        return jnp.asarray(array)
-    size = padded_size(len(array), mesh)
+        return jnp.asarray(rows(0, shape[0]))
+    size = padded_size(shape[0], mesh)
 
     def part(index: Any) -> np.ndarray:
         start, stop, _ = index[0].indices(size)
-        found = np.asarray(array[start:stop])
+        found = np.asarray(rows(min(start, shape[0]), min(stop, shape[0])))
         missing = stop - start - len(found)
-        return np.pad(found, ((0, missing), *[(0, 0)] * (array.ndim - 1))) if missing else found
+        return np.pad(found, ((0, missing), *[(0, 0)] * (found.ndim - 1))) if missing else found
 
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-    return jax.make_array_from_callback((size, *array.shape[1:]), sharding, part)
+    return jax.make_array_from_callback((size, *shape[1:]), sharding, part)
+
+
+def everywhere() -> jax.sharding.Sharding:
+    """How the state lies before a step: whole on the first device, or on each where processes share it."""
+    if jax.process_count() == 1:
+        return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
 
 
 def take(array: jax.Array, rows: jax.Array, mesh: Mesh | None) -> jax.Array:

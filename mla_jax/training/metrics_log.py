@@ -54,6 +54,22 @@ class MetricsLog:
         self._board.flush()
 
 
+class NoLog:
+    """The log of a process that is not the main one: nothing is written."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "NoLog":
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        pass
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Takes a record, and leaves it."""
+
+
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """The records of a metrics.jsonl; none if there is no such file.
 

@@ -1,0 +1,143 @@
+"""The flags of a run of several processes, and what starts, joins and watches them.
+
+The command that a person gives becomes the parent of the processes that it runs here: itself again, with
+an environment variable that says so. It holds no device.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+from absl import flags, logging
+
+from experiments import cli
+from mla_jax.errors import UserError
+from mla_jax.supervision import EXIT_LOST_CONTACT, Supervisor, end_with_parent
+from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED, InterruptedRunError
+
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    "",
+    "A run of several processes: auto, on Cloud TPU, Slurm, Open MPI and the like, where they find each "
+    "other; HOST:PORT of the first, with --num_processes and --process_id; or local:N, N of them on this "
+    "machine, each with a GPU of its own, or all on its processors.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "With HOST:PORT: how many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", -1, "With HOST:PORT: which this is, from 0.")
+_JOIN_SECONDS = flags.DEFINE_integer(
+    "join_seconds", 300, "How long to wait for the other processes.", lower_bound=1
+)
+_HEARTBEAT_SECONDS = flags.DEFINE_integer(
+    "heartbeat_seconds",
+    60,
+    "A process that has been silent for so long is given up, and the run ends.",
+    lower_bound=5,
+)
+
+# What the parent tells a process that it starts: host:port, how many, which; or auto.
+_TOLD = "MLA_JAX_PROCESS"
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs `main` as the flags say: here, or in several processes of which this one is the parent.
+
+    Raises:
+      UserError: the flags do not say it clearly.
+    """
+    if told := os.environ.get(_TOLD):
+        _run_as_told(told, main)
+    elif _DISTRIBUTED.value:
+        processes, first, total = _plan()
+        program = [sys.executable, *sys.orig_argv[1:]]
+        supervisor = Supervisor(
+            [program] * len(processes), processes, first=first, total=total, say=cli.say
+        )
+        code = supervisor.wait()
+        if code:
+            sys.exit(code)
+    else:
+        main()
+
+
+def _plan() -> tuple[list[dict[str, str]], int, int]:
+    """What is told to each process to be started here, the number of the first, how many there are in all."""
+    where, num, number = _DISTRIBUTED.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    explicit = where != "auto" and not where.startswith("local:")
+    if not explicit and (num or number >= 0):
+        raise UserError("--num_processes and --process_id go with --distributed=HOST:PORT")
+    if where == "auto":
+        return [{_TOLD: "auto"}], 0, 0
+    if not explicit:
+        count = where.removeprefix("local:")
+        if not count.isdigit() or not 1 <= int(count) <= 1024:
+            raise UserError(
+                f"--distributed={where} is not valid: local:N starts N processes, 1 or more"
+            )
+        address = f"127.0.0.1:{free_port()}"
+        return [{_TOLD: f"{address} {count} {i} {i}"} for i in range(int(count))], 0, int(count)
+    host, _, port = where.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(
+            f"--distributed={where} is not valid: it must be auto, HOST:PORT or local:N"
+        )
+    if not 0 <= number < num:
+        raise UserError(
+            f"--num_processes={num} --process_id={number} are not valid: --distributed={where} needs how "
+            "many processes there are, and which of them this is, from 0"
+        )
+    return [{_TOLD: f"{where} {num} {number}"}], number, num
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _run_as_told(told: str, main: Callable[[], None]) -> None:
+    """In a process of several: joins the others, and leaves at once where one is lost.
+
+    Whatever ends it other than well ends it without Python's own end, where JAX waits for peers that wait
+    for this one.
+    """
+    from mla_jax.training import processes
+
+    end_with_parent()
+    code = 0
+    try:
+        processes.join(
+            *_address(told),
+            join_seconds=_JOIN_SECONDS.value,
+            heartbeat_seconds=_HEARTBEAT_SECONDS.value,
+        )
+        if not processes.is_main():
+            logging.set_verbosity(logging.ERROR)  # the main process warns of the same
+        main()
+    except processes.PeerFailedError:
+        code = EXIT_LOST_CONTACT
+    except UserError as error:
+        cli.say(f"error: {' '.join(str(error).split())}")
+        code = cli.EXIT_USER_ERROR
+    except InterruptedRunError as stop:
+        if processes.is_main():
+            cli.say(str(stop))
+        sys.exit(EXIT_TO_BE_CONTINUED)  # as all the others do
+    except Exception as error:
+        code = EXIT_LOST_CONTACT if processes.lost_contact(error) else 1
+        if code == 1 or cli.debug():
+            logging.exception("process %d failed", processes.number())
+    if code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _address(told: str) -> tuple[str, int | None, int | None, int | None]:
+    """What `processes.join` takes first: the address, how many, which, and which GPU."""
+    if told == "auto":
+        return "", None, None, None
+    address, *numbers = told.split()
+    count, number, *device = (int(n) for n in numbers)
+    return address, count, number, device[0] if device else None

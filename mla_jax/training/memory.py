@@ -1,0 +1,84 @@
+"""How much memory of each device a run takes, before it starts."""
+
+from typing import NamedTuple
+
+from jax.sharding import Mesh
+
+from mla_jax.config import Config, ModelConfig, parse_architecture
+from mla_jax.data.clips import ClipSet
+from mla_jax.training.batches import device_bytes
+from mla_jax.training.feed import PORTION_BYTES, PORTIONS, choose_placement, device_memory
+from mla_jax.training.mesh import padded_size
+
+_FLOAT = 4
+# Copies of a [batch, time, H] or [batch, time, K] array that XLA keeps of a block or of a head's map between
+# forward and backward, found by `compile().memory_analysis()` of the training loop (BUILD_NOTES.md).
+_OF_BLOCK, _OF_MAP, _OF_MAP_NORM = 5.0, 7.0, 2.3
+
+
+class MemoryEstimate(NamedTuple):
+    """Bytes of one device.
+
+    Attributes:
+      data: the clips, or those that the host has sent ahead.
+      state: parameters and Adam's moments, twice: a checkpoint is saved of a copy.
+      step: what is alive in a step, gradients and activations.
+      there: what the device has.
+    """
+
+    data: float
+    state: float
+    step: float
+    there: float
+
+    @property
+    def total(self) -> float:
+        """All that the run takes."""
+        return self.data + self.state + self.step
+
+    def __str__(self) -> str:
+        parts = ", ".join(
+            f"{name} {_size(getattr(self, name))}" for name in ("data", "state", "step")
+        )
+        return (
+            f"memory of each device, estimated: {_size(self.total)} of {_size(self.there)} ({parts})"
+            + ("; it may not fit: lower data.batch_size" if self.total > self.there else "")
+        )
+
+
+def estimate_memory(
+    config: Config, clips: ClipSet, num_parameters: int, mesh: Mesh | None
+) -> MemoryEstimate:
+    """What training takes of each device.
+
+    Args:
+      config: the settings.
+      clips: the training set.
+      num_parameters: of the model.
+      mesh: the devices, if there are several.
+    """
+    devices = mesh.size if mesh is not None else 1
+    data: float = device_bytes(clips) / devices
+    if choose_placement(clips, config.data.placement, mesh) == "host":
+        data = min(data, PORTIONS * PORTION_BYTES / devices)
+    segments = padded_size(config.data.batch_size, mesh) // devices * clips.max_segments
+    activations = segments * _numbers_of_segment(config.model, clips.num_classes)
+    return MemoryEstimate(
+        data=data,
+        state=2 * 3 * _FLOAT * num_parameters,
+        step=_FLOAT * (activations + num_parameters),
+        there=device_memory(),
+    )
+
+
+def _numbers_of_segment(model: ModelConfig, num_classes: int) -> float:
+    """How many numbers a segment of the batch has alive."""
+    stages = parse_architecture(model.architecture)
+    maps = 1 if model.pooling in ("mean", "max") else 2
+    width = num_classes if model.attend_to == "decisions" else model.hidden_units
+    of_map = _OF_MAP + (_OF_MAP_NORM if model.head_norm else 0)
+    return _OF_BLOCK * model.hidden_units * sum(stages) + of_map * width * maps * len(stages)
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.2f} GB"
