@@ -18,7 +18,7 @@ from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED, InterruptedRunEr
 
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed",
-    "",
+    "off",
     "A run of several processes: auto, on Cloud TPU, Slurm, Open MPI and the like, where they find each "
     "other; HOST:PORT of the first, with --num_processes and --process_id; or local:N, N of them on this "
     "machine, each with a GPU of its own, or all on its processors.",
@@ -47,7 +47,7 @@ def run(main: Callable[[], None]) -> None:
     """
     if told := os.environ.get(_TOLD):
         _run_as_told(told, main)
-    elif _DISTRIBUTED.value:
+    elif _DISTRIBUTED.value not in ("", "off"):
         processes, first, total = _plan()
         program = [sys.executable, *sys.orig_argv[1:]]
         supervisor = Supervisor(
@@ -79,7 +79,7 @@ def _plan() -> tuple[list[dict[str, str]], int, int]:
     host, _, port = where.rpartition(":")
     if not host or not port.isdigit():
         raise UserError(
-            f"--distributed={where} is not valid: it must be auto, HOST:PORT or local:N"
+            f"--distributed={where} is not valid: it must be off, auto, HOST:PORT or local:N"
         )
     if not 0 <= number < num:
         raise UserError(

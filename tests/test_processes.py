@@ -218,7 +218,7 @@ def test_processes_that_do_not_come_are_named(run_data: Path, tmp_path: Path) ->
     ("flags", "message"),
     [
         (["--distributed=local:0"], "local:N starts N processes"),
-        (["--distributed=somewhere"], "must be auto, HOST:PORT or local:N"),
+        (["--distributed=somewhere"], "must be off, auto, HOST:PORT or local:N"),
         (["--distributed=host:1"], "--num_processes=0 --process_id=-1 are not valid"),
         (["--distributed=auto", "--process_id=1"], "go with --distributed=HOST:PORT"),
     ],

@@ -93,21 +93,31 @@ def start_prediction(
 def _dispatch(
     model: MultiLevelModel, variables: Variables, part: ClipSet, batch_size: int, use_mask: bool
 ) -> jax.Array:
-    # The last batch is filled up, so that one program serves all; and so is each where devices share it.
+    return _probabilities(
+        model,
+        variables,
+        *put_batch(variables, part, batch_size),
+        offset=part.scaling.offset,
+        scale=part.scaling.scale,
+        use_mask=use_mask,
+    )
+
+
+def put_batch(
+    variables: Variables, part: ClipSet, batch_size: int
+) -> tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]:
+    """Embeddings and numbers of segments of up to `batch_size` clips, on the devices of the variables.
+
+    Filled up with clips of no segments, so that one program serves all batches, and to a multiple of the
+    devices where several share them.
+    """
     mesh = mesh_of(variables)
     fill = padded_size(batch_size, mesh) - len(part)
     embeddings, num_segments = np.asarray(part.embeddings), np.asarray(part.num_segments)
     if fill:
         embeddings = np.pad(embeddings, ((0, fill), (0, 0), (0, 0)))
         num_segments = np.pad(num_segments, (0, fill))
-    return _probabilities(
-        model,
-        variables,
-        *(_shared(array, mesh) for array in (embeddings, num_segments)),
-        offset=part.scaling.offset,
-        scale=part.scaling.scale,
-        use_mask=use_mask,
-    )
+    return _shared(embeddings, mesh), _shared(num_segments, mesh)
 
 
 def _shared(array: np.ndarray, mesh: Mesh | None) -> jax.Array | np.ndarray:

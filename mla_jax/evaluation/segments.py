@@ -24,7 +24,7 @@ import numpy as np
 from mla_jax.config import parse_architecture
 from mla_jax.data.clips import ClipSet
 from mla_jax.errors import UserError
-from mla_jax.evaluation.predict import require_same_features
+from mla_jax.evaluation.predict import put_batch, require_same_features
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.multi_level import MultiLevelModel, Variables
 
@@ -127,14 +127,12 @@ def start_segments(
     """
     require_same_features(variables, clips)
     count = len(clips)
-    fill = batch_size - count
-    if fill < 0:
+    if count > batch_size:
         raise UserError(f"{count} clips are more than batch_size={batch_size}; give fewer at once")
     probs, scores, levels = _apply(
         model,
         variables,
-        np.pad(clips.embeddings, ((0, fill), (0, 0), (0, 0))),
-        np.pad(clips.num_segments, (0, fill)),
+        *put_batch(variables, clips, batch_size),
         offset=clips.scaling.offset,
         scale=clips.scaling.scale,
         use_mask=use_mask,
