@@ -7,9 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# Before JAX starts: several devices, so that nothing leans on there being one.
+# Before JAX starts: several devices, so that nothing leans on there being one; and machine code that is
+# made quickly, not code that runs quickly, since the tests compile much and compute little. What of the
+# environment comes last and counts: `make test-slow` asks for the code that users get.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=2 "
+    + os.environ.get("XLA_FLAGS", "")
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 # What one process has compiled, the others load: the workers of a run, and the commands that they start.

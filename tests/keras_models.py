@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import jax
 import keras
 import numpy as np
+import tensorflow as tf  # noqa: F401 (Keras's gradients are its)
 from keras import layers, ops
 
 from mla_jax.config import ModelConfig, parse_architecture

@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,29 +11,9 @@ import pytest
 
 import mla_jax as mla
 from mla_jax.training.metrics_log import read_metrics
+from tests.programs import ok, run
 
-ROOT = Path(__file__).parent.parent
 WORLD = mla.SyntheticConfig(num_clips=120, num_classes=7, num_features=16, max_segments=5)
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m experiments.<arguments>`."""
-    name, *flags = arguments
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *flags],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def ok(*arguments: str) -> subprocess.CompletedProcess[str]:
-    done = run(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -108,17 +86,17 @@ def test_a_run_leaves_what_it_promises(trained: Path) -> None:
 
 def test_a_run_in_two_parts_is_a_run_in_one(folder: Path, trained: Path) -> None:
     ok(*train_flags(folder, "whole", "--config.train.steps=12"))
-    for run in (folder / "whole", trained):
-        assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["12", "4", "8"]
-    one, two = (mla.TrainedModel.open(run) for run in (folder / "whole", trained))
+    for one_run in (folder / "whole", trained):
+        assert sorted(p.name for p in (one_run / "checkpoints").iterdir()) == ["12", "4", "8"]
+    one, two = (mla.TrainedModel.open(one_run) for one_run in (folder / "whole", trained))
     clips = mla.open_packed(folder / "eval")
     np.testing.assert_array_equal(one.predict(clips), two.predict(clips))
     timeless = [
         [
             {k: v for k, v in r.items() if k != "seconds"}
-            for r in read_metrics(run / "metrics.jsonl")
+            for r in read_metrics(one_run / "metrics.jsonl")
         ]
-        for run in (folder / "whole", trained)
+        for one_run in (folder / "whole", trained)
     ]
     assert timeless[0] == timeless[1]
 
@@ -400,7 +378,7 @@ def test_wrong_uses_get_one_line_and_leave_nothing(folder: Path, trained: Path) 
             assert WRONG[name][1] in errors[0], (name, errors[0])
             assert "Traceback" not in done.stderr, (name, done.stderr)
             assert not workdir.exists(), (name, list(workdir.iterdir()))
-            assert not list(folder.glob(".wrong*")), name
+            assert not list(folder.glob(f".wrong {name}*")), name
 
 
 def test_the_table_is_made_resumed_and_shown(folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Many devices make the run of one: XLA's host devices stand for them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +22,11 @@ from mla_jax.training.batches import DeviceClips
 from mla_jax.training.mesh import make_mesh, on_all
 from tests.helpers import random_clips
 
-placement, examples = sys.argv[1:]
 clips = random_clips(num_clips=101, time=6, features=12)
 found = {}
-for devices in (1, 2, 4, 8):
+for case in sys.argv[1:]:
+    placement, examples, devices = case.split()
+    devices = int(devices)
     config = mla.Config(
         model=ModelConfig(hidden_units=16, architecture="1-A-1-A"),
         data=DataConfig(batch_size=20, placement=placement, examples=examples),
@@ -49,7 +51,7 @@ for devices in (1, 2, 4, 8):
     sampler = on_all(make_sampler(clips, "balanced", seed=3, batch_size=20), mesh)
     batch = jax.jit(lambda data, sampler: data.batch(sampler(7)))(data, sampler)
     count = 20 * (6 if examples == "segments" else 1)
-    found[devices] = {
+    found[case] = {
         "losses": losses,
         "norms": norms,
         "probs": [float(p.sum()) for p in probs],
@@ -62,44 +64,52 @@ json.dump(found, sys.stdout)
 """
 
 
-@pytest.fixture(scope="module")
-def run_program() -> Any:
-    def run(*arguments: str) -> dict[str, Any]:
-        import os
-
-        flags = "--xla_force_host_platform_device_count=8"
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, *arguments],
-            cwd=ROOT,
-            env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
+def run_program(*cases: str) -> dict[str, dict[str, Any]]:
+    """Runs of "placement examples devices", all in one process that has eight devices."""
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *cases],
+        cwd=ROOT,
+        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(
-    ("placement", "examples"), [("device", "clips"), ("host", "clips"), ("device", "segments")]
-)
-def test_two_four_and_eight_devices_make_the_losses_of_one(
-    run_program: Any, placement: str, examples: str
-) -> None:
-    """20 clips on 8 devices are filled up to 24; the fillers touch no statistic, loss or gradient."""
-    found = run_program(placement, examples)
-    one = found["1"]
+def assert_alike(many: dict[str, Any], one: dict[str, Any]) -> None:
+    """The fillers of a batch that the devices do not divide touch no statistic, loss or gradient."""
     assert len(one["losses"]) == 50
-    for devices in ("2", "4", "8"):
-        many = found[devices]
-        assert many["devices"] == int(devices)
-        np.testing.assert_array_equal(many["batch"], one["batch"])
-        np.testing.assert_allclose(many["losses"][:5], one["losses"][:5], rtol=2e-6)
-        np.testing.assert_allclose(many["losses"], one["losses"], rtol=1e-4)
-        np.testing.assert_allclose(many["norms"], one["norms"], rtol=1e-2)
-        np.testing.assert_allclose(many["probs"], one["probs"], rtol=1e-3)
-        assert many["filled"] == 0
-    per_clip = 6 if examples == "segments" else 1
-    assert found["8"]["size"] == 24 * per_clip
+    assert one["devices"] == 1
+    np.testing.assert_array_equal(many["batch"], one["batch"])
+    np.testing.assert_allclose(many["losses"][:5], one["losses"][:5], rtol=2e-6)
+    np.testing.assert_allclose(many["losses"], one["losses"], rtol=1e-4)
+    np.testing.assert_allclose(many["norms"], one["norms"], rtol=1e-2)
+    np.testing.assert_allclose(many["probs"], one["probs"], rtol=1e-3)
+    assert many["filled"] == 0
+
+
+def test_two_and_eight_devices_make_the_losses_of_one() -> None:
+    """20 clips on 8 devices are filled up to 24; fed from either place, they are compared with one run."""
+    alone = {"clips": "device clips 1", "segments": "device segments 1"}
+    cases = ["device clips 8", "host clips 8", "device segments 8"]
+    found = run_program(*alone.values(), *cases, "device clips 2")
+    assert_alike(found["device clips 2"], found["device clips 1"])  # which the devices divide
+    for case in cases:
+        examples = case.split()[1]
+        assert found[case]["devices"] == 8
+        assert found[case]["size"] == 24 * (6 if examples == "segments" else 1)
+        assert_alike(found[case], found[alone[examples]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", ["clips", "segments"])
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_two_four_and_eight_devices_make_the_losses_of_one(placement: str, examples: str) -> None:
+    one, *many = (f"{placement} {examples} {devices}" for devices in (1, 2, 4, 8))
+    found = run_program(one, *many)
+    for case in many:
+        assert found[case]["devices"] == int(case.split()[2])
+        assert_alike(found[case], found[one])

@@ -30,7 +30,7 @@ from tests.keras_files import (
     write_keras2,
     write_keras3,
 )
-from tests.test_commands import ok, run
+from tests.programs import ok, run
 
 # TensorFlow's arrays do not know NumPy 2's `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

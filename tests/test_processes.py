@@ -20,7 +20,7 @@ from tests.small_runs import ROOT, STEPS, left_by, train_command
 # processors its keys differ between processes and only the first writes, so that one would wait for the
 # others to compile, and Gloo waits for 30 seconds at most.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-ENVIRONMENT["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
+ENVIRONMENT["XLA_FLAGS"] += " --xla_force_host_platform_device_count=1"
 
 
 def start(command: Sequence[str]) -> subprocess.Popen[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = sorted((ROOT / "experiments/results").glob("*.json"))
@@ -24,7 +26,7 @@ def test_its_python_runs_as_printed(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "readme.py"],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "JAX_PLATFORMS": "cpu"},
+        env={"PYTHONPATH": str(ROOT), "PATH": "", **programs.compiling()},
         capture_output=True,
         text=True,
         timeout=300,
@@ -34,31 +36,36 @@ def test_its_python_runs_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / "packed/mine/manifest.json").exists()
 
 
-def _rendered(path: Path) -> dict[str, str]:
-    """The tables of a results file, by the name of their markers."""
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, dict[str, str]]:
+    """The tables of each results file, by the name of their markers."""
     code = (
-        "import json, sys; from experiments import compare\n"
+        "import json, pathlib, sys; from experiments import compare\n"
         "from experiments.benchmarks import rows\n"
         "from mla_jax.evaluation import table\n"
-        f"made = json.load(open({str(path)!r}))\n"
-        f"name = {path.stem!r}\n"
-        "if isinstance(made, dict):\n"
-        "    tables = {name: table.markdown(made)}\n"
-        "elif 'part' in made[0]:\n"
-        "    tables = {name: rows.table(made)}\n"
-        "else:\n"
-        "    tables = {name: compare.table(made), f'{name} curves': compare.curves(made)}\n"
+        "tables = {}\n"
+        "for path in map(pathlib.Path, sys.argv[1:]):\n"
+        "    made, name = json.loads(path.read_text()), path.stem\n"
+        "    if isinstance(made, dict):\n"
+        "        tables[name] = {name: table.markdown(made)}\n"
+        "    elif 'part' in made[0]:\n"
+        "        tables[name] = {name: rows.table(made)}\n"
+        "    else:\n"
+        "        tables[name] = {name: compare.table(made), f'{name} curves': compare.curves(made)}\n"
         "json.dump(tables, sys.stdout)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *map(str, RESULTS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_its_tables_are_those_of_the_results_files(path: Path) -> None:
+def test_its_tables_are_those_of_the_results_files(
+    path: Path, rendered: dict[str, dict[str, str]]
+) -> None:
     notes = (ROOT / "BUILD_NOTES.md").read_text(encoding="utf-8")
-    for marker, text in _rendered(path).items():
+    for marker, text in rendered[path.stem].items():
         assert f"<!-- {marker} -->\n{text}\n<!-- /{marker} -->" in README + notes, marker
 
 

@@ -24,7 +24,7 @@ from mla_jax.trained import TrainedModel
 from mla_jax.training.checkpoints import Checkpoints
 from mla_jax.training.metrics_log import MetricsLog
 from tests.helpers import raises_user_error
-from tests.test_commands import run as command
+from tests.programs import run as command
 
 K = 7
 EVIL = "<script>alert(1)</script> & \"Q\" 'q' $x$ </table>"

@@ -3,11 +3,8 @@
 import dataclasses
 import functools
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +13,8 @@ import pytest
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.synthetic import SyntheticClips, SyntheticConfig, synthetic_clips
 from tests.helpers import FIELDS, raises_user_error
+from tests.programs import run
 
-ROOT = Path(__file__).parent.parent
 CONFIG = SyntheticConfig(num_clips=3000)
 EXACT = dataclasses.replace(CONFIG, missing_label_rate=0.0, wrong_label_rate=0.0)
 
@@ -219,18 +216,6 @@ def test_a_wrong_value_is_one_line(field: str) -> None:
 # The demo.
 
 
-def demo(*flags: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.demo", *flags],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-
-
 def test_the_demo_runs_from_end_to_end_and_again(tmp_path: Path) -> None:
     workdir = tmp_path / "demo"
     flags = (f"--workdir={workdir}", "--num_clips=300", "--steps=2")
@@ -239,7 +224,7 @@ def test_the_demo_runs_from_end_to_end_and_again(tmp_path: Path) -> None:
     unfinished.mkdir(parents=True)
     (unfinished / "zz.tfrecord").write_bytes(b"half a rec")
 
-    first = demo(*flags)
+    first = run("demo", *flags)
     assert first.returncode == 0, first.stderr
     rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in first.stdout.splitlines()]
     assert rows[0] == ["model", "step", "mAP", "AUC", "d-prime"]
@@ -263,7 +248,7 @@ def test_the_demo_runs_from_end_to_end_and_again(tmp_path: Path) -> None:
     # What is lost is made again, and only that.
     shutil.rmtree(workdir / "data" / "packed" / "eval")
     (workdir / "table.md").unlink()
-    again = demo(*flags)
+    again = run("demo", *flags)
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout == (workdir / "table.md").read_text()
     assert "the train clips are packed already" in again.stderr
@@ -271,7 +256,7 @@ def test_the_demo_runs_from_end_to_end_and_again(tmp_path: Path) -> None:
     assert "generating" not in again.stderr
     assert again.stderr.count("is finished: 2 steps") == 2
 
-    other = demo(f"--workdir={workdir}", "--num_clips=200")
+    other = run("demo", f"--workdir={workdir}", "--num_clips=200")
     assert other.returncode == 2
     assert other.stderr.startswith("error: ")
     assert other.stderr.count("\n") == 1
@@ -279,7 +264,7 @@ def test_the_demo_runs_from_end_to_end_and_again(tmp_path: Path) -> None:
 
 
 def test_the_demo_refuses_a_folder_without_features(tmp_path: Path) -> None:
-    done = demo(f"--data={tmp_path}", f"--workdir={tmp_path}/demo")
+    done = run("demo", f"--data={tmp_path}", f"--workdir={tmp_path}/demo")
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {tmp_path}/bal_train has no .tfrecord files")
     assert done.stderr.count("\n") == 1
@@ -288,7 +273,7 @@ def test_the_demo_refuses_a_folder_without_features(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_attention_beats_average_pooling_in_the_demo(tmp_path: Path) -> None:
-    done = demo(f"--workdir={tmp_path}/demo")
+    done = run("demo", f"--workdir={tmp_path}/demo")
     assert done.returncode == 0, done.stderr
     models = json.loads((tmp_path / "demo" / "results.json").read_text())["models"]
     attention, average = models["2-A-1-A"]["mAP"], models["average-pooling"]["mAP"]

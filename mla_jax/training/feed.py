@@ -20,6 +20,7 @@ from mla_jax.errors import UserError
 from mla_jax.training.batches import DeviceClips, device_bytes, most_labels
 from mla_jax.training.mesh import on_all
 from mla_jax.training.processes import from_main
+from mla_jax.training.step import MAX_STEPS_PER_CALL
 
 # Gathered and sent in one piece: long enough that the transfer costs little, and small on any device.
 PORTION_BYTES = 64_000_000
@@ -90,7 +91,9 @@ class HostFeed:
         self._sampler = jax.device_put(sampler, _host_device())
         self._label_width = most_labels(clips)
         clip_bytes = max(1, clips.embeddings[:1].nbytes)
-        self._steps = max(1, PORTION_BYTES // (clip_bytes * self._batch_size))
+        fitting = PORTION_BYTES // (clip_bytes * self._batch_size)
+        # No call makes more steps; of small clips tens of thousands fit, and a short run would draw them all.
+        self._steps = min(max(1, fitting), MAX_STEPS_PER_CALL)
         self._rows = jax.jit(lambda sampler, steps: jax.lax.map(sampler, steps))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._made: dict[int, Future[Portion]] = {}
