@@ -12,11 +12,8 @@ Every field of `mla_jax.config.Config` is a flag; `--preset` chooses what the ot
 from absl import flags
 
 from experiments import cli, distributed
-from mla_jax import reporting, runs
 from mla_jax.config import Config
 from mla_jax.errors import UserError
-from mla_jax.training import processes
-from mla_jax.training.interruption import StopOnSignal
 
 _CONFIG = cli.define_config()
 flags.adopt_module_key_flags(cli)
@@ -33,6 +30,11 @@ def main() -> None:
 
 
 def _train(config: Config) -> None:
+    # Not before: the parent of several processes needs none of it, and it takes seconds.
+    from mla_jax import reporting, runs
+    from mla_jax.training import processes
+    from mla_jax.training.interruption import StopOnSignal
+
     with StopOnSignal() as should_stop:
         results = runs.train(config, _WORKDIR.value, say=cli.say, should_stop=should_stop)
     if not processes.is_main():
