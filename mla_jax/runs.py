@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mla_jax import files
+from mla_jax import files, paths
 from mla_jax.config import Config
 from mla_jax.data.skipped import SKIPPED_FILE, write_skipped
 from mla_jax.environment import environment
@@ -124,7 +124,7 @@ def train(
       UserError: the data cannot be used, the workdir is in use or holds a run with other settings, no
         checkpoint is whole, one cannot be written, or training diverged.
     """
-    workdir = Path(workdir)
+    workdir = paths.as_path(workdir)
     results_path = workdir / "results.json"
     _require_same_run(workdir, config)
     if results_path.exists():
@@ -276,6 +276,7 @@ class _Session:
             if step not in self.checkpoints.steps():
                 left = {"seconds": seconds_before + seconds, "steps": window.to_json()}
                 meta = checkpoint_meta(self.config, self.data) | {"window": left}
+                self.log.publish()
                 self.checkpoints.save(state, meta, stopped=True)
             raise InterruptedRunError(step)
 
@@ -333,6 +334,7 @@ class _Session:
         """Saves a checkpoint at its steps, and wherever validation may choose the step."""
         choosable = "validation_mAP" in record
         if choosable or due(record["step"], self.config.train.checkpoint_every, self.config):
+            self.log.publish()
             self.checkpoints.save(
                 state,
                 checkpoint_meta(self.config, self.data),
