@@ -23,6 +23,8 @@ REQUIRES = [
     "tensorflow>=2.20; platform_machine == 'aarch64' or platform_machine == 'arm64'",
     "google-crc32c>=1.7",
     "tensorboardX>=2.6.4",
+    # Paths in buckets; Orbax brings it anyway. It says on which file system a URL is opened.
+    "etils[epath]>=1.13",
     # Parquet; tensorflow-datasets asks for it without a bound.
     "pyarrow>=18.1",
     # Downloads; TensorFlow and tensorflow-datasets bring it anyway.
@@ -33,8 +35,13 @@ REQUIRES = [
     "importlib_resources>=6.4",
 ]
 DOCS = ["mkdocs>=1.6.1", "mkdocstrings>=1.0.8", "mkdocstrings-python>=2.0.11"]
+# What opens gs://; fsspec, of the same number, comes with it.
+GCS = ["gcsfs>=2026.10"]
 TEST = [
     *DOCS,
+    *GCS,
+    # Speaks the protocol of buckets, on this machine.
+    "gcp-storage-emulator>=2026.7.19",
     "nbformat>=5.11",
     "pytest>=8.4",
     "pytest-xdist>=3.8",
@@ -50,6 +57,7 @@ TEST = [
 EXTRAS = {
     "cuda": ["jax[cuda12]>=0.7.2"],
     "tpu": ["jax[tpu]>=0.7.2"],
+    "gcs": GCS,
     "hdf5": ["h5py>=3.14"],
     "plots": ["matplotlib>=3.10.8", "jinja2>=3.1"],
     "bench": ["scikit-learn>=1.7"],

@@ -28,7 +28,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.rows import NotMeasuredError, Row, machine, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes
-from mla_jax import files
+from mla_jax import files, paths
 from mla_jax.errors import UserError
 from mla_jax.evaluation.report import update_markdown
 
@@ -88,6 +88,8 @@ def _measure() -> list[dict[str, Any]]:
     for name in wanted:
         if name not in PARTS:
             raise UserError(f"--only={name} is not known: choose from {', '.join(PARTS)}")
+    for flag in (_DATA_DIR, _RECORDS, _WORKDIR):
+        paths.require_local(flag.value, f"--{flag.name}")
     if _RECORDS.value and not any(Path(_RECORDS.value).glob("*.tfrecord")):
         raise UserError(f"{_RECORDS.value} has no .tfrecord files; give a folder of TFRecords")
     # Apart, so that no full measurement finds the few clips of a quick one.
@@ -96,7 +98,11 @@ def _measure() -> list[dict[str, Any]]:
     sizes = QUICK if _QUICK.value else Sizes()
     setting = Setting(sizes, workdir, _DATA_DIR.value, _RECORDS.value)
     on = machine(["torch", "scikit-learn", "tensorflow-cpu", "tensorflow"])
-    old = files.read_json(_OUTPUT.value) if _OUTPUT.value and Path(_OUTPUT.value).exists() else []
+    old = (
+        files.read_json(_OUTPUT.value)
+        if _OUTPUT.value and paths.as_path(_OUTPUT.value).exists()
+        else []
+    )
     found: list[dict[str, Any]] = []
     for name in wanted:
         cli.say(f"{name} ...")

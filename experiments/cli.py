@@ -9,7 +9,7 @@ from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
 from mla_jax import config as config_lib
-from mla_jax import presets
+from mla_jax import paths, presets
 from mla_jax.errors import UserError
 from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED, InterruptedRunError
 
@@ -99,6 +99,10 @@ def run(main: Callable[[], None]) -> None:
             except KeyboardInterrupt:
                 say("interrupted")
                 sys.exit(EXIT_INTERRUPTED)
+            except Exception as error:
+                if not paths.is_of_bucket(error) or _DEBUG.value:
+                    raise
+                raise UserError(f"a bucket cannot be used any more: {error}") from error
 
     def parse(argv: Sequence[str]) -> Sequence[str]:
         with _one_line_errors():

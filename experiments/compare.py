@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 
 from experiments import cli
-from mla_jax import files
+from mla_jax import files, paths
 from mla_jax.config import Config
 from mla_jax.errors import UserError
 from mla_jax.evaluation.report import markdown_table, update_markdown
@@ -123,11 +123,11 @@ def main() -> None:
     if _RESULTS.value:
         name, rows = Path(_RESULTS.value).stem, files.read_json(_RESULTS.value)
     else:
-        name, rows = Path(_OUTPUT.value).stem, [gather(Path(w)) for w in _WORKDIRS.value]
+        name, rows = Path(_OUTPUT.value).stem, [gather(paths.as_path(w)) for w in _WORKDIRS.value]
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, rows)
     if _UPDATE.value:
-        path = Path(_UPDATE.value)
+        path = paths.as_path(_UPDATE.value)
         old = path.read_text(encoding="utf-8") if path.is_file() else ""
         texts = {name: table(rows), f"{name} curves": curves(rows)}
         for marker in [m for m in texts if f"<!-- {m} -->" in old] or [name]:

@@ -22,7 +22,7 @@ from typing import Any
 from absl import flags
 
 from experiments import cli
-from mla_jax import files, presets, runs
+from mla_jax import files, paths, presets, runs
 from mla_jax.config import Config, DataConfig
 from mla_jax.data import packed, synthetic
 from mla_jax.data.labels import FILE_NAME
@@ -74,6 +74,8 @@ AUDIOSET: Settings = {"train": {"steps": 400}}
 
 def main() -> None:
     """Runs the demo as the flags say."""
+    paths.require_local(_DATA.value, "--data")
+    paths.require_local(_WORKDIR.value, "--workdir")
     data = Path(_DATA.value).resolve() if _DATA.value else None
     workdir = Path(_WORKDIR.value or ("runs/demo-audioset" if data else "runs/demo"))
     if data:

@@ -10,6 +10,7 @@ it was when it is given again.
 from absl import flags
 
 from experiments import cli
+from mla_jax import paths
 from mla_jax.download import release, transfer
 from mla_jax.errors import UserError
 
@@ -38,6 +39,7 @@ def main() -> None:
         raise UserError(
             "give --output, the folder to fill, such as --output=audioset_v1_embeddings"
         )
+    paths.require_local(_OUTPUT.value, "--output")
     try:
         lines = release.download_release(
             _OUTPUT.value,

@@ -23,7 +23,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
-from mla_jax import files, presets, rows
+from mla_jax import files, paths, presets, rows
 from mla_jax.config import ARCHITECTURES, Config, DataConfig, TrainConfig
 from mla_jax.errors import UserError
 from mla_jax.evaluation import report, table
@@ -119,7 +119,7 @@ def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
     """Trains what is left, and writes the table after every row."""
     names = list(dict.fromkeys(_ROWS.value)) or list(ALL_ROWS)
     seeds = _whole_numbers(_SEEDS.value)
-    folder = Path(_DATA_DIR.value).resolve()
+    folder = paths.resolved(_DATA_DIR.value)
     data = DataConfig(train=split_path(folder, "bal_train"), eval=split_path(folder, "eval"))
     configs = {n: row_config(n, data, _STEPS.value, _EVALUATIONS.value) for n in names}
     opened = RunData.open(configs[names[0]])
@@ -181,7 +181,7 @@ def write(workdir: Path, made: dict[str, object]) -> None:
 def _claim(workdir: Path) -> None:
     """Refuses a workdir that holds a table of another length or other data."""
     settings = {
-        "data_dir": str(Path(_DATA_DIR.value).resolve()),
+        "data_dir": str(paths.resolved(_DATA_DIR.value)),
         "steps": _STEPS.value,
         "evaluations": _EVALUATIONS.value,
     }
@@ -215,7 +215,7 @@ def main() -> None:
         made = files.read_json(_RESULTS.value)
     elif _DATA_DIR.value and _WORKDIR.value:
         with StopOnSignal() as should_stop:
-            made = make(Path(_WORKDIR.value), should_stop)
+            made = make(paths.as_path(_WORKDIR.value), should_stop)
     else:
         raise UserError("give --data_dir and --workdir, or --results, a table1.json made before")
     text = table.markdown(made)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from mla_jax import paths
 from mla_jax.errors import UserError
 
 
@@ -16,11 +17,18 @@ from mla_jax.errors import UserError
 def replacing(path: str | Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     """A new file that takes the place of `path` when the block ends well, and else vanishes.
 
-    Text in UTF-8, unless `binary`.
+    Text in UTF-8, unless `binary`. For a bucket it is written on this machine first, and then put there,
+    which is at once too.
 
     Raises:
       UserError: the file cannot be written there.
     """
+    mode, encoding = ("wb", None) if binary else ("w", "utf-8")
+    if paths.is_remote(path):
+        paths.as_path(path)  # what cannot be used should be said before the work is done
+        with _putting(os.fspath(path)) as name, open(name, mode, encoding=encoding) as file:
+            yield file
+        return
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +36,6 @@ def replacing(path: str | Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     try:
-        mode, encoding = ("wb", None) if binary else ("w", "utf-8")
         with os.fdopen(handle, mode, encoding=encoding) as file:
             yield file
             file.flush()
@@ -40,6 +47,20 @@ def replacing(path: str | Path, *, binary: bool = False) -> Iterator[IO[Any]]:
         if isinstance(error, OSError):
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
         raise
+
+
+@contextlib.contextmanager
+def _putting(url: str) -> Iterator[str]:
+    """A file on this machine that is put at `url` when the block ends well."""
+    from mla_jax import buckets
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="mla_jax-") as folder:
+            file = Path(folder) / "file"
+            yield os.fspath(file)
+            buckets.put([(file, url)])
+    except OSError as error:
+        raise UserError(f"cannot write {url}: {error.strerror or error}") from error
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -59,8 +80,11 @@ def read_json(path: str | Path) -> Any:
     Raises:
       UserError: there is no such file, or it is not JSON.
     """
+    place = paths.as_path(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"cannot read {path}: No such file or directory") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:

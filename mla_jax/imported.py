@@ -10,7 +10,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from mla_jax import files
+from mla_jax import files, paths
+from mla_jax.cache import local_copy
 from mla_jax.config import Config, DataConfig, ModelConfig, parse_architecture
 from mla_jax.data.labels import ClassList
 from mla_jax.errors import UserError
@@ -63,9 +64,12 @@ def import_keras(
     Raises:
       UserError: the file does not fit, the class list is of another length, or the folder is taken.
     """
-    workdir = Path(workdir)
-    _require_free(workdir)
-    model = load_keras(weights, architecture)
+    workdir = paths.as_path(workdir)
+    if paths.is_taken(workdir):
+        raise UserError(f"{workdir} already exists and is not empty; give another workdir")
+    copy = local_copy(weights)
+    with copy.naming():
+        model = load_keras(copy.path, architecture)
     classes = ClassList.numbered(model.num_classes)
     if class_list:
         classes = ClassList.read(class_list)
@@ -110,27 +114,29 @@ def _preset_of(model: KerasModel) -> str:
     return ""
 
 
-def _require_free(workdir: Path) -> None:
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise UserError(f"{workdir} already exists and is not empty; give another workdir")
-
-
 def _write(workdir: Path, model: KerasModel, config: Config, classes: ClassList) -> None:
-    """The folder appears whole or not at all."""
-    try:
-        workdir.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=workdir.parent, prefix=f".{workdir.name}."))
-    except OSError as error:
-        raise UserError(f"cannot write {workdir}: {error.strerror or error}") from error
+    """The folder appears whole or not at all; in a bucket its checkpoint does, and config.json last."""
     meta = {
         "config": config.to_dict(),
         "classes": dataclasses.asdict(classes),
         "num_features": model.num_features,
     }
-    try:
-        files.write_json(partial / "config.json", config.to_dict())
-        with Checkpoints(partial / "checkpoints") as checkpoints:
+
+    def fill(folder: Path) -> None:
+        with Checkpoints(folder / "checkpoints") as checkpoints:
             checkpoints.save(init_state(model.variables, config.optim), meta)
+        files.write_json(folder / "config.json", config.to_dict())
+
+    if paths.is_remote(workdir):
+        fill(workdir)
+        return
+    try:
+        workdir.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=workdir.parent, prefix=f".{workdir.name}."))
+    except OSError as error:
+        raise UserError(f"cannot write {workdir}: {error.strerror or error}") from error
+    try:
+        fill(partial)
         os.chmod(partial, 0o755)  # mkdtemp's folders are private
         partial.replace(workdir)
     except OSError as error:

@@ -1,10 +1,13 @@
-"""One writer at a time in a folder."""
+"""One writer at a time in a folder, and one process at a time elsewhere."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from absl import logging
+
+from mla_jax import paths
 from mla_jax.errors import UserError
 
 try:
@@ -12,17 +15,28 @@ try:
 except ImportError:  # Windows has no flock, and goes without
     fcntl = None  # type: ignore[assignment]
 
+KNOWN = fcntl is not None
+
 
 @contextlib.contextmanager
 def one_writer(folder: str | Path) -> Iterator[None]:
     """Holds the folder's lock while the block runs; the folder is made if need be.
 
     The lock is the kernel's (`flock` on the file `.lock`), so a process that dies, however it dies, leaves
-    none behind. It holds between processes of one machine, and over NFS where the server supports it.
+    none behind. It holds between processes of one machine, and over NFS where the server supports it. In a
+    bucket nothing is held, and a warning says so.
 
     Raises:
       UserError: another process holds it; the message says which.
     """
+    if paths.is_remote(folder):
+        logging.warning(
+            "%s: a bucket has no locks, so nothing guards it against a second writer: see that one process "
+            "alone writes there",
+            folder,
+        )
+        yield
+        return
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,3 +58,16 @@ def one_writer(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def waiting(file: Path) -> Iterator[None]:
+    """Holds the lock of `file` while the block runs, when its turn has come; the file stays behind, empty."""
+    with file.open("w") as handle:
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                logging.warning("waiting for another process, which has locked %s", file)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mla_jax import files, inside
+from mla_jax import files, inside, paths
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import ClassList
 from mla_jax.data.skipped import Skipped
@@ -46,7 +46,7 @@ def write_report(
         from mla_jax.evaluation.html_report import render
     except ImportError as error:
         raise UserError(f"a report needs {error.name}, which is not installed: {_EXTRA}") from error
-    if Path(output).is_dir():
+    if paths.as_path(output).is_dir():
         raise UserError(f"{output} is a folder; give the HTML file to write")
     with files.replacing(output) as file:  # at once: what cannot be written should not take minutes
         report = gather(workdirs, data, classes=classes)
@@ -91,22 +91,22 @@ def _named(workdirs: Sequence[str | Path]) -> list[tuple[str, Path]]:
 
     What all end in alike, such as seed0, is left out; a run by itself keeps it, behind its folder's name.
     """
-    paths = [Path(w) for w in workdirs]
-    if not paths:
+    places = [paths.as_path(w) for w in workdirs]
+    if not places:
         raise UserError("give at least one run's folder")
-    whole = [p.resolve().parts for p in paths]
+    whole = [paths.resolved(p).parts for p in places]
     if len(set(whole)) < len(whole):
         raise UserError("the same run is given twice; give each once")
     if len(whole) == 1:
-        names = ["/".join(whole[0][-2 if paths[0].resolve().name.startswith("seed") else -1 :])]
-        return list(zip(names, paths, strict=True))
+        names = ["/".join(whole[0][-2 if whole[0][-1].startswith("seed") else -1 :])]
+        return list(zip(names, places, strict=True))
     while len({parts[-1:] for parts in whole}) == 1:
         whole = [parts[:-1] for parts in whole]
     for length in range(1, max(map(len, whole)) + 1):
         names = ["/".join(parts[-length:]) for parts in whole]
         if len(set(names)) == len(names):
             break
-    return list(zip(names, paths, strict=True))
+    return list(zip(names, places, strict=True))
 
 
 def _shared_classes(found: Sequence[FoundRun]) -> ClassList:
@@ -136,12 +136,12 @@ def _open_data(
     )
     path = data
     if not path:
-        paths = {run.config.data.eval for run in found}
-        if len(paths) > 1:
+        named = {run.config.data.eval for run in found}
+        if len(named) > 1:
             notes.append(f"The runs name different eval data, {missing}")
             return "", None
-        path = paths.pop()
-        if not path or not Path(path).exists():
+        path = named.pop()
+        if not path or not _is_there(path):
             what = f"The eval data, {path}, is not there" if path else "The runs name no eval data"
             notes.append(f"{what}, {missing}")
             return "", None
@@ -154,6 +154,14 @@ def _open_data(
     if skipped:
         notes.append(f"{len(skipped):,} bad records of {path} are left out.")
     return path, clips
+
+
+def _is_there(path: str) -> bool:
+    """Whether eval data that a run names are there; of a bucket that cannot be used too, they are not."""
+    try:
+        return paths.as_path(path).exists()
+    except UserError:
+        return False
 
 
 def _frequency(found: Sequence[FoundRun], clips: ClipSet | None, num_classes: int) -> np.ndarray:
@@ -207,13 +215,14 @@ def add_to_tensorboard(workdir: str | Path) -> None:
     Raises:
       UserError: the folder is no run, or cannot be written.
     """
-    run = FoundRun.open(Path(workdir).name, Path(workdir), restore=False).from_results()
+    workdir = paths.as_path(workdir)
+    run = FoundRun.open(workdir.name, workdir, restore=False).from_results()
     texts = {"settings": settings_as_markdown(run.settings)}
     images: dict[str, np.ndarray] = {}
     if importlib.util.find_spec("matplotlib"):
         images = _images(run)
     step = int(run.records[-1]["step"]) if run.records else run.step
-    add_to_board(Path(workdir) / "tensorboard", texts, images, step)
+    add_to_board(workdir / "tensorboard", texts, images, step)
 
 
 def _images(run: ReportRun) -> dict[str, np.ndarray]:

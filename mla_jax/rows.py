@@ -9,7 +9,7 @@ report them, and the mAP on resamples of the eval clips.
 """
 
 import dataclasses
-import shutil
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mla_jax import files, runs
+from mla_jax import files, paths
 from mla_jax.config import Config
 from mla_jax.errors import UserError
 from mla_jax.evaluation import report
@@ -29,6 +29,7 @@ from mla_jax.locks import one_writer
 from mla_jax.models.multi_level import build_model, num_parameters
 from mla_jax.progress import Progress
 from mla_jax.run_data import RunData
+from mla_jax.session import checkpoint_meta, results_of
 from mla_jax.training.checkpoints import Checkpoints
 from mla_jax.training.interruption import InterruptedRunError
 from mla_jax.training.loop import fit
@@ -76,7 +77,7 @@ def train_row(
     """
     if data.eval is None:
         raise UserError("a row needs clips to be evaluated on: give data.eval")
-    folder = Path(folder)
+    folder = paths.as_path(folder)
     _require_same_setting(config, seeds, folder)
     left = [s for s in seeds if not (seed_folder(folder, s) / "results.json").exists()]
     if not left:
@@ -137,9 +138,10 @@ class _Group:
             finally:
                 for log in logs:
                     log.close()
-        shutil.rmtree(self.state_folder)
-        if not any(self.state_folder.parent.iterdir()):
-            self.state_folder.parent.rmdir()
+        paths.remove_folder(self.state_folder)
+        above = self.state_folder.parent
+        if above.exists() and not any(above.iterdir()):  # a bucket has no empty folders
+            above.rmdir()
 
     def _fresh(self) -> TrainState:
         states = [
@@ -175,7 +177,9 @@ class _Group:
                     )
                 # The sums first: a checkpoint without them could not be gone on from.
                 self._save_sums(record["step"])
-                checkpoints.save(state, runs.checkpoint_meta(self.config, self.data))
+                for log in logs:
+                    log.publish()
+                checkpoints.save(state, checkpoint_meta(self.config, self.data))
 
         def on_stop(state: TrainState, window: Window, seconds: float) -> None:
             raise InterruptedRunError(checkpoints.latest_step() or 0)
@@ -228,7 +232,7 @@ class _Group:
     def _restore_sums(self, step: int) -> None:
         path = self.state_folder / f"sums-{step}.npz"
         try:
-            with np.load(path, allow_pickle=False) as kept:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
                 self.sums, self.steps_averaged = list(kept["sums"]), kept["steps"].tolist()
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
@@ -244,8 +248,8 @@ class _Group:
             config, folder = _of_seed(self.config, seed), seed_folder(self.folder, seed)
             with Checkpoints(folder / "checkpoints", keep=1) as checkpoints:
                 if checkpoints.latest_step() is None:
-                    checkpoints.save(one, runs.checkpoint_meta(config, self.data))
-            results = runs.results_of(
+                    checkpoints.save(one, checkpoint_meta(config, self.data))
+            results = results_of(
                 config,
                 self.data,
                 "eval",

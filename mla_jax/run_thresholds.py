@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from mla_jax import files
+from mla_jax import files, paths
 from mla_jax.errors import UserError
 from mla_jax.evaluation.thresholds import choose_thresholds, f1_scores
 from mla_jax.run_data import RunData
@@ -47,7 +47,7 @@ def thresholds_of(workdir: str | Path, trained: TrainedModel) -> np.ndarray:
     Raises:
       UserError: the file is damaged, or as `choose_for_run`.
     """
-    path = Path(workdir) / THRESHOLDS_FILE
+    path = paths.as_path(workdir) / THRESHOLDS_FILE
     if path.exists():
         said = files.read_json(path)
         try:
@@ -81,7 +81,7 @@ def _choose(workdir: str | Path, trained: TrainedModel) -> np.ndarray:
     thresholds = choose_thresholds(probs, labels)
     f1 = f1_scores(probs, labels, thresholds)
     positives = labels.sum(axis=0)
-    path = Path(workdir) / THRESHOLDS_FILE
+    path = paths.as_path(workdir) / THRESHOLDS_FILE
     result: dict[str, Any] = {
         "chosen_on": "validation",
         "maximises": "F1 of each class",

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from mla_jax import files
+from mla_jax import files, paths
 from mla_jax.config import Config, DataConfig
 from mla_jax.data import sources
 from mla_jax.data.clips import ClipSet
@@ -126,8 +126,8 @@ class TrainedModel:
 
 
 def _checkpoints(workdir: str | Path) -> Checkpoints:
-    folder = Path(workdir) / "checkpoints"
-    if not Path(workdir).is_dir():
+    folder = paths.as_path(workdir) / "checkpoints"
+    if not folder.parent.is_dir():
         raise UserError(f"{workdir} does not exist; give the folder of a run")
     if not folder.is_dir():
         raise UserError(f"{workdir} is no run: it has no checkpoints; train one there first")

@@ -1,9 +1,11 @@
 """Strict settings for every test, and where the real data is."""
 
 import atexit
+import itertools
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ os.environ["XLA_FLAGS"] = (
     + os.environ.get("XLA_FLAGS", "")
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
+# As `mla_jax.paths` does, which some test files import after what looks at it.
+os.environ["EPATH_USE_TF"] = "false"
 # What one process has compiled, the others load: the workers of a run, and the commands that they start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     compiled = tempfile.mkdtemp(prefix="mla_jax-compiled-")
@@ -28,6 +32,7 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parent.parent
+_BUCKETS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +42,40 @@ def audioset_dir() -> Path:
     if not (folder / "bal_train").is_dir():
         pytest.skip(f"no released features at {folder}; set MLA_AUDIOSET_DIR to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bucket_server() -> Iterator[Any]:
+    """A `tests.bucket_server.BucketServer`, and this process set to talk to it."""
+    from tests.bucket_server import BucketServer, set_environment
+
+    with BucketServer() as server:
+        set_environment(server)
+        yield server
+
+
+@pytest.fixture
+def bucket(bucket_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket; copies of what is in it go to the test's folder."""
+    monkeypatch.setenv("MLA_JAX_CACHE", str(tmp_path / "cache"))
+    url: str = bucket_server.make(f"bucket-{next(_BUCKETS)}")
+    return url
+
+
+@pytest.fixture(scope="session")
+def run_bucket(
+    bucket_server: Any, run_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A bucket with the data of `run_data`, and the run of `whole_run` trained there."""
+    from mla_jax import runs
+    from tests.bucket_server import bucket_config, put
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        url = bucket_server.make("run-bucket")
+        put(run_data, f"{url}/data")
+        runs.train(bucket_config(url), f"{url}/whole", say=lambda _: None)
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from mla_jax.evaluation.bootstrap import bootstrap_map, clip_counts, interval
 from mla_jax.evaluation.html_report import render
 from mla_jax.evaluation.report_data import Report
 from mla_jax.run_data import RunData
+from mla_jax.session import checkpoint_meta, results_of
 from mla_jax.trained import TrainedModel
 from mla_jax.training.checkpoints import Checkpoints
 from mla_jax.training.metrics_log import MetricsLog
@@ -70,12 +71,12 @@ def leave_untrained(config: mla.Config, workdir: Path) -> None:
     model = mla.build_model(config.model, K)
     state = mla.fresh_state(model, data.train, config)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
-        checkpoints.save(state, runs.checkpoint_meta(config, data))
+        checkpoints.save(state, checkpoint_meta(config, data))
     with MetricsLog(workdir, 0) as log:
         for step in (4, 8, 12):
             log.write({"step": step, "loss": 1 / step, "eval_mAP": step / 20})
     probs = mla.predict(model, state.variables, data.eval)
-    results = runs.results_of(
+    results = results_of(
         config,
         data,
         "eval",

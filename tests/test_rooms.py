@@ -53,6 +53,8 @@ def test_each_room_knows_only_what_it_may(path: Path) -> None:
         forbidden += ["jinja2", "markupsafe"]
     if name not in ("mla_jax/download/transfer.py", "mla_jax/download/http_file.py"):
         forbidden += ["requests"]
+    if name not in ("mla_jax/buckets.py", "mla_jax/bucket_access.py"):
+        forbidden += ["etils", "fsspec", "gcsfs"]
     if name != "mla_jax/training/checkpoints.py":
         forbidden += ["orbax"]
     if not name.startswith("experiments/"):

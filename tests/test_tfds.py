@@ -21,6 +21,7 @@ from mla_jax.data.synthetic import SyntheticConfig, synthetic_clips
 from mla_jax.errors import UserError
 from mla_jax.tfds import Builder, Config
 from mla_jax.tfds.audioset_embeddings import audioset_embeddings_dataset_builder as module
+from tests.bucket_server import put
 from tests.helpers import assert_same_clips, raises_user_error, random_clips
 
 tf = records.tf  # hidden from accelerators by then
@@ -94,6 +95,13 @@ def small_config(**options: Any) -> Config:
 
 
 # What is built is what the records hold.
+
+
+def test_a_set_in_a_bucket_is_fetched(built: Path, clips: dict[str, ClipSet], bucket: str) -> None:
+    url = put(built / VERSION, f"{bucket}/audioset_embeddings/v1/1.0.0")
+    assert_same_clips(open_data_source(url, "eval[:20]"), clips["eval"][:20])
+    with raises_user_error(f"{bucket}/none", "does not exist"):
+        open_data_source(f"{bucket}/none", "eval")
 
 
 @pytest.mark.parametrize("split", ["bal_train", "eval"])

@@ -17,6 +17,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
+from mla_jax.cache import local_copy
 from mla_jax.errors import UserError
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -54,11 +55,12 @@ def open_columns(path: str | Path, names: Sequence[str]) -> Iterator[dict[str, C
     Raises:
       UserError: there is no such file, it cannot be read, or h5py is not installed.
     """
-    path = Path(path)
+    copy = local_copy(path)
+    path = Path(copy.path)
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the path of one HDF5 or .npz file")
     opener = _open_npz if path.suffix.lower() == NPZ_SUFFIX else _open_hdf5
-    with contextlib.ExitStack() as stack:
+    with copy.naming(), contextlib.ExitStack() as stack:
         with _unreadable(str(path)):
             columns = opener(path, names, stack)
         yield columns

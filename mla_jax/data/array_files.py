@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mla_jax import paths
 from mla_jax.data.array_columns import HDF5_SUFFIXES, NPZ_SUFFIX, Column, open_columns
 from mla_jax.data.clips import EMBEDDING_DTYPES, ClipSet, concatenate
 from mla_jax.data.record_checks import Columns, Layout, Rules, find_faults, to_clips
@@ -67,7 +68,7 @@ _FORMS = {
 
 def is_array_file(path: str | Path) -> bool:
     """Whether `path` names an HDF5 or .npz file, by its suffix; the file need not exist."""
-    path = Path(path)
+    path = paths.as_path(path)
     return path.suffix.lower() in (*HDF5_SUFFIXES, NPZ_SUFFIX) and not path.is_dir()
 
 

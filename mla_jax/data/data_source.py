@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mla_jax.cache import local_copy
 from mla_jax.data.clips import EMBEDDING_DTYPES, ClipSet, concatenate
 from mla_jax.data.labels import ClassList
 from mla_jax.errors import UserError
@@ -83,6 +84,12 @@ def data_source_classes(source: Any) -> ClassList | None:
 
 
 def _open_folder(folder: str, split: str) -> Any:
+    copy = local_copy(folder)
+    with copy.naming():
+        return _open_local(copy.path, split)
+
+
+def _open_local(folder: str, split: str) -> Any:
     # Not needed for a data source that is open, nor for anything else that this package does.
     import tensorflow_datasets as tfds
 

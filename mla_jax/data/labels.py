@@ -11,6 +11,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mla_jax import paths
+from mla_jax.cache import local_copy
 from mla_jax.errors import UserError
 
 FILE_NAME = "class_labels_indices.csv"
@@ -44,7 +46,12 @@ class ClassList:
         Raises:
           UserError: the file is missing, is not such a list, or its indices are not 0, 1, 2, ...
         """
-        path = Path(path)
+        copy = local_copy(path)
+        with copy.naming():
+            return cls._read(Path(copy.path))
+
+    @classmethod
+    def _read(cls, path: Path) -> "ClassList":
         try:
             text = path.read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
             rows = list(csv.reader(io.StringIO(text), strict=True))
@@ -74,11 +81,14 @@ class ClassList:
         Looks in each folder of `places`, then in its parent, and in the folder `csv` of either.
         """
         for place in places:
-            folder = Path(os.path.abspath(place))  # "." has a parent too
-            for candidate in (folder, folder / "csv", folder.parent, folder.parent / "csv"):
-                path = candidate / FILE_NAME
-                if path.is_file():
-                    return cls.read(path)
+            # "." has a parent too; a bucket has none.
+            remote = paths.is_remote(place)
+            folder = paths.as_path(place) if remote else Path(os.path.abspath(place))
+            for start in (folder, paths.parent(folder)):
+                for candidate in (start, start / "csv") if start else ():
+                    path = candidate / FILE_NAME
+                    if path.is_file():
+                        return cls.read(path)
         return None
 
     def to_csv(self) -> str:

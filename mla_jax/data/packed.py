@@ -3,6 +3,7 @@
 Opening is instant at any size and needs no TensorFlow. The folder appears whole or not at all.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -13,6 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mla_jax import paths
+from mla_jax.cache import LocalCopy, adopt, local_copy, root
 from mla_jax.data.clips import ClipSet, require_alike
 from mla_jax.data.labels import FILE_NAME, ClassList
 from mla_jax.data.manifest import (
@@ -30,7 +33,7 @@ from mla_jax.errors import UserError
 
 def is_packed(path: str | Path) -> bool:
     """Whether `path` is a packed folder."""
-    return (Path(path) / MANIFEST).is_file()
+    return (paths.as_path(path) / MANIFEST).is_file()
 
 
 def pack(
@@ -57,12 +60,15 @@ def pack(
       UserError: the folder is taken or cannot be written, there are no clips, or the chunks differ
         in shape or kind. Nothing is left behind then.
     """
-    folder = Path(folder)
+    folder = paths.as_path(folder)
+    remote = paths.is_remote(folder)
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if paths.is_taken(folder):
             raise UserError(f"{folder} already exists; give another output, or remove it first")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        # What goes to a bucket becomes this machine's copy of it.
+        place = root() if remote else folder.parent
+        place.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=place, prefix=f".{folder.name}."))
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
     try:
@@ -75,7 +81,10 @@ def pack(
         manifest["beside"] = describe_beside(partial)
         write_manifest(partial, manifest)
         os.chmod(partial, 0o755)
-        partial.replace(folder)
+        if remote:
+            folder = _put(partial, str(folder))
+        else:
+            partial.replace(folder)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError):
@@ -85,6 +94,25 @@ def pack(
             ) from error
         raise
     return open_packed(folder)
+
+
+def _put(partial: Path, url: str) -> Path:
+    """Puts a folder into a bucket, the manifest last: without one it is no packed folder.
+
+    Returns:
+      This machine's copy.
+    """
+    from mla_jax import buckets
+
+    arrays = sorted(f for f in partial.iterdir() if f.name != MANIFEST)
+    try:
+        buckets.put([(file, f"{url}/{file.name}") for file in arrays])
+        buckets.put([(partial / MANIFEST, f"{url}/{MANIFEST}")])
+        return adopt(partial, url)
+    except BaseException:
+        with contextlib.suppress(UserError):
+            buckets.remove_below(url)
+        raise
 
 
 def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
@@ -154,7 +182,18 @@ def open_packed(folder: str | Path, *, verify: bool = False) -> ClipSet:
     Raises:
       UserError: not a packed folder, of another schema, or its files are not those of the manifest.
     """
-    folder = Path(folder)
+    copy = _local(folder)
+    with copy.naming():
+        return _open(Path(copy.path), verify)
+
+
+def _local(folder: str | Path) -> LocalCopy:
+    if paths.is_remote(folder) and not is_packed(folder):  # else all that is there would be fetched
+        raise UserError(f"{folder} is not a packed data set: it has no {MANIFEST}")
+    return local_copy(folder)
+
+
+def _open(folder: Path, verify: bool) -> ClipSet:
     if not is_packed(folder):
         raise UserError(f"{folder} is not a packed data set: it has no {MANIFEST}")
     manifest = read_manifest(folder)
@@ -173,7 +212,12 @@ def verify(folder: str | Path) -> ClipSet:
     Raises:
       UserError: as `open_packed`; or a file is not what was written, or a clip is not as it must be.
     """
-    folder = Path(folder)
+    copy = _local(folder)
+    with copy.naming():
+        return _verify(Path(copy.path))
+
+
+def _verify(folder: Path) -> ClipSet:
     clips = open_packed(folder, verify=True)
     try:
         clips.check_values()

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from mla_jax.cache import LocalCopy
 from mla_jax.config import DataConfig
 from mla_jax.data import array_files, packed, sources
 from mla_jax.data.clips import ClipSet
@@ -41,19 +42,27 @@ def pack_records(path: str, output: str | Path, config: DataConfig) -> list[str]
     """
     found = sources.find_classes(config, path)
     num_classes = sources.count_classes(config, found, path)
-    open_source = _open_arrays if array_files.is_array_file(path) else _open_records
-    source, chunks = open_source(path, config, num_classes)
-    try:
-        clips = packed.pack(
-            chunks,
-            output,
-            classes=found,
-            source={"input": str(path), "files": source.files, "skipped": source.skipped},
-            skipped=source.skipped,
-        )
-    finally:
-        source.progress.close()
+    copy = sources.local_data(path)
+    open_source = _open_arrays if array_files.is_array_file(copy.path) else _open_records
+    with copy.naming():
+        source, chunks = open_source(copy.path, config, num_classes)
+        try:
+            clips = packed.pack(
+                _with_names(chunks, source, copy),
+                output,
+                classes=found,
+                source={"input": str(path), "files": source.files, "skipped": source.skipped},
+                skipped=source.skipped,
+            )
+        finally:
+            source.progress.close()
     return _account(clips, source, found, output)
+
+
+def _with_names(chunks: Iterator[ClipSet], source: _Source, copy: LocalCopy) -> Iterator[ClipSet]:
+    """The chunks; in the end what was skipped is given by the names that the user knows."""
+    yield from chunks
+    source.skipped[:] = sources.named_skipped(copy, source.skipped)
 
 
 def _open_records(

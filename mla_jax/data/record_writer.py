@@ -10,6 +10,7 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.data.record_checks import EMBEDDING
 from mla_jax.data.records import SUFFIX, tf
 from mla_jax.errors import UserError
+from mla_jax.paths import require_local
 
 
 def write_records(
@@ -35,7 +36,7 @@ def write_records(
       UserError: a video id is empty or begins with what cannot be a file name, the folder cannot be
         written, or it takes the names 'AB' and 'ab' for one.
     """
-    folder = Path(folder)
+    folder = Path(require_local(folder, "folder"))
     members: dict[str, list[int]] = {}
     for i in range(len(clips)):
         members.setdefault(_prefix(clips, i), []).append(i)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mla_jax.cache import local_copy
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.frames import Frame, read_frames
 from mla_jax.data.record_checks import EMBEDDING, Columns, Layout, Rules, find_faults, to_clips
@@ -73,6 +74,12 @@ def find_record_files(path_or_glob: str) -> list[Path]:
     Raises:
       UserError: there is no such file.
     """
+    copy = local_copy(path_or_glob, pattern=f"*{SUFFIX}")
+    with copy.naming():
+        return _find(copy.path)
+
+
+def _find(path_or_glob: str) -> list[Path]:
     path = Path(path_or_glob)
     if path.is_dir():
         found = [p for p in path.iterdir() if p.name.endswith(SUFFIX)]

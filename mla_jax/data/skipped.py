@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mla_jax import paths
 from mla_jax.files import write_text
 
 SKIPPED_FILE = "skipped_records.jsonl"
@@ -24,7 +25,7 @@ def to_jsonl(skipped: Sequence[Skipped]) -> str:
 
 def list_beside(output: str | Path, skipped: Sequence[Skipped]) -> None:
     """Lists what was left out in `<output's name without ending>.skipped_records.jsonl`, beside it."""
-    output = Path(output)
+    output = paths.as_path(output)
     write_skipped(output.with_name(f"{output.stem}.{SKIPPED_FILE}"), skipped)
 
 
@@ -34,6 +35,6 @@ def write_skipped(path: str | Path, skipped: Sequence[Skipped]) -> None:
     Raises:
       UserError: the file cannot be written there.
     """
-    path = Path(path)
+    path = paths.as_path(path)
     if skipped or path.exists():
         write_text(path, to_jsonl(skipped))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from absl import logging
 
+from mla_jax import paths
+from mla_jax.cache import LocalCopy, local_copy
 from mla_jax.config import DataConfig
 from mla_jax.data import array_columns, array_files, labels, packed
 from mla_jax.data.clips import ClipSet, concatenate
@@ -14,19 +16,24 @@ from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 
 AUDIOSET_CLASSES = 527
+RECORD_SUFFIX = ".tfrecord"
 
 # Of a streamed chunk: progress is told by chunks, and a chunk's embeddings are what is in memory.
 _CHUNK_CLIPS = 2000
 _CHUNK_BYTES = 64 * 1024 * 1024
 
 
-def find_classes(config: DataConfig, *paths: str) -> ClassList | None:
-    """The class list that `config` names, or the one beside the first of `paths` that has one."""
-    folders = [Path(p) if Path(p).is_dir() else Path(p).parent for p in paths if p]
-    return labels.resolve(config.class_list, folders)
+def find_classes(config: DataConfig, *places: str) -> ClassList | None:
+    """The class list that `config` names, or the one beside the first of `places` that has one."""
+    return labels.resolve(config.class_list, [_folder_of(place) for place in places if place])
 
 
-def count_classes(config: DataConfig, classes: ClassList | None, *paths: str) -> int:
+def _folder_of(place: str) -> Path:
+    path = paths.as_path(place)
+    return path if path.is_dir() else paths.parent(path) or path
+
+
+def count_classes(config: DataConfig, classes: ClassList | None, *places: str) -> int:
     """K: the config's, else the class list's, else that of the data if it knows, else AudioSet's 527.
 
     Packed data and array files know it, records do not.
@@ -43,7 +50,7 @@ def count_classes(config: DataConfig, classes: ClassList | None, *paths: str) ->
         return len(classes)
     if config.num_classes:
         return config.num_classes
-    for path in paths:
+    for path in places:
         if path and packed.is_packed(path):
             return packed.open_packed(path).num_classes
         if path and array_files.is_array_file(path):
@@ -81,6 +88,24 @@ def open_clips(
     Raises:
       UserError: nothing is there, it cannot be read, or it is of another number of classes.
     """
+    copy = local_data(path)
+    with copy.naming():
+        return _open_clips(copy, config, num_classes, skipped, needs_labels)
+
+
+def local_data(path: str) -> LocalCopy:
+    """The data that `path` names, on this machine: itself, or a copy from a bucket."""
+    return local_copy(path, pattern=f"*{RECORD_SUFFIX}")
+
+
+def _open_clips(
+    copy: LocalCopy,
+    config: DataConfig,
+    num_classes: int,
+    skipped: list[Skipped] | None,
+    needs_labels: bool,
+) -> ClipSet:
+    path = copy.path
     if packed.is_packed(path):
         return _open_packed(path, num_classes)
     if array_files.is_array_file(path):
@@ -92,7 +117,7 @@ def open_clips(
             needs_labels=needs_labels,
             skipped=left_out,
         )
-        _tell_of_skipped(path, left_out, skipped)
+        _tell_of_skipped(copy, left_out, skipped)
         return clips
     # TensorFlow takes seconds to import, and packed data must not need it.
     from mla_jax.data import records
@@ -111,10 +136,10 @@ def open_clips(
     )
     if not chunks:
         raise UserError(_NOTHING.format(path))
-    _tell_of_skipped(path, report.skipped, skipped)
+    _tell_of_skipped(copy, report.skipped, skipped)
     if report.cropped:
         logging.warning(
-            "%s: %d clips cut to %d segments", path, report.cropped, config.max_segments
+            "%s: %d clips cut to %d segments", copy.url, report.cropped, config.max_segments
         )
     return concatenate(chunks)
 
@@ -161,7 +186,15 @@ def stream_clips(
     Raises:
       UserError: as `open_clips`; what only shows in reading is raised as chunks are taken.
     """
-    stream = ClipStream(iter(()))
+    copy = local_data(path)
+    with copy.naming():
+        return _stream_clips(copy, config, num_classes, num_features, needs_labels)
+
+
+def _stream_clips(
+    copy: LocalCopy, config: DataConfig, num_classes: int, num_features: int, needs_labels: bool
+) -> ClipStream:
+    stream, path = ClipStream(iter(())), copy.path
     if packed.is_packed(path):
         clips = _open_packed(path, num_classes)
         stream.total, stream.time = len(clips), clips.max_segments
@@ -182,17 +215,18 @@ def stream_clips(
         )
     else:
         chunks = _record_chunks(path, config, num_classes, num_features, needs_labels, stream)
-    stream.chunks = _counted(path, chunks, stream)
+    stream.chunks = _counted(copy, chunks, stream)
     return stream
 
 
-def _counted(path: str, chunks: Iterator[ClipSet], stream: ClipStream) -> Iterator[ClipSet]:
-    for chunk in chunks:
-        stream.clips += len(chunk)
-        yield chunk
-    if not stream.clips:
-        raise UserError(_NOTHING.format(path))
-    _tell_of_skipped(path, stream.skipped, None)
+def _counted(copy: LocalCopy, chunks: Iterator[ClipSet], stream: ClipStream) -> Iterator[ClipSet]:
+    with copy.naming():
+        for chunk in chunks:
+            stream.clips += len(chunk)
+            yield chunk
+        if not stream.clips:
+            raise UserError(_NOTHING.format(copy.path))
+    _tell_of_skipped(copy, stream.skipped, None)
 
 
 def _packed_chunks(path: str, clips: ClipSet) -> Iterator[ClipSet]:
@@ -244,15 +278,23 @@ def _open_packed(path: str, num_classes: int) -> ClipSet:
     return clips
 
 
-def _tell_of_skipped(path: str, skipped: list[Skipped], gathered: list[Skipped] | None) -> None:
+def _tell_of_skipped(
+    copy: LocalCopy, skipped: list[Skipped], gathered: list[Skipped] | None
+) -> None:
+    skipped[:] = named_skipped(copy, skipped)
     if gathered is not None:
         gathered += skipped
     for file, index, _, reason in skipped[:1]:
         logging.warning(
             "%s: %d bad records left out, the first of them %s, record %d: %s",
-            path,
+            copy.url,
             len(skipped),
             file,
             index,
             reason,
         )
+
+
+def named_skipped(copy: LocalCopy, skipped: list[Skipped]) -> list[Skipped]:
+    """The same list, with the files as the user knows them."""
+    return [(copy.named(file), index, video_id, why) for file, index, video_id, why in skipped]

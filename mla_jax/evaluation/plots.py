@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mla_jax.files import replacing
+
 # Okabe and Ito's colours, which the colour-blind tell apart too; shapes tell them apart in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*X"
@@ -60,4 +62,5 @@ def class_precision_by_model(table: dict[str, Any], path: str | Path) -> None:
     figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False, fontsize=9)
     figure.suptitle("Average precision by class (training clips) and model", fontsize=11)
     figure.tight_layout(rect=(0, 0.05 * (1 + (len(rows) - 1) // columns), 1, 1))
-    figure.savefig(path)
+    with replacing(path, binary=True) as file:
+        figure.savefig(file, format="png")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mla_jax import files
+from mla_jax import files, paths
 from mla_jax.data.labels import ClassList
 from mla_jax.errors import UserError
 from mla_jax.evaluation.metrics import Metrics
@@ -71,7 +71,7 @@ def update_markdown(path: str | Path, name: str, text: str) -> None:
     Raises:
       UserError: there is no such file, or it has no such markers.
     """
-    path = Path(path)
+    path = paths.as_path(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist; give a Markdown file with the markers in it")
     old = path.read_text(encoding="utf-8")

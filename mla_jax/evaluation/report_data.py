@@ -16,7 +16,7 @@ class ReportRun:
       name: what the report calls it, unlike any other's.
       workdir: its folder, as it was given.
       settings: every field of its config, as `section.field`.
-      facts: what its results.json holds, or {}; see `mla_jax.runs.results_of`.
+      facts: what its results.json holds, or {}; see `mla_jax.session.results_of`.
       records: the lines of its metrics.jsonl.
       figures: `mAP`, `AUC`, `d_prime`, `num_clips` on the clips of the report, or {} without an evaluation.
       step: the checkpoint that the figures are of; 0 if there are none.

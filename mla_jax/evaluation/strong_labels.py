@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mla_jax.cache import local_copy
 from mla_jax.data.labels import ClassList
 from mla_jax.errors import UserError
 from mla_jax.files import write_text
@@ -52,7 +53,12 @@ def read_strong_labels(path: str | Path, classes: ClassList) -> dict[str, list[E
         is missing, negative or not a number, an onset behind its offset, or a label that is not known;
         the message has the file and the line.
     """
-    path = Path(path)
+    copy = local_copy(path)
+    with copy.naming():
+        return _read(Path(copy.path), classes)
+
+
+def _read(path: Path, classes: ClassList) -> dict[str, list[Event]]:
     try:
         # A byte-order mark is dropped, and \r\n is \n.
         lines = path.read_text(encoding="utf-8-sig").split("\n")

@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationPolicy
 
+from mla_jax import paths  # before Orbax opens a path: it says how gs:// is opened
 from mla_jax.errors import UserError
 from mla_jax.files import plain
 from mla_jax.training.mesh import everywhere
@@ -77,7 +78,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 0, read_only: bool = False) -> None:
-        self.folder = Path(folder).absolute()
+        self.folder = paths.absolute(folder)
         if read_only and not self.folder.is_dir():
             raise UserError(f"{self.folder} does not exist: there are no checkpoints there")
         # Orbax keeps metrics for its own ranking only; ours are in the meta of each checkpoint.
@@ -223,12 +224,11 @@ class Checkpoints:
     def _move_aside(self, step: int) -> Path:
         def move() -> str:
             folder = self.folder.parent / "damaged"
-            folder.mkdir(exist_ok=True)
             aside = next(p for i in range(10**6) if not (p := folder / f"{step}-{i}").exists())
-            (self.folder / str(step)).rename(aside)
+            paths.move(self.folder / str(step), aside)
             return str(aside)
 
-        aside = Path(from_main(move))
+        aside = paths.as_path(from_main(move))
         self._scores.pop(step, None)
         self._stops.discard(step)
         self._manager.reload()
@@ -289,7 +289,11 @@ def _reading(checkpoint: Path) -> Iterator[None]:
 def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        if not isinstance(error, OSError | ValueError | RuntimeError) and not paths.is_of_bucket(
+            error
+        ):
+            raise
         raise UserError(
             f"a checkpoint could not be written to {folder} ({_first_line(error)}); those before it are "
             "whole: make room, and start again to go on from the last"
