@@ -81,7 +81,8 @@ def _context(report: Report) -> dict[str, Any]:
         "examples_notes": [
             f"Clips as {names[0]} hears them, chosen by how well their labels stand out: the mean "
             "probability of the labels minus the highest of any other class, from 1 (best) to "
-            "\N{MINUS SIGN}1 (worst); typical is next to the median of all clips. Of clips with the same labels one is taken.",
+            "\N{MINUS SIGN}1 (worst); typical is next to the median of all clips. Of clips with the same "
+            "labels one is taken.",
             html_figures.meaning_of_maps(report.examples),
         ],
         "notes": report.notes,
