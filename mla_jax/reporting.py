@@ -70,6 +70,8 @@ def gather(
     path, clips = _open_data(found, data, names, notes)
     chosen = choose_classes(names.names, _frequency(found, clips, len(names)), classes)
     if clips is None:
+        if events:
+            notes.append(f"{events} is not used: it is about the eval clips.")
         kept = _only_comparable([run.from_results() for run in found])
         return Report(kept, names.mids, names.names, "", chosen, None, [], notes)
     truth = timing.read_truth(events, names, clips) if events else None

@@ -328,8 +328,10 @@ def test_without_the_data_it_shows_what_results_have_and_says_so(
         config = json.loads((tmp_path / name / "config.json").read_text())
         config["data"]["eval"] = str(tmp_path / "gone")
         (tmp_path / name / "config.json").write_text(json.dumps(config))
-    report = reporting.gather([tmp_path / "multi", tmp_path / "single"])
+    both = [tmp_path / "multi", tmp_path / "single"]
+    report = reporting.gather(both, events="events.tsv")
     assert "gone, is not there" in report.notes[0]
+    assert report.notes[1] == "events.tsv is not used: it is about the eval clips."
     text = Page(render(report)).text()
     stated = files.read_json(folder / "multi" / "results.json")
     assert f"{stated['mAP']:.3f}" in text
