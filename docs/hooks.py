@@ -10,6 +10,8 @@ from pygments.formatters import HtmlFormatter
 ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
 PAGES["BUILD_NOTES.md"] = "BUILD_NOTES.md"
+PAGES["experiments/cloud_tpu/README.md"] = "cloud_tpu.md"
+PAGES |= {f"docs/{page.name}": page.name for page in (ROOT / "docs").glob("guide_*.md")}
 _LINK = re.compile(r"(?<=\]\()[^)#:\s]+(?=[)#])")
 
 
@@ -18,6 +20,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     linked: set[str] = set()
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
+        if source.startswith("docs/"):  # links are from the root there, as in the others
+            files.remove(next(file for file in files if file.src_uri == page))
+            text = text.replace("](../", "](")
         targets = set(_LINK.findall(text))
         linked |= {t for t in targets - PAGES.keys() if (ROOT / t).is_file()}
         text = _LINK.sub(lambda link: PAGES.get(link[0], link[0]), text)

@@ -28,6 +28,8 @@ from mla_jax.data import packed, synthetic
 from mla_jax.data.labels import FILE_NAME
 from mla_jax.errors import UserError
 from mla_jax.evaluation import report
+from mla_jax.evaluation.event_segments import segments_to_events
+from mla_jax.evaluation.strong_labels import write_strong_labels
 from mla_jax.progress import Progress
 
 Settings = dict[str, dict[str, Any]]
@@ -122,21 +124,27 @@ def main() -> None:
     print(table, flush=True)
     drawn = _report(workdir)
     cli.say(f"the table        {workdir / 'table.md'}; all figures: {workdir / 'results.json'}")
-    cli.say(f"the report       {drawn}")
     cli.say(f"the runs         {', '.join(str(workdir / name) for name in MODELS)}")
     cli.say(f"the packed data  {workdir / 'data' / 'packed'}")
+    cli.say(f"the report       {drawn}")
 
 
 def _report(workdir: Path) -> str:
     """Writes the report of both models; says where it is, or why there is none."""
     from mla_jax import reporting
 
-    path = workdir / "report.html"
+    path, events = workdir / "report.html", _events(workdir)
     try:
-        reporting.write_report([workdir / name for name in MODELS], path)
+        runs_of = [workdir / name for name in MODELS]
+        reporting.write_report(runs_of, path, events=events if events.is_file() else "")
     except UserError as error:  # what draws is not installed
         return f"none: {error}"
     return str(path)
+
+
+def _events(workdir: Path) -> Path:
+    """Where it is written when the generated eval clips' sounds truly occur."""
+    return workdir / "data" / "records" / "events.tsv"
 
 
 def _claim(workdir: Path, made_of: dict[str, Any]) -> None:
@@ -166,6 +174,9 @@ def _generate(folder: Path, num_clips: int) -> None:
     progress = Progress("write", num_clips, "clips")
     write_records(made.clips, partial, progress=lambda done, _: progress.update(done))
     progress.close()
+    if folder.name == "eval":
+        events = segments_to_events(made.events, made.clips.video_ids)
+        write_strong_labels(folder.parent / "events.tsv", events, made.classes)
     partial.replace(folder)
 
 

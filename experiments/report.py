@@ -29,6 +29,12 @@ _CLASSES = flags.DEFINE_multi_string(
     "Name or index of a class whose precision-recall curve is shown; may be given several times; empty: "
     "nine, from the most frequent to the rarest.",
 )
+_EVENTS = flags.DEFINE_string(
+    "events",
+    "",
+    "Strong labels of the clips, if there are any: tab-separated filename, onset, offset, event_label. Then "
+    "the maps frame what truly sounds, and a table says how well each run tells when.",
+)
 
 
 def main() -> None:
@@ -36,7 +42,11 @@ def main() -> None:
     if not _WORKDIR.value or not _OUTPUT.value:
         raise UserError("give --workdir, a run's folder, and --output, the HTML file to write")
     report = reporting.write_report(
-        _WORKDIR.value, _OUTPUT.value, _DATA.value, classes=_CLASSES.value
+        _WORKDIR.value,
+        _OUTPUT.value,
+        _DATA.value,
+        classes=_CLASSES.value,
+        events=_EVENTS.value,
     )
     for note in report.notes:
         cli.say(note)

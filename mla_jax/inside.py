@@ -5,6 +5,7 @@ import numpy as np
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.data.clips import ClipSet
 from mla_jax.evaluation import examples, levels
+from mla_jax.evaluation.event_segments import Reference
 from mla_jax.evaluation.report_data import ClipMap, ExampleClip
 from mla_jax.evaluation.segments import Level, predict_segments, segment_batches
 from mla_jax.trained import TrainedModel
@@ -115,14 +116,21 @@ def clip_maps(trained: TrainedModel, clips: ClipSet) -> list[dict[str, ClipMap]]
 
 
 def example_clips(
-    trained: TrainedModel, clips: ClipSet, probs: np.ndarray, labels: np.ndarray, each: int = 2
+    trained: TrainedModel,
+    clips: ClipSet,
+    probs: np.ndarray,
+    labels: np.ndarray,
+    truth: Reference | None = None,
+    *,
+    each: int = 2,
 ) -> list[ExampleClip]:
     """The best, typical and worst clips with their maps (`mla_jax.evaluation.examples`).
 
     Args:
       trained: the model.
       clips: those to choose from.
-      probs, labels: [num_clips, num_classes] the model's, and the truth.
+      probs, labels: [num_clips, num_classes] the model's, and the clips'.
+      truth: of these clips, when their sounds occur, if that is known.
       each: how many of a kind.
     """
     scores = examples.clip_scores(probs, labels)
@@ -134,6 +142,8 @@ def example_clips(
     made = []
     for j, ((kind, i), maps) in enumerate(zip(rows, clip_maps(trained, part), strict=True)):
         classes = examples.rows_to_show(probs[i], labels[i])
+        length = int(part.num_segments[j])
+        known = truth is not None and bool(truth.mask[i].any())
         made.append(
             ExampleClip(
                 kind,
@@ -144,6 +154,7 @@ def example_clips(
                 [bool(labels[i, k]) for k in classes],
                 probs[i, classes],
                 {title: ClipMap(one.values[classes], one.kind) for title, one in maps.items()},
+                truth.active[i, :length, classes] if truth is not None and known else None,
             )
         )
     return made

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mla_jax import files, inside, paths
+from mla_jax import files, inside, paths, timing
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.labels import ClassList
 from mla_jax.data.skipped import Skipped
@@ -29,6 +29,7 @@ def write_report(
     data: str = "",
     *,
     classes: Sequence[str] = (),
+    events: str | Path = "",
 ) -> Report:
     """Writes the report of some runs as one HTML file; it appears when it is complete.
 
@@ -37,6 +38,7 @@ def write_report(
       output: the HTML file.
       data: what to evaluate on; empty: the runs' own `data.eval`, if it is still there.
       classes: names or indices of those with precision-recall curves; empty: nine, frequent to rare.
+      events: strong labels of these clips, if there are any: a file as `read_strong_labels` takes it.
 
     Raises:
       UserError: a run or the data cannot be used, the output cannot be written, or what draws is not
@@ -49,13 +51,17 @@ def write_report(
     if paths.as_path(output).is_dir():
         raise UserError(f"{output} is a folder; give the HTML file to write")
     with files.replacing(output) as file:  # at once: what cannot be written should not take minutes
-        report = gather(workdirs, data, classes=classes)
+        report = gather(workdirs, data, classes=classes, events=events)
         file.write(render(report))
     return report
 
 
 def gather(
-    workdirs: Sequence[str | Path], data: str = "", *, classes: Sequence[str] = ()
+    workdirs: Sequence[str | Path],
+    data: str = "",
+    *,
+    classes: Sequence[str] = (),
+    events: str | Path = "",
 ) -> Report:
     """What a report shows; arguments and errors as for `write_report`."""
     found = [FoundRun.open(name, path) for name, path in _named(workdirs)]
@@ -64,8 +70,11 @@ def gather(
     path, clips = _open_data(found, data, names, notes)
     chosen = choose_classes(names.names, _frequency(found, clips, len(names)), classes)
     if clips is None:
+        if events:
+            notes.append(f"{events} is not used: it is about the eval clips.")
         kept = _only_comparable([run.from_results() for run in found])
         return Report(kept, names.mids, names.names, "", chosen, None, [], notes)
+    truth = timing.read_truth(events, names, clips) if events else None
     labels = clips.multi_hot()
     counts = clip_counts(len(clips), NUM_RESAMPLES)
     runs: list[ReportRun] = []
@@ -76,9 +85,12 @@ def gather(
             continue
         probs = run.predict(clips)
         runs.append(run.scored(probs, labels, counts, chosen, clips))
+        if truth is not None:
+            when = timing.segment_figures(run.trained, clips, truth)
+            runs[-1] = dataclasses.replace(runs[-1], segment_figures=when)
         _compare_with_results(runs[-1], path, notes)
         if run is found[0]:
-            shown = inside.example_clips(run.trained, clips, probs, labels)
+            shown = inside.example_clips(run.trained, clips, probs, labels, truth)
     about = (
         f"{path}: {len(clips):,} clips of up to {clips.max_segments} segments of {clips.num_features} "
         f"features, {clips.embeddings.dtype}"

@@ -1,4 +1,4 @@
-"""README.md and BUILD_NOTES.md say what is true: their code runs, their tables are produced."""
+"""README.md, the guides and BUILD_NOTES.md say what is true: their code runs, their tables are produced."""
 
 import json
 import re
@@ -13,7 +13,11 @@ from tests import programs
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = sorted((ROOT / "experiments/results").glob("*.json"))
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PAGES = {
+    path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("guide_*.md"))
+}
+PAGES[ROOT / "README.md"] = README
+BLOCKS = re.findall(r"```python\n(.*?)```", "\n".join(PAGES.values()), flags=re.DOTALL)
 
 
 def test_there_is_code_and_there_are_results() -> None:
@@ -69,10 +73,29 @@ def test_its_tables_are_those_of_the_results_files(
         assert f"<!-- {marker} -->\n{text}\n<!-- /{marker} -->" in README + notes, marker
 
 
-def test_every_command_and_file_it_names_exists() -> None:
-    for name in set(re.findall(r"python -m experiments\.(\w+)", README)):
-        assert (ROOT / "experiments" / f"{name}.py").is_file(), name
-    for target in set(re.findall(r"\]\(([^)#:]+)\)", README)):
-        assert (ROOT / target).exists(), target
-    for name in set(re.findall(r"`(mla_jax/[\w/]+\.py|mla_jax/\w+/)`", README)):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_flag_and_file_it_names_exists(page: Path) -> None:
+    text = PAGES[page]
+    for name, flags in re.findall(
+        r"python -m experiments\.(\w+)((?:[^\n`]|\\\n)*)", text.replace("$E", "")
+    ):
+        source = ROOT / "experiments" / f"{name}.py"
+        assert source.is_file(), name
+        known = source.read_text(encoding="utf-8") + (ROOT / "experiments/cli.py").read_text()
+        for flag in re.findall(r"--([a-z_]+)(?![\w.])", flags):
+            assert f'"{flag}"' in known, (name, flag)
+    for target in set(re.findall(r"\]\(([^)#:]+)[)#]", text)):
+        assert (page.parent / target).exists(), target
+    for name in set(re.findall(r"`(mla_jax/[\w/]+\.py|mla_jax/\w+/)`", text)):
         assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_within_pages_lead_to_headings(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", PAGES[page]):
+        text = (page.parent / target).read_text(encoding="utf-8") if target else PAGES[page]
+        headings = [
+            re.sub(r"[^\w -]", "", h).replace(" ", "-").lower()
+            for h in re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+        ]
+        assert anchor in headings, anchor

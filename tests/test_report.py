@@ -14,7 +14,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mla_jax as mla
-from mla_jax import files, inside, reporting, runs
+from mla_jax import clip_picture, files, inside, reporting, runs
 from mla_jax.evaluation import examples
 from mla_jax.evaluation.bootstrap import bootstrap_map, clip_counts, interval
 from mla_jax.evaluation.html_report import render
@@ -329,8 +329,10 @@ def test_without_the_data_it_shows_what_results_have_and_says_so(
         config = json.loads((tmp_path / name / "config.json").read_text())
         config["data"]["eval"] = str(tmp_path / "gone")
         (tmp_path / name / "config.json").write_text(json.dumps(config))
-    report = reporting.gather([tmp_path / "multi", tmp_path / "single"])
+    both = [tmp_path / "multi", tmp_path / "single"]
+    report = reporting.gather(both, events="events.tsv")
     assert "gone, is not there" in report.notes[0]
+    assert report.notes[1] == "events.tsv is not used: it is about the eval clips."
     text = Page(render(report)).text()
     stated = files.read_json(folder / "multi" / "results.json")
     assert f"{stated['mAP']:.3f}" in text
@@ -392,6 +394,66 @@ def test_mistakes_are_one_line_and_leave_nothing(folder: Path, tmp_path: Path) -
     mla.pack([other.clips], tmp_path / "five", classes=other.classes)
     with raises_user_error("class"):
         reporting.write_report([multi], out, str(tmp_path / "five"))
+
+
+def test_with_strong_labels_it_says_when_and_frames_it(
+    folder: Path, report: Report, tmp_path: Path
+) -> None:
+    trained = TrainedModel.open(folder / "single")
+    active = mla.synthetic_clips(WORLD, "eval").events
+    clips = mla.open_packed(folder / "eval")
+    names = [v.decode() for v in clips.video_ids]
+    labels = clips.multi_hot()
+    best = examples.clip_scores(trained.predict(clips), labels).argmax()
+    events = truth_of(folder / "eval", tmp_path, leave_out=names[best])
+    told = reporting.gather([folder / "single"], events=events)
+    assert told.examples[0].video_id == names[best]
+    assert told.examples[0].events is None  # of which nothing is known
+    for example in told.examples[1:]:
+        i = names.index(example.video_id)
+        expected = active[i, : clips.num_segments[i]].T[example.classes]
+        np.testing.assert_array_equal(example.events, expected)
+    known = np.arange(len(clips)) != best
+    scores = trained.predict_segments(clips).scores
+    judged = mla.evaluate_segments(scores[known], active[known], mask=clips.mask()[known])
+    (run,) = told.runs
+    for name in ("macro_average_precision", "error_rate", "num_segments"):
+        assert run.segment_figures[name] == pytest.approx(getattr(judged, name), rel=1e-5)
+    text = Page(render(told)).text()
+    assert "By seconds, from strong labels" in text
+    assert f"{run.segment_figures['macro_auc']:.3f}" in text
+    assert "A frame is when the class truly sounds" in text
+    assert "By seconds" not in Page(render(report)).text()
+
+
+def truth_of(data: Path, folder: Path, leave_out: str = "") -> Path:
+    """A file of strong labels of all generated eval clips but one."""
+    clips = mla.open_packed(data)
+    active = mla.synthetic_clips(WORLD, "eval").events
+    events = mla.segments_to_events(active, clips.video_ids)
+    events.pop(leave_out, None)
+    names = mla.ClassList.read(data / "class_labels_indices.csv")
+    mla.write_strong_labels(folder / "events.tsv", events, names)
+    return folder / "events.tsv"
+
+
+def test_a_picture_of_a_clip_by_command(folder: Path, tmp_path: Path) -> None:
+    clip = mla.open_packed(folder / "eval").video_ids[3].decode()
+    events = truth_of(folder / "eval", tmp_path)
+    both = [f"--workdir={folder}/{name}" for name in ("multi", "single")]
+    done = command(
+        "clip_map", *both, f"--clip={clip}", f"--events={events}", f"--output={tmp_path}/clip.png"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"clip {clip}: {tmp_path}/clip.png\n"
+    assert (tmp_path / "clip.png").read_bytes().startswith(b"\x89PNG")
+    clip_picture.write_clip_picture([folder / "single"], tmp_path / "one.svg", clip)
+    assert "<svg" in (tmp_path / "one.svg").read_text()
+    with raises_user_error("no clip with the video id 'nobody'"):
+        clip_picture.write_clip_picture([folder / "single"], tmp_path / "no.png", "nobody")
+    with raises_user_error("of another name"):
+        clip_picture.write_clip_picture([folder / "single"] * 2, tmp_path / "no.png", clip)
+    assert not (tmp_path / "no.png").exists()
 
 
 def test_the_command(folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The report in a real browser, wide and narrow: it fits, its table sorts and searches by keyboard."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,6 +153,22 @@ def test_a_reader_hears_names_roles_and_the_state_of_sorting(
     roles = [role for role, _ in heard]
     assert roles.count("main") == roles.count("banner") == 1
     assert ("heading", "What was trained on what") in heard
+
+
+def test_in_the_dark_text_and_pictures_stay_readable(page: chromium.Page, file: Path) -> None:
+    def lightness(what: str, of: str) -> float:
+        colour = page.run(f"getComputedStyle(document.querySelector('{what}')).{of}")
+        return sum(map(int, re.findall(r"\d+", colour)[:3])) / 765
+
+    for scheme, is_dark in (("light", False), ("dark", True)):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        page.send("Emulation.setEmulatedMedia", features=features)
+        page.open(file, 1280)
+        for what in ("p", "figcaption", "td", "thead th button", "nav a"):
+            difference = lightness(what, "color") - lightness("body", "backgroundColor")
+            assert (difference if is_dark else -difference) > 0.45, (scheme, what)
+        assert lightness("img", "backgroundColor") == 1
+    page.send("Emulation.setEmulatedMedia", features=[])
 
 
 def test_it_stands_there_whole_without_scripts(page: chromium.Page, file: Path) -> None:

@@ -193,10 +193,14 @@ def _example(example: ExampleClip, class_names: tuple[str, ...]) -> Picture:
     )
     return _picture(
         attention.attention_map(
-            example.maps, names, example.is_label, probabilities=example.probabilities
+            example.maps,
+            names,
+            example.is_label,
+            probabilities=example.probabilities,
+            events=example.events,
         ),
         f"Clip {example.video_id}",
-        f"Score {example.score:+.2f}.",
+        f"Its labels stand out by {example.score:+.2f}.".replace("-", "\N{MINUS SIGN}"),
         f"Maps of classes by seconds. Probabilities: {told}.",
     )
 
@@ -205,4 +209,6 @@ def meaning_of_maps(examples: list[ExampleClip]) -> str:
     """What is seen in the pictures of the examples, once for all of them."""
     kinds = dict.fromkeys(one.kind for example in examples for one in example.maps.values())
     marks = "In the maps a dot marks the labels; the numbers are the clip's probabilities."
+    if any(example.events is not None for example in examples):
+        marks += " A frame is when the class truly sounds, which no model was told."
     return " ".join([marks, *(_MEANINGS[kind] for kind in kinds)])

@@ -59,6 +59,7 @@ def _context(report: Report) -> dict[str, Any]:
         "summary": _summary(report),
         "results": html_tables.results(report),
         "results_note": html_tables.results_note(report),
+        "when": html_tables.segments(report),
         "comparison": html_tables.comparison(report),
         "facts": html_tables.facts(report),
         "differing": html_tables.settings(report, only_differing=True),
@@ -79,8 +80,9 @@ def _context(report: Report) -> dict[str, Any]:
         ],
         "examples_notes": [
             f"Clips as {names[0]} hears them, chosen by how well their labels stand out: the mean "
-            "probability of the labels minus the highest of any other class, from 1 (best) to -1 (worst); "
-            "typical is next to the median of all clips. Of clips with the same labels one is taken.",
+            "probability of the labels minus the highest of any other class, from 1 (best) to "
+            "\N{MINUS SIGN}1 (worst); typical is next to the median of all clips. Of clips with the same "
+            "labels one is taken.",
             html_figures.meaning_of_maps(report.examples),
         ],
         "notes": report.notes,
@@ -110,6 +112,7 @@ def _parts(context: dict[str, Any]) -> Sequence[tuple[str, str]]:
     there = {
         "results": ("Results", True),
         "comparison": ("Comparison", context["comparison"]),
+        "when": ("When", context["when"]),
         "training": ("What was trained on what", True),
         "classes": ("Classes", context["classes"]),
         "levels": ("Levels", context["pictures"]["levels"]),

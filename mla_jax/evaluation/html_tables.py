@@ -79,6 +79,25 @@ def results_note(report: Report) -> str:
     return text
 
 
+def segments(report: Report) -> Table | None:
+    """A row a run: how well it tells when classes sound; None where no strong labels were given."""
+    columns = {
+        "macro AP": "macro_average_precision",
+        "macro AUC": "macro_auc",
+        "micro AP": "micro_average_precision",
+        "macro F1": "macro_f1",
+        "error rate": "error_rate",
+        "clips": "num_clips",
+        "seconds": "num_segments",
+    }
+    rows = [
+        [run.name, *(number(run.segment_figures[name]) for name in columns.values())]
+        for run in report.runs
+        if run.segment_figures
+    ]
+    return _table("By seconds, from strong labels", ["run", *columns], rows) if rows else None
+
+
 def comparison(report: Report) -> Table | None:
     """A row a pair of runs that were scored on the same resamples."""
     rows = []
@@ -212,7 +231,7 @@ def _cell(value: Any, form: str) -> dict[str, str]:
     value = float(value)
     if math.isnan(value):
         return {"text": NOTHING, "value": ""}
-    text = f"{value:{form}}"
-    if float(text.replace(",", "")) == 0:  # not -0.000
+    text = f"{value:{form}}".replace("-", _MINUS)
+    if float(text.replace(",", "").replace(_MINUS, "-")) == 0:  # not -0.000
         text = f"{0.0:{form.lstrip('+')}}"
     return {"text": text, "value": f"{value:.6g}"}

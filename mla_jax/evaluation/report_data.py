@@ -27,6 +27,7 @@ class ReportRun:
       level_names: of a model of several levels, shallowest first; else ().
       level_shares: [num_levels, num_classes] (`mla_jax.evaluation.levels`), or None.
       levels_by_variance: whether these are `variance_shares`, of clips, or `weight_shares`, without any.
+      segment_figures: how well it tells when (`mla_jax.timing.segment_figures`), or {} without strong labels.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ReportRun:
     level_names: tuple[str, ...] = ()
     level_shares: np.ndarray | None = None
     levels_by_variance: bool = False
+    segment_figures: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def mean_interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mAP, if there are resamples."""
@@ -77,6 +79,7 @@ class ExampleClip:
       is_label: of these.
       probabilities: [rows] the clip's, of these.
       maps: by title, of these classes; see `attention_map`.
+      events: [rows, time] bool, when they truly sound; None where that is not known.
     """
 
     kind: str
@@ -87,6 +90,7 @@ class ExampleClip:
     is_label: list[bool]
     probabilities: np.ndarray
     maps: dict[str, ClipMap]
+    events: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -22,6 +22,8 @@ from mla_jax.evaluation.report_data import ClipMap
 LABEL_MARK = "●"
 """Stands before the names of the classes that are the clip's labels."""
 
+_UNITS = {"probability": "probability", "weight": "weight", "signed": "of the logit"}
+
 
 def attention_map(
     maps: Mapping[str, ClipMap],
@@ -42,7 +44,7 @@ def attention_map(
       class_names: of the rows.
       is_label: [rows] which of them the clip is labelled with: a dot and bold type.
       probabilities: [rows] the clip's, written behind the names.
-      events: [rows, time] bool, what truly sounds when, if it is known: outlined.
+      events: [rows, time] bool, what truly sounds when, if it is known: framed.
       seconds: of a segment.
 
     Raises:
@@ -58,16 +60,19 @@ def attention_map(
             raise UserError(
                 f"{what} has shape {list(shape)}; {rows} classes by {time} seconds are to be drawn"
             )
-    figure = new_figure(2.4 + 1.75 * len(maps), 1.05 + 0.27 * rows)
+    below = 0.25 if events is not None else 0.0
+    figure = new_figure(2.4 + 1.75 * len(maps), 1.05 + 0.27 * rows + below)
     panels = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
     for axes, (title, one) in zip(panels, maps.items(), strict=True):
         _draw(figure, axes, one, time * seconds)
         if events is not None:
-            _outline(axes, events, seconds)
+            _frame(axes, events, seconds, COLOURS[-1 if one.kind == "signed" else 1])
         axes.set_title(plain_text(title), fontsize=SMALL)
     panels[0].set_yticks(range(rows), _row_names(class_names, is_label, probabilities))
     for text, labelled in zip(panels[0].get_yticklabels(), is_label, strict=True):
         text.set_fontweight("bold" if labelled else "normal")
+    if events is not None:
+        _explain(figure)
     return figure
 
 
@@ -90,8 +95,13 @@ def _draw(figure: Figure, axes: Axes, one: ClipMap, length: float) -> None:
     axes.tick_params(labelsize=SMALL, left=False)
     axes.hlines(np.arange(rows - 1) + 0.5, 0, length, color="white", linewidth=2)
     axes.spines[:].set_color("0.7")
-    bar = figure.colorbar(image, ax=axes, location="bottom", aspect=14, ticks=[low, top], pad=0.03)
-    bar.ax.set_xticklabels([f"{low:.2g}", f"{top:.2g}"])
+    ends = [f"{end:.2g}".replace("-", "\N{MINUS SIGN}") for end in (low, top)]
+    ticks = [low, (low + top) / 2, top]
+    bar = figure.colorbar(image, ax=axes, location="bottom", aspect=14, ticks=ticks, pad=0.03)
+    bar.ax.set_xticklabels([ends[0], _UNITS[one.kind], ends[1]])
+    first, _, last = bar.ax.get_xticklabels()
+    first.set_horizontalalignment("left")  # inside, away from the neighbour's
+    last.set_horizontalalignment("right")
     bar.ax.tick_params(labelsize=SMALL, length=0)
     bar.outline.set_visible(False)
 
@@ -106,7 +116,19 @@ def _row_names(
     return names
 
 
-def _outline(axes: Axes, events: np.ndarray, seconds: float) -> None:
+def _explain(figure: Figure) -> None:
+    """What dot and frame are, under the maps."""
+    frame = Rectangle((0, 0), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=1.8)
+    figure.legend(
+        [frame],
+        [f"truly sounds      {LABEL_MARK} label of the clip"],
+        loc="outside lower left",
+        frameon=False,
+        fontsize=SMALL,
+    )
+
+
+def _frame(axes: Axes, events: np.ndarray, seconds: float, colour: str) -> None:
     """A frame around every stretch of time in which a class sounds."""
     for row, sounds in enumerate(events):
         edges = np.flatnonzero(np.diff(sounds.astype(int), prepend=0, append=0)).reshape(-1, 2)
@@ -117,7 +139,7 @@ def _outline(axes: Axes, events: np.ndarray, seconds: float) -> None:
                     (end - start) * seconds,
                     0.84,
                     fill=False,
-                    edgecolor=COLOURS[1],
+                    edgecolor=colour,
                     linewidth=1.8,
                 )
             )

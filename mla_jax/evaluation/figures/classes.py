@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mla_jax.evaluation.figures.style import (
     COLOURS,
@@ -131,7 +131,9 @@ def intervals(estimates: Mapping[str, tuple[float, float, float]], label: str) -
       estimates: by run, (figure, low, high).
       label: what it is, for the axis.
     """
-    figure = new_figure(6.8, 0.9 + 0.32 * len(estimates))
+    longest = max((len(plain_text(name, 36)) for name in estimates), default=0)
+    # Fits a phone where the names leave room: who scrolls no further should not miss the best.
+    figure = new_figure(min(6.8, 2.6 + 0.075 * longest), 0.9 + 0.32 * len(estimates))
     axes = figure.subplots()
     places = np.arange(len(estimates))[::-1]
     for place, (value, low, high) in zip(places, estimates.values(), strict=True):
@@ -147,7 +149,8 @@ def intervals(estimates: Mapping[str, tuple[float, float, float]], label: str) -
         )
     axes.set_yticks(places, [plain_text(name, 36) for name in estimates])
     axes.set_ylim(-0.7, len(estimates) - 0.3)
-    axes.margins(x=0.12)
+    axes.margins(x=0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel(label)
     tidy(axes, grid="x")
     axes.spines["left"].set_visible(False)
