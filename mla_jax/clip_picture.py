@@ -48,7 +48,7 @@ def write_clip_picture(
     one = _find_clip(first, data or first.config.data.eval, clip)
     truth = timing.read_truth(events, first.classes, one) if events else None
     labels, length = one.multi_hot()[0], int(one.num_segments[0])
-    sounds = truth.active[0, :length].T if truth else np.zeros((clips.num_classes, length), bool)
+    sounds = truth.active[0, :length].T if truth else np.zeros((one.num_classes, length), bool)
     probs = first.predict(one)[0]
     shown = rows_to_show(probs, labels | sounds.any(axis=1))
     figure = attention.attention_map(
