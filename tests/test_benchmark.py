@@ -98,6 +98,7 @@ def test_torch_computes_our_model(setting: Setting) -> None:
     assert ((probs > 0) & (probs < 1)).all()
 
 
+@pytest.mark.slow
 def test_the_host_path_makes_the_same_steps(setting: Setting) -> None:
     clips = random_clips(200)
     resident = cpu.Trainer(setting.config, clips)

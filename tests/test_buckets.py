@@ -410,6 +410,7 @@ def test_an_interrupted_run_goes_on_from_the_bucket_to_the_same_bits(
         )
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_in_a_bucket_is_passed_over_and_moved(
     run_bucket: str, bucket_server: BucketServer, whole_run: dict[str, Any]
 ) -> None:

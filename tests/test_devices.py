@@ -24,11 +24,11 @@ from tests.helpers import random_clips
 
 clips = random_clips(num_clips=101, time=6, features=12)
 found = {}
-for case in sys.argv[1:]:
+for case in sys.argv[2:]:
     placement, examples, devices = case.split()
     devices = int(devices)
     config = mla.Config(
-        model=ModelConfig(hidden_units=16, architecture="1-A-1-A"),
+        model=ModelConfig(hidden_units=16, architecture=sys.argv[1]),
         data=DataConfig(batch_size=20, placement=placement, examples=examples),
         train=TrainConfig(steps=50, log_every=1, eval_every=25, seed=3, devices=devices),
     )
@@ -64,11 +64,11 @@ json.dump(found, sys.stdout)
 """
 
 
-def run_program(*cases: str) -> dict[str, dict[str, Any]]:
+def run_program(architecture: str, *cases: str) -> dict[str, dict[str, Any]]:
     """Runs of "placement examples devices", all in one process that has eight devices."""
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *cases],
+        [sys.executable, "-c", PROGRAM, architecture, *cases],
         cwd=ROOT,
         env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -93,15 +93,13 @@ def assert_alike(many: dict[str, Any], one: dict[str, Any]) -> None:
 
 def test_two_and_eight_devices_make_the_losses_of_one() -> None:
     """20 clips on 8 devices are filled up to 24; fed from either place, they are compared with one run."""
-    alone = {"clips": "device clips 1", "segments": "device segments 1"}
-    cases = ["device clips 8", "host clips 8", "device segments 8"]
-    found = run_program(*alone.values(), *cases, "device clips 2")
-    assert_alike(found["device clips 2"], found["device clips 1"])  # which the devices divide
-    for case in cases:
-        examples = case.split()[1]
-        assert found[case]["devices"] == 8
-        assert found[case]["size"] == 24 * (6 if examples == "segments" else 1)
-        assert_alike(found[case], found[alone[examples]])
+    one, *many = ("device clips 1", "device clips 2", "device clips 8", "host clips 8")
+    found = run_program("1-A", one, *many)
+    for case in many:
+        devices = int(case.split()[2])
+        assert found[case]["devices"] == devices
+        assert found[case]["size"] == {2: 20, 8: 24}[devices]
+        assert_alike(found[case], found[one])
 
 
 @pytest.mark.slow
@@ -109,7 +107,7 @@ def test_two_and_eight_devices_make_the_losses_of_one() -> None:
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_two_four_and_eight_devices_make_the_losses_of_one(placement: str, examples: str) -> None:
     one, *many = (f"{placement} {examples} {devices}" for devices in (1, 2, 4, 8))
-    found = run_program(one, *many)
+    found = run_program("1-A-1-A", one, *many)
     for case in many:
         assert found[case]["devices"] == int(case.split()[2])
         assert_alike(found[case], found[one])

@@ -81,7 +81,7 @@ def test_the_host_sends_the_batches_that_the_device_draws(
         source.close()
 
 
-@pytest.mark.parametrize("examples", ["clips", "segments"])
+@pytest.mark.parametrize("examples", ["clips", pytest.param("segments", marks=pytest.mark.slow)])
 def test_a_run_fed_by_the_host_is_the_same(
     clips: mla.ClipSet, small_portions: None, tmp_path: Path, examples: str
 ) -> None:
@@ -173,6 +173,7 @@ def test_a_run_evaluated_beside_its_steps_leaves_the_same(
     assert left_by(tmp_path / "run") == whole_run
 
 
+@pytest.mark.slow
 def test_seeds_train_together_on_several_devices(clips: mla.ClipSet) -> None:
     losses: dict[int, list[list[float]]] = {}
     for devices in (1, 2):

@@ -136,7 +136,13 @@ def assert_alike(actual: Any, expected: Any, config: ModelConfig, tolerance: flo
     jax.tree_util.tree_map_with_path(check, actual, expected)
 
 
-@pytest.mark.parametrize("form", FORMS)
+# The others of the paper's nine architectures differ in their numbers of blocks and levels alone.
+MANY_LEVELS = [f"yu2018:{a}" for a in ("2-A-2-A-2-A", "3-A-3-A", "3-A-3-A-3-A", "5-A-4-A")]
+
+
+@pytest.mark.parametrize(
+    "form", [pytest.param(f, marks=pytest.mark.slow) if f in MANY_LEVELS else f for f in FORMS]
+)
 def test_outputs_statistics_and_gradients_are_those_of_keras(form: str) -> None:
     config = small(form)
     model = mla.build_model(config, K)

@@ -59,18 +59,6 @@ def require_equal_to_rounding(left: dict[str, Any], expected: dict[str, Any]) ->
     np.testing.assert_allclose(first["loss"], same["loss"], rtol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def two(run_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    workdir = tmp_path_factory.mktemp("two") / "run"
-    err = train(run_data, workdir, 2)
-    assert "2 devices of 2 processes" in err
-    return left_by(workdir)
-
-
-def test_two_processes_make_the_run_of_one(whole_run: dict[str, Any], two: dict[str, Any]) -> None:
-    require_equal_to_rounding(two, whole_run)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_four_processes_make_the_run_of_one(
@@ -93,11 +81,8 @@ def wait_for_step(workdir: Path, step: int, process: subprocess.Popen[str]) -> N
         time.sleep(0.02)
 
 
-def test_one_is_killed_the_others_end_and_all_go_on(
-    run_data: Path, two: dict[str, Any], tmp_path: Path
-) -> None:
-    """Started again, the same number of processes ends with the bits of a run left alone."""
-    workdir = tmp_path / "run"
+def kill_one_and_go_on(run_data: Path, workdir: Path) -> dict[str, Any]:
+    """What a run of two processes leaves, one of which was killed on the way, and both started again."""
     command = train_command(run_data, workdir, STEPS, "--distributed=local:2")
     with start(command) as process:
         wait_for_step(workdir, 15, process)  # that of 10 is saved
@@ -109,8 +94,26 @@ def test_one_is_killed_the_others_end_and_all_go_on(
         last = process.stderr.read().splitlines()[-1]
     assert last.startswith("error: process 1 of 2 was ended by SIGKILL")
     assert read_metrics(workdir / "metrics.jsonl")[-1]["step"] < STEPS
-    assert "going on from step" in train(run_data, workdir, 2)
-    assert left_by(workdir) == two
+    said = train(run_data, workdir, 2)
+    assert "going on from step" in said
+    assert "2 devices of 2 processes" in said
+    return left_by(workdir)
+
+
+def test_one_is_killed_the_others_end_and_all_go_on(
+    run_data: Path, whole_run: dict[str, Any], tmp_path: Path
+) -> None:
+    require_equal_to_rounding(kill_one_and_go_on(run_data, tmp_path / "run"), whole_run)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_bits_of_one_left_alone(
+    run_data: Path, whole_run: dict[str, Any], tmp_path: Path
+) -> None:
+    train(run_data, tmp_path / "left_alone", 2)
+    alone = left_by(tmp_path / "left_alone")
+    require_equal_to_rounding(alone, whole_run)
+    assert kill_one_and_go_on(run_data, tmp_path / "run") == alone
 
 
 @pytest.mark.slow

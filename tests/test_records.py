@@ -632,7 +632,7 @@ def test_release_against_its_lists(
 
 
 @pytest.mark.audioset
-@pytest.mark.parametrize("split", ["bal_train", "eval"])
+@pytest.mark.parametrize("split", ["eval", pytest.param("bal_train", marks=pytest.mark.slow)])
 def test_release_is_what_tensorflow_parses(
     release: dict[str, tuple[list[pathlib.Path], ClipSet]], split: str
 ) -> None:

@@ -320,6 +320,7 @@ def test_a_process_that_dies_at_any_step_is_gone_on_from(
         assert_brought(folder, made)
 
 
+@pytest.mark.slow
 @pytest.mark.audioset
 def test_the_real_features_come_back_as_they_are(
     server: Server, audioset_dir: Path, tmp_path: Path
