@@ -13,7 +13,7 @@ from absl import flags, logging
 
 from experiments import cli
 from mla_jax.errors import UserError
-from mla_jax.supervision import EXIT_LOST_CONTACT, Supervisor, end_with_parent
+from mla_jax.supervision import EXIT_LOST_CONTACT, Supervisor, end_with_parent, tell_joined
 from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED, InterruptedRunError
 
 _DISTRIBUTED = flags.DEFINE_string(
@@ -51,7 +51,12 @@ def run(main: Callable[[], None]) -> None:
         processes, first, total = _plan()
         program = [sys.executable, *sys.orig_argv[1:]]
         supervisor = Supervisor(
-            [program] * len(processes), processes, first=first, total=total, say=cli.say
+            [program] * len(processes),
+            processes,
+            first=first,
+            total=total,
+            debug=cli.debug(),
+            say=cli.say,
         )
         code = supervisor.wait()
         if code:
@@ -112,6 +117,7 @@ def _run_as_told(told: str, main: Callable[[], None]) -> None:
             join_seconds=_JOIN_SECONDS.value,
             heartbeat_seconds=_HEARTBEAT_SECONDS.value,
         )
+        tell_joined()
         if not processes.is_main():
             logging.set_verbosity(logging.ERROR)  # the main process warns of the same
         main()

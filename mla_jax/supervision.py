@@ -26,6 +26,10 @@ _GRACE_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 # What the libraries below say of ordinary business, and to standard output at that.
 _NOISE = re.compile(rb"^\[Gloo\] ")
+# Where the page begins that C++ prints as it ends a process whose peers are gone.
+_DUMP = re.compile(rb"Terminating process because the JAX distributed service")
+# What a process says, to its parent alone, when it has found the others.
+_JOINED = b"mla_jax: joined\n"
 # Of a process that was killed from outside, when the machine was short of memory or taken away.
 _KILLED = (signal.SIGKILL, signal.SIGTERM)
 # Of a process that gave itself up since another was gone.
@@ -46,6 +50,7 @@ class Supervisor:
         *,
         first: int = 0,
         total: int = 0,
+        debug: bool = False,
         say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     ) -> None:
         """Starts the processes.
@@ -55,11 +60,13 @@ class Supervisor:
           environments: variables to add to that of each.
           first: the number of the first of them in the run.
           total: how many processes the run has, on all machines; 0: those given, or not known.
+          debug: pass on all that C++ prints, too.
           say: takes a line for the user.
         """
         self.first, self.total, self.say = first, total or len(commands), say
         self.codes: dict[int, int] = {}
-        self._signals = 0
+        self._signals, self._debug = 0, debug
+        self._joined: set[int] = set()
         # From the first failure on, what those say that are still there: their C++ tells of it at length.
         self._held: dict[int, list[str]] = {}
         self._readers: list[threading.Thread] = []
@@ -123,6 +130,9 @@ class Supervisor:
             else ""
         )
         again = "start the same again, all of its processes, to go on from the last checkpoint"
+        if code in _LOST and who not in self._joined:
+            self.say(f"error: {name} did not find the others in time; start all of them, alike")
+            return 2
         if code in _LOST:
             self.say(
                 f"error: {name} has lost the other processes of the run: one of them has ended, or cannot be "
@@ -134,7 +144,8 @@ class Supervisor:
             why = ", as a machine does that runs out of memory" if number == signal.SIGKILL else ""
             self.say(f"error: {name} was ended by {number.name}{why}{others}; {again}")
             return EXIT_TO_BE_CONTINUED if number in _KILLED else 1
-        self.say(f"error: {name} failed with exit code {code}{others}")
+        if rest or code != 2:  # else it has said all there is
+            self.say(f"error: {name} failed with exit code {code}{others}")
         return code
 
     def _settle(self) -> None:
@@ -168,8 +179,13 @@ class Supervisor:
     def _read(self, i: int, stream: IO[bytes] | None, target: IO[str], name: str) -> None:
         def forward() -> None:
             assert stream is not None
+            dumping = False
             for line in stream:
-                if _NOISE.match(line):
+                if line == _JOINED:
+                    self._joined.add(i)
+                    continue
+                dumping |= bool(_DUMP.search(line))
+                if (_NOISE.match(line) or dumping) and not self._debug:
                     continue
                 text = name + line.decode(errors="replace")
                 if i in self._held:
@@ -180,6 +196,11 @@ class Supervisor:
 
         self._readers.append(threading.Thread(target=forward, daemon=True))
         self._readers[-1].start()
+
+
+def tell_joined() -> None:
+    """In a supervised process: tells the parent that it has found the others."""
+    os.write(2, _JOINED)
 
 
 def end_with_parent() -> None:

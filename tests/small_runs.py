@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import mla_jax as mla
-from mla_jax import files
+from mla_jax import files, paths
 from mla_jax.training.checkpoints import Checkpoints
 from mla_jax.training.metrics_log import read_metrics
 
@@ -43,8 +43,10 @@ def left_by(workdir: Path) -> dict[str, Any]:
     }
 
 
-def train_command(run_data: Path, workdir: Path, steps: int = STEPS, *more: str) -> list[str]:
-    config = run_config(run_data, steps=steps).to_dict()
+def train_command(
+    run_data: Path | str, workdir: Path | str, steps: int = STEPS, *more: str
+) -> list[str]:
+    config = run_config(paths.as_path(run_data), steps=steps).to_dict()
     flags = [
         f"--config.{section}.{name}={value}"
         for section in ("model", "data", "train")

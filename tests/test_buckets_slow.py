@@ -6,16 +6,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import mla_jax as mla
-from mla_jax import buckets, files, paths, rows, run_thresholds, runs, trained
+from mla_jax import buckets, files, rows, run_thresholds, runs, trained
 from mla_jax.data.labels import FILE_NAME
 from mla_jax.data.record_writer import write_records
 from mla_jax.run_data import RunData
 from mla_jax.training.interruption import InterruptedRunError
+from tests import test_processes as processes
 from tests.bucket_server import BucketServer, bucket_config, left, put
 from tests.helpers import assert_same_clips, random_clips
 from tests.small_runs import ROOT, STEPS, run_config, train_command
@@ -157,7 +159,7 @@ def test_a_run_killed_in_a_bucket_goes_on_to_the_same_bits(
     run_bucket: str, whole_run: dict[str, object]
 ) -> None:
     url, rng = f"{run_bucket}/killed", np.random.default_rng(0)
-    command = train_command(paths.as_path(f"{run_bucket}/data"), url)  # type: ignore[arg-type]
+    command = train_command(f"{run_bucket}/data", url)
     killed = 0
     for seconds in rng.uniform(6, 20, 6):
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -174,3 +176,12 @@ def test_a_run_killed_in_a_bucket_goes_on_to_the_same_bits(
     assert found["metrics"][-1]["step"] == STEPS
     for what in ("state", "metrics", "results"):
         assert found[what] == whole_run[what], what
+
+
+def test_two_processes_share_a_bucket(
+    bucket: str, run_data: Path, whole_run: dict[str, Any]
+) -> None:
+    """Both read the data from there, and Orbax writes for both; all else one of them writes."""
+    put(run_data, f"{bucket}/data")
+    processes.train(f"{bucket}/data", f"{bucket}/run", 2)
+    processes.require_equal_to_rounding(left(f"{bucket}/run"), whole_run)

@@ -70,10 +70,23 @@ def test_what_the_others_say_of_a_death_is_left_out(capfd: pytest.CaptureFixture
 
 
 def test_a_lone_process_that_lost_the_others_can_be_started_again() -> None:
+    joined = "from mla_jax.supervision import tell_joined; tell_joined();"
     for program in (f"raise SystemExit({EXIT_LOST_CONTACT})", "import os; os.abort()"):
-        code, said, _ = watch(program, first=3, total=8)
+        code, said, _ = watch(joined + program, first=3, total=8)
         assert code == 75
         assert said[0].startswith("error: process 3 of 8 has lost the other processes of the run")
+        code, said, _ = watch(program, first=3, total=8)
+        assert code == 2
+        assert said == [
+            "error: process 3 of 8 did not find the others in time; start all of them, alike"
+        ]
+
+
+def test_a_page_of_c_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    page = "F1 client.h:80] Terminating process because the JAX distributed service detected\\n@ 0x7f\\n"
+    program = f"import os; os.write(2, b'before\\n{page}'); os.abort()"
+    watch(program)
+    assert capfd.readouterr().err == "before\n"
 
 
 def test_a_crash_is_not_to_be_continued() -> None:

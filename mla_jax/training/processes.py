@@ -30,6 +30,8 @@ _SIGNS_OF_A_LOST_PROCESS = (
     "connection reset by peer",
     "heartbeat",
     "gloo",
+    "nccl",
+    "unavailable:",
     "barrier",
     "coordination service",
     "socket closed",
