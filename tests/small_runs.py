@@ -17,7 +17,13 @@ def run_config(run_data: Path, **train: int) -> mla.Config:
     schedule = {"steps": STEPS, "log_every": 5, "eval_every": 10, "checkpoint_every": 10}
     return mla.Config.from_dict(
         {
-            "model": {"hidden_units": 8, "architecture": "1-A-1-A"},
+            # Without the norms that only cost compilation here.
+            "model": {
+                "hidden_units": 8,
+                "architecture": "1-A-1-A",
+                "head_norm": False,
+                "output_norm": False,
+            },
             "data": {
                 "train": str(run_data / "train"),
                 "eval": str(run_data / "eval"),

@@ -81,7 +81,9 @@ def test_every_command_flag_and_file_it_names_exists(page: Path) -> None:
     ):
         source = ROOT / "experiments" / f"{name}.py"
         assert source.is_file(), name
-        known = source.read_text(encoding="utf-8") + (ROOT / "experiments/cli.py").read_text()
+        known = source.read_text(encoding="utf-8") + "".join(
+            (ROOT / f"experiments/{shared}.py").read_text() for shared in ("cli", "distributed")
+        )
         for flag in re.findall(r"--([a-z_]+)(?![\w.])", flags):
             assert f'"{flag}"' in known, (name, flag)
     for target in set(re.findall(r"\]\(([^)#:]+)[)#]", text)):
