@@ -13,7 +13,13 @@ from absl import flags, logging
 
 from experiments import cli
 from mla_jax.errors import UserError
-from mla_jax.supervision import EXIT_LOST_CONTACT, Supervisor, end_with_parent, tell_joined
+from mla_jax.supervision import (
+    EXIT_LOST_CONTACT,
+    EXIT_PEER_FAILED,
+    Supervisor,
+    end_with_parent,
+    tell_joined,
+)
 from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED, InterruptedRunError
 
 _DISTRIBUTED = flags.DEFINE_string(
@@ -55,6 +61,7 @@ def run(main: Callable[[], None]) -> None:
             processes,
             first=first,
             total=total,
+            where=f"{_at()} within {_JOIN_SECONDS.value} s",
             debug=cli.debug(),
             say=cli.say,
         )
@@ -62,6 +69,8 @@ def run(main: Callable[[], None]) -> None:
         if code:
             sys.exit(code)
     else:
+        if _NUM_PROCESSES.value or _PROCESS_ID.value >= 0:
+            raise UserError("--num_processes and --process_id go with --distributed=HOST:PORT")
         main()
 
 
@@ -88,10 +97,15 @@ def _plan() -> tuple[list[dict[str, str]], int, int]:
         )
     if not 0 <= number < num:
         raise UserError(
-            f"--num_processes={num} --process_id={number} are not valid: --distributed={where} needs how "
-            "many processes there are, and which of them this is, from 0"
+            f"--distributed={where} needs how many processes there are and which of them this is: give "
+            "--num_processes=N, and --process_id from 0 to N - 1"
         )
     return [{_TOLD: f"{where} {num} {number}"}], number, num
+
+
+def _at() -> str:
+    where = _DISTRIBUTED.value
+    return "" if where == "auto" or where.startswith("local:") else f" at {where}"
 
 
 def free_port() -> int:
@@ -122,7 +136,7 @@ def _run_as_told(told: str, main: Callable[[], None]) -> None:
             logging.set_verbosity(logging.ERROR)  # the main process warns of the same
         main()
     except processes.PeerFailedError:
-        code = EXIT_LOST_CONTACT
+        code = EXIT_PEER_FAILED
     except UserError as error:
         cli.say(f"error: {' '.join(str(error).split())}")
         code = cli.EXIT_USER_ERROR

@@ -33,7 +33,9 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
             )
         return False
     if scheme[1] != "gs":
-        raise UserError(f"{text}: {scheme[1]}:// is not read; paths are local, or gs://BUCKET/...")
+        raise UserError(
+            f"{text}: {scheme[1]}:// is not supported; paths are local, or gs://BUCKET/..."
+        )
     if not _BUCKET.match(text):
         raise UserError(f"{text} names no bucket; give gs://BUCKET/...")
     return True

@@ -20,6 +20,8 @@ from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED
 
 EXIT_LOST_CONTACT = 76
 """What a process exits with whose peers are gone: EX_PROTOCOL of sysexits.h."""
+EXIT_PEER_FAILED = 77
+"""What a process exits with that ends since another could not go on, which says why."""
 
 # After the first death: for the others to notice by themselves, and so to be told apart from its cause.
 _GRACE_SECONDS = 2.0
@@ -34,6 +36,8 @@ _JOINED = b"mla_jax: joined\n"
 _KILLED = (signal.SIGKILL, signal.SIGTERM)
 # Of a process that gave itself up since another was gone.
 _LOST = (EXIT_LOST_CONTACT, -signal.SIGABRT)
+# Of those that are no cause of what happened.
+_FOLLOWED = (0, EXIT_TO_BE_CONTINUED, EXIT_PEER_FAILED, *_LOST)
 
 
 class Supervisor:
@@ -50,6 +54,7 @@ class Supervisor:
         *,
         first: int = 0,
         total: int = 0,
+        where: str = "",
         debug: bool = False,
         say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     ) -> None:
@@ -60,12 +65,13 @@ class Supervisor:
           environments: variables to add to that of each.
           first: the number of the first of them in the run.
           total: how many processes the run has, on all machines; 0: those given, or not known.
+          where: the processes look for each other, and for how long: " at HOST:PORT within 300 s".
           debug: pass on all that C++ prints, too.
           say: takes a line for the user.
         """
         self.first, self.total, self.say = first, total or len(commands), say
         self.codes: dict[int, int] = {}
-        self._signals, self._debug = 0, debug
+        self._signals, self._where, self._debug = 0, where, debug
         self._joined: set[int] = set()
         # From the first failure on, what those say that are still there: their C++ tells of it at length.
         self._held: dict[int, list[str]] = {}
@@ -116,9 +122,7 @@ class Supervisor:
         """Ends the rest, says what happened, returns the exit code."""
         self._settle()
         self._end()
-        causes = [
-            i for i, code in self.codes.items() if code not in (0, EXIT_TO_BE_CONTINUED, *_LOST)
-        ]
+        causes = [i for i, code in self.codes.items() if code not in _FOLLOWED]
         who = causes[0] if causes else failed[0]
         code = self.codes[who]
         sys.stderr.write("".join(self._held.get(who, [])))
@@ -131,7 +135,12 @@ class Supervisor:
         )
         again = "start the same again, all of its processes, to go on from the last checkpoint"
         if code in _LOST and who not in self._joined:
-            self.say(f"error: {name} did not find the others in time; start all of them, alike")
+            self.say(
+                f"error: {name} did not find the others{self._where}; start all of them, alike"
+            )
+            return 2
+        if code == EXIT_PEER_FAILED:
+            self.say(f"error: {name} ends since another could not go on, whose output says why")
             return 2
         if code in _LOST:
             self.say(

@@ -218,7 +218,8 @@ def test_processes_that_do_not_come_are_named(run_data: Path, tmp_path: Path) ->
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     (line,) = err.splitlines()
-    assert line.startswith("error: process 0 of 2 did not find the others in time")
+    assert line.startswith("error: process 0 of 2 did not find the others at 127.0.0.1:")
+    assert "within 2 s" in line
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,8 @@ def test_processes_that_do_not_come_are_named(run_data: Path, tmp_path: Path) ->
     [
         (["--distributed=local:0"], "local:N starts N processes"),
         (["--distributed=somewhere"], "must be off, auto, HOST:PORT or local:N"),
-        (["--distributed=host:1"], "--num_processes=0 --process_id=-1 are not valid"),
+        (["--distributed=host:1"], "--distributed=host:1 needs how many processes there are"),
+        (["--num_processes=2"], "go with --distributed=HOST:PORT"),
         (["--distributed=auto", "--process_id=1"], "go with --distributed=HOST:PORT"),
     ],
 )

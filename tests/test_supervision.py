@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mla_jax.supervision import EXIT_LOST_CONTACT, Supervisor
+from mla_jax.supervision import EXIT_LOST_CONTACT, EXIT_PEER_FAILED, Supervisor
 
 ROOT = Path(__file__).parent.parent
 WAIT = "import time; time.sleep(60)"
@@ -77,9 +77,20 @@ def test_a_lone_process_that_lost_the_others_can_be_started_again() -> None:
         assert said[0].startswith("error: process 3 of 8 has lost the other processes of the run")
         code, said, _ = watch(program, first=3, total=8)
         assert code == 2
-        assert said == [
-            "error: process 3 of 8 did not find the others in time; start all of them, alike"
-        ]
+        assert said == ["error: process 3 of 8 did not find the others; start all of them, alike"]
+
+
+def test_a_process_that_ends_with_another_is_not_to_be_continued() -> None:
+    """Else a loop that starts it again would do so for ever, while the other has a mistake to be mended."""
+    code, said, _ = watch(f"raise SystemExit({EXIT_PEER_FAILED})", first=3, total=8)
+    assert code == 2
+    assert said == [
+        "error: process 3 of 8 ends since another could not go on, whose output says why"
+    ]
+    mistaken = "import time; time.sleep(.5); raise SystemExit(2)"
+    code, said, _ = watch(f"raise SystemExit({EXIT_PEER_FAILED})", mistaken)
+    assert code == 2
+    assert said[0].startswith("error: process 1 of 2 failed with exit code 2")
 
 
 def test_a_page_of_c_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:

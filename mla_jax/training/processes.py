@@ -77,7 +77,8 @@ def join(
         )
     except ValueError as error:
         raise UserError(
-            f"the other processes were not found out ({error}); give --distributed=HOST:PORT of the first, "
+            f"no Cloud TPU, Slurm, Open MPI or the like is here that knows the other processes ({error}); "
+            "leave --distributed out for one process, or give --distributed=HOST:PORT of the first, "
             "--num_processes and --process_id"
         ) from error
     except RuntimeError as error:
