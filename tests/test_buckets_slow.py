@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -156,22 +157,19 @@ def test_thresholds_are_kept_in_the_bucket(run_bucket: str) -> None:
 
 
 def test_a_run_killed_in_a_bucket_goes_on_to_the_same_bits(
-    run_bucket: str, whole_run: dict[str, object]
+    run_bucket: str, bucket_server: BucketServer, whole_run: dict[str, object]
 ) -> None:
-    url, rng = f"{run_bucket}/killed", np.random.default_rng(0)
+    """Killed as soon as there is anything of the first checkpoint, and again of the second."""
+    url = f"{run_bucket}/killed"
     command = train_command(f"{run_bucket}/data", url)
-    killed = 0
-    for seconds in rng.uniform(6, 20, 6):
-        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(seconds)
-            break
-        except subprocess.TimeoutExpired:
+    for step in (10, 20):
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            while not bucket_server.names(f"{url}/checkpoints/{step}"):
+                assert process.poll() is None
+                time.sleep(0.01)
             process.kill()
-            process.wait()
-            killed += 1
+    assert not bucket_server.names(f"{url}/results.json")
     assert subprocess.run(command, cwd=ROOT).returncode == 0
-    assert killed
     found = left(url)
     assert found["metrics"][-1]["step"] == STEPS
     for what in ("state", "metrics", "results"):
