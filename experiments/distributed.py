@@ -137,7 +137,7 @@ def _run_as_told(told: str, main: Callable[[], None]) -> None:
         main()
     except processes.PeerFailedError:
         code = EXIT_PEER_FAILED
-    except UserError as error:
+    except (UserError, OSError) as error:
         cli.say(f"error: {' '.join(str(error).split())}")
         code = cli.EXIT_USER_ERROR
     except InterruptedRunError as stop:

@@ -148,6 +148,9 @@ class Supervisor:
                 f"reached{others}; {again}"
             )
             return EXIT_TO_BE_CONTINUED
+        if self._signals > 1:
+            self.say(f"ended at once, as asked; {again}")
+            return EXIT_TO_BE_CONTINUED
         if code < 0:
             number = signal.Signals(-code)
             why = ", as a machine does that runs out of memory" if number == signal.SIGKILL else ""

@@ -145,6 +145,28 @@ def test_ctrl_c_reaches_every_process_once() -> None:
         assert parent.wait(timeout=20) == 75
 
 
+def test_a_second_signal_ends_all_at_once() -> None:
+    deaf = CHILD.replace("while not got", "while True")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, deaf],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with parent:
+        assert parent.stdout is not None
+        assert parent.stderr is not None
+        for _ in range(2):
+            parent.stdout.readline()
+        parent.terminate()
+        time.sleep(0.3)
+        assert parent.poll() is None
+        parent.terminate()
+        assert parent.wait(timeout=20) == 75
+        assert parent.stderr.read().startswith("ended at once, as asked")
+
+
 def test_no_process_outlives_its_parent() -> None:
     parent, children = _start()
     with parent:
