@@ -46,6 +46,7 @@ def test_parts_for_another_machine_say_so(setting: Setting) -> None:
             part(setting)
 
 
+@pytest.mark.slow
 def test_the_whole_run_of_the_gpu_part_runs_anywhere(setting: Setting) -> None:
     (row,) = gpu.run_on(setting)
     assert row.ours_s > 0

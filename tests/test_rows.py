@@ -87,7 +87,7 @@ def test_seeds_that_train_together_are_the_seeds_alone(
     assert together[0]["mAP"] != together[1]["mAP"]
 
 
-@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("together", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_row_goes_on_where_it_stopped(config: Config, tmp_path: Path, together: int) -> None:
     class StoppedError(Exception):
         pass
