@@ -122,8 +122,9 @@ class Supervisor:
         """Ends the rest, says what happened, returns the exit code."""
         self._settle()
         self._end()
-        causes = [i for i, code in self.codes.items() if code not in _FOLLOWED]
-        who = causes[0] if causes else failed[0]
+        # Killed ones first: what others then say of it may look like a failure of their own.
+        causes = sorted((code > 0, i) for i, code in self.codes.items() if code not in _FOLLOWED)
+        who = causes[0][1] if causes else failed[0]
         code = self.codes[who]
         sys.stderr.write("".join(self._held.get(who, [])))
         name = f"process {self.first + who}" + (f" of {self.total}" if self.total > 1 else "")

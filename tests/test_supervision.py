@@ -100,6 +100,13 @@ def test_a_page_of_c_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == "before\n"
 
 
+def test_a_death_comes_before_what_others_make_of_it() -> None:
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    code, said, _ = watch("import time; time.sleep(.3); raise SystemExit(2)", killed)
+    assert code == 75
+    assert said[0].startswith("error: process 1 of 2 was ended by SIGKILL")
+
+
 def test_a_crash_is_not_to_be_continued() -> None:
     code, said, _ = watch("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", WAIT)
     assert code == 1

@@ -18,7 +18,7 @@ from mla_jax import paths  # before Orbax opens a path: it says how gs:// is ope
 from mla_jax.errors import UserError
 from mla_jax.files import plain
 from mla_jax.training.mesh import everywhere
-from mla_jax.training.processes import anywhere, from_main
+from mla_jax.training.processes import anywhere, from_main, lost_contact
 from mla_jax.training.state import TrainState
 
 _SCORE, _STOPPED = "validation_mAP", "stopped"
@@ -280,6 +280,8 @@ def _reading(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if lost_contact(error):
+            raise
         raise DamagedCheckpointError(
             f"checkpoint {checkpoint} is damaged ({_first_line(error)})"
         ) from error
@@ -290,6 +292,8 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if lost_contact(error):  # it is another process that has ended, and the folder is well
+            raise
         if not isinstance(error, OSError | ValueError | RuntimeError) and not paths.is_of_bucket(
             error
         ):
