@@ -37,9 +37,12 @@ REQUIRES = [
 DOCS = ["mkdocs>=1.6.1", "mkdocstrings>=1.0.8", "mkdocstrings-python>=2.0.11"]
 # What opens gs://; fsspec, of the same number, comes with it.
 GCS = ["gcsfs>=2026.10"]
+# Sound files, and other sample rates.
+AUDIO = ["soundfile>=0.14", "soxr>=1.1"]
 TEST = [
     *DOCS,
     *GCS,
+    *AUDIO,
     # Speaks the protocol of buckets, on this machine.
     "gcp-storage-emulator>=2026.7.19",
     "nbformat>=5.11",
@@ -58,6 +61,7 @@ EXTRAS = {
     "cuda": ["jax[cuda12]>=0.7.2"],
     "tpu": ["jax[tpu]>=0.7.2"],
     "gcs": GCS,
+    "audio": AUDIO,
     "hdf5": ["h5py>=3.14"],
     "plots": ["matplotlib>=3.10.8", "jinja2>=3.1"],
     "bench": ["scikit-learn>=1.7"],
@@ -86,7 +90,7 @@ setup(
     # else hide the package from scripts beside it.
     package_dir={"": "."},
     packages=find_packages(include=["mla_jax", "mla_jax.*"]),
-    package_data={"mla_jax.evaluation": ["report_page/*"]},
+    package_data={"mla_jax.report": ["template/*"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

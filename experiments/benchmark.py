@@ -3,9 +3,9 @@ r"""Measures mla_jax against named peers, interleaved in one run, and prints a t
     python -m experiments.benchmark --data_dir=packed --records=audioset_v1_embeddings/bal_train \
         --output=bench.json
 
-Without --data_dir and --records the clips are generated. A peer that is not installed, or a GPU that is not
-there, is said in the table. The peers: `pip install '.[bench]'` for scikit-learn; PyTorch by hand, since its
-usual wheel brings gigabytes of CUDA. The file is written after every row.
+Without --data_dir and --records the clips are generated. If a peer is not installed or there is no GPU, the
+table says so. `pip install '.[bench]'` installs scikit-learn; PyTorch must be installed by hand, since its
+usual wheel brings gigabytes of CUDA. The file is written after every part.
 """
 
 import dataclasses
@@ -28,9 +28,9 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.rows import NotMeasuredError, Row, machine, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes
-from mla_jax import files, paths
+from experiments.markdown import update_markdown
 from mla_jax.errors import UserError
-from mla_jax.evaluation.report import update_markdown
+from mla_jax.storage import files, paths
 
 flags.adopt_module_key_flags(cli)
 
@@ -66,7 +66,7 @@ _UPDATE = flags.DEFINE_string(
     "update", "", "A Markdown file to put the table into, between the markers of the results' name."
 )
 _QUICK = flags.DEFINE_bool(
-    "quick", False, "Little work, to see that it runs; the figures mean nothing."
+    "quick", False, "Little work, to see that it runs; the times mean nothing."
 )
 
 
@@ -92,7 +92,7 @@ def _measure() -> list[dict[str, Any]]:
         paths.require_local(flag.value, f"--{flag.name}")
     if _RECORDS.value and not any(Path(_RECORDS.value).glob("*.tfrecord")):
         raise UserError(f"{_RECORDS.value} has no .tfrecord files; give a folder of TFRecords")
-    # Apart, so that no full measurement finds the few clips of a quick one.
+    # Apart, so that no full measurement uses the few clips of a quick one.
     workdir = Path(_WORKDIR.value) / ("quick" if _QUICK.value else "full")
     workdir.mkdir(parents=True, exist_ok=True)
     sizes = QUICK if _QUICK.value else Sizes()
@@ -109,9 +109,8 @@ def _measure() -> list[dict[str, Any]]:
         try:
             rows = PARTS[name](setting)
         except (NotMeasuredError, ImportError) as error:  # TensorFlow may be missing, too
-            nothing = float("nan")
-            rows = [Row(name, "-", nothing, notes={"not measured": f"not measured: {error}"})]
-        found += [dataclasses.asdict(row) | {"machine": on} for row in rows]
+            rows = [Row(float("nan"), notes={"not measured": f"not measured: {error}"})]
+        found += [{"part": name} | dataclasses.asdict(row) | {"machine": on} for row in rows]
         if _OUTPUT.value:
             kept = [row for row in old if row["part"] not in wanted]
             files.write_json(_OUTPUT.value, sorted(found + kept, key=_place))

@@ -1,34 +1,40 @@
-"""What the command-line programs share: the config flags, and errors of one line."""
+"""What the command-line programs share: flags, errors of one line, and exit codes."""
 
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_dict, config_flags
 
 from mla_jax import config as config_lib
-from mla_jax import paths, presets
+from mla_jax import presets
 from mla_jax.errors import UserError
-from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED, InterruptedRunError
+from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED, InterruptedRunError
+from mla_jax.storage import paths
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # as shells say that SIGINT ended a command
+EXIT_INTERRUPTED = 130  # what shells report of a command that SIGINT ended
+
+RECORDS_OR_ARRAYS = "a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays"
+CLIPS = f"A packed folder; {RECORDS_OR_ARRAYS}"
+"""What flags say that take clips."""
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the stack trace of an error.")
 
 
 def define_config() -> Callable[[], config_lib.Config]:
-    """Defines `--preset` and `--config.<section>.<field>`; returns what builds the config of them."""
+    """Defines `--preset` and `--config.<section>.<field>`; returns a function that builds the config."""
     preset = flags.DEFINE_string(
         "preset",
         "yu2018",
         f"The settings to start from: {', '.join(presets.PRESETS)}; yu2018:6-A is yu2018 with another "
         "architecture. --config.* changes single fields of it.",
     )
-    # A frozen dataclass cannot take overrides: a dictionary takes them, and the class is built of it.
-    # It looks the overrides on the command line up at once, so a misspelt field fails here.
+    # A frozen dataclass cannot take overrides, so a dictionary takes them, and the class is built from it.
+    # ml_collections looks the overrides up at once, so a misspelt field fails here.
     with _one_line_errors():
         for argument in sys.argv[1:]:
             if argument.startswith("--config."):
@@ -62,7 +68,7 @@ def _settings() -> str:
 
 
 def define_bad_records() -> flags.FlagHolder[str | None]:
-    """Defines `--bad_records` for what uses a trained run; None: as in training."""
+    """Defines `--bad_records` for programs that use a trained run; None: as in training."""
     return flags.DEFINE_enum(
         "bad_records",
         None,
@@ -72,18 +78,44 @@ def define_bad_records() -> flags.FlagHolder[str | None]:
     )
 
 
+def define_step() -> flags.FlagHolder[int]:
+    """Defines `--step`, of a checkpoint."""
+    return flags.DEFINE_integer(
+        "step", 0, "Which checkpoint; 0: the best by validation, else the newest.", lower_bound=0
+    )
+
+
+def require(*needed: flags.FlagHolder[Any]) -> None:
+    """Checks that each of these flags is given.
+
+    Raises:
+      UserError: one is not; the message says which, and what it is.
+    """
+    for flag in needed:
+        if not flag.value:
+            raise UserError(f"give --{flag.name}: {flags.FLAGS[flag.name].help}")
+
+
 def debug() -> bool:
-    """Whether the traces of errors are wanted."""
+    """Whether `--debug` is given."""
     return bool(_DEBUG.value)
 
 
 def say(line: str) -> None:
-    """Tells the user something; results go to standard output, everything else here."""
+    """Prints a line on stderr: results go to stdout, everything else here."""
     print(line, file=sys.stderr, flush=True)
 
 
+def scores(results: Mapping[str, Any]) -> str:
+    """The scores of an evaluation in one line."""
+    return (
+        f"mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, d-prime {results['d_prime']:.3f}, "
+        f"{results['num_clips']:,} clips"
+    )
+
+
 def run(main: Callable[[], None]) -> None:
-    """Runs a program: a user's mistake ends it with one line and exit code 2, without a stack trace."""
+    """Runs a program; a user's mistake ends it with one line and exit code 2, without a stack trace."""
 
     def guarded(argv: Sequence[str]) -> None:
         if not _DEBUG.value:
@@ -113,9 +145,9 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _quieten_orbax() -> None:
-    """Orbax tells every step of a save, and of one that fails the traces of all its threads and futures.
+    """Silences Orbax, which logs every step of a save, and all stack traces of one that fails.
 
-    What it raises is told by us, in one line.
+    What it raises becomes an error of one line.
     """
     logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().addFilter(
@@ -125,7 +157,7 @@ def _quieten_orbax() -> None:
     sys.unraisablehook = lambda _: None
 
 
-# What absl and ml_collections raise of a flag that they cannot take.
+# Raised by absl and ml_collections for a flag that they cannot take.
 _FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, ValueError)
 
 

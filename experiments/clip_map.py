@@ -1,16 +1,15 @@
-r"""Draws what trained runs hear in one clip, second by second.
+r"""Draws the scores of one clip by trained runs, second by second.
 
     python -m experiments.clip_map --workdir=runs/2-A-1-A --clip=-A1o1Egi20c --output=clip.png
 
-Dark is a high score; a dot marks the clip's labels. With several runs their scores stand side by side. Given
-strong labels (--events), what truly sounds is framed.
+Dark is a high score; a dot marks the clip's labels. Several runs are drawn side by side. With strong labels
+(--events), what truly sounds is framed.
 """
 
 from absl import flags
 
 from experiments import cli
-from mla_jax import clip_picture
-from mla_jax.errors import UserError
+from mla_jax.report import clip_picture
 
 flags.adopt_module_key_flags(cli)
 
@@ -20,7 +19,7 @@ _OUTPUT = flags.DEFINE_string("output", "", "The picture to write: .png, .svg or
 _DATA = flags.DEFINE_string(
     "data",
     "",
-    "Where the clip is: a packed folder, records, or an HDF5 or .npz file; empty: the first run's data.eval.",
+    f"Where the clip is. {cli.CLIPS}. Empty: the first run's data.eval.",
 )
 _EVENTS = flags.DEFINE_string(
     "events",
@@ -31,10 +30,7 @@ _EVENTS = flags.DEFINE_string(
 
 def main() -> None:
     """Draws as the flags say."""
-    if not _WORKDIR.value or not _CLIP.value or not _OUTPUT.value:
-        raise UserError(
-            "give --workdir, a run's folder, --clip, a video id, and --output, the picture"
-        )
+    cli.require(_WORKDIR, _CLIP, _OUTPUT)
     clip_picture.write_clip_picture(
         _WORKDIR.value, _OUTPUT.value, _CLIP.value, _DATA.value, events=_EVENTS.value
     )

@@ -1,10 +1,10 @@
-"""Gathers finished runs into one file of figures, and shows them as a table.
+"""Gathers the scores of finished runs into one file, and shows them as a table.
 
     python -m experiments.compare --workdirs=runs/a,runs/b --output=experiments/results/NAME.json
     python -m experiments.compare --results=experiments/results/NAME.json --update=README.md
 
-The file has what a table or a plot needs of each run: how it was set, what it reached, and its curve. With
---update the table takes the place of what stands between `<!-- NAME -->` and `<!-- /NAME -->` there.
+The file has the settings, the scores and the curve of each run. With --update the table replaces what is
+between `<!-- NAME -->` and `<!-- /NAME -->` in that file.
 """
 
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 from absl import flags
 
 from experiments import cli
-from mla_jax import files, paths
-from mla_jax.config import Config
+from experiments.markdown import markdown_table, update_markdown
+from experiments.table.comparison import settings_without_paths
 from mla_jax.errors import UserError
-from mla_jax.evaluation.report import markdown_table, update_markdown
-from mla_jax.presets import PRESETS
-from mla_jax.training.metrics_log import read_metrics
+from mla_jax.presets import preset_of
+from mla_jax.runs.folder import RunFolder
+from mla_jax.storage import files, paths
 
 flags.adopt_module_key_flags(cli)
 
@@ -29,23 +29,24 @@ _UPDATE = flags.DEFINE_string("update", "", "A Markdown file to put the table in
 
 
 def gather(workdir: Path) -> dict[str, Any]:
-    """What a finished run was and what it reached."""
-    if not (workdir / "results.json").exists():
-        raise UserError(f"{workdir} has no results.json: it is not a finished run")
-    results = files.read_json(workdir / "results.json")
+    """The settings, scores and curve of a finished run."""
+    run = RunFolder(workdir)
+    results = run.results()
+    if results is None:
+        raise UserError(f"{workdir} is not a finished run; train it to its last step first")
     if results["evaluated_on"] != "eval":
         raise UserError(
-            f"{workdir} has no figures on an eval split: train it with --config.data.eval"
+            f"{workdir} has no scores on an eval split: train it with --config.data.eval"
         )
-    config = Config.from_dict(files.read_json(workdir / "config.json"))
+    config = run.config()
     row = {
         "name": workdir.name,
-        "form": _form(config),
-        "config": config.to_dict() | {"data": _without_paths(config.to_dict()["data"])},
+        "form": preset_of(config.model, ignoring=("architecture", "pooling")) or "own",
+        "config": settings_without_paths(config),
         "curve": [
             {"step": r["step"], "loss": r["loss"]}
             | {name: r[f"eval_{name}"] for name in ("mAP", "AUC", "d_prime")}
-            for r in read_metrics(workdir / "metrics.jsonl")
+            for r in run.metrics()
             if "eval_mAP" in r
         ],
         **{k: v for k, v in results.items() if k != "classes"},
@@ -57,20 +58,6 @@ def gather(workdir: Path) -> dict[str, Any]:
             k: figures[k] for k in ("mAP", "AUC", "d_prime", "steps_averaged", "num_clips")
         }
     return row
-
-
-def _form(config: Config) -> str:
-    """The preset that the model is of, its architecture and pooling aside."""
-    model = config.to_dict()["model"]
-    for name, make in PRESETS.items():
-        like = make().to_dict()["model"]
-        if all(model[k] == like[k] for k in like if k not in ("architecture", "pooling")):
-            return name
-    return "own"
-
-
-def _without_paths(data: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in data.items() if k not in ("train", "eval", "class_list")}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -2,35 +2,39 @@
 
     python -m experiments.demo
 
-generates AudioSet-like clips (`mla_jax.data.synthetic`), writes them as TFRecords, and goes the whole way
-from there: pack, train, evaluate. It takes about a minute on two CPU cores.
+generates AudioSet-like clips (`mla_jax.data.synthetic`), writes them as TFRecords, packs them, trains and
+evaluates. It takes about a minute on two CPU cores.
 
     python -m experiments.demo --data=audioset_v1_embeddings
 
 does the same with AudioSet's released features: the folders bal_train and eval, and the class list beside
-them. That takes some ten minutes.
+them. It takes some ten minutes.
 
-Both models have the same form (the preset yu2018_equations), settings, batches and number of steps. Each
-is taken at the step with the best mAP on a tenth of the training clips, which is held out; the eval clips
-decide nothing. A demo that was interrupted goes on where it stopped when it is started again.
+Both models have the same form (the preset yu2018_equations), settings, batches and number of steps. Each is
+evaluated at the step that has the best mAP on a held-out tenth of the training clips; the eval clips decide
+nothing. The same command continues a demo that was interrupted.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from experiments import cli
-from mla_jax import files, paths, presets, runs
+from experiments.markdown import markdown_table
+from mla_jax import presets
 from mla_jax.config import Config, DataConfig
-from mla_jax.data import packed, synthetic
-from mla_jax.data.labels import FILE_NAME
+from mla_jax.data import synthetic
+from mla_jax.data.class_list import FILE_NAME
+from mla_jax.data.sources import is_packed
 from mla_jax.errors import UserError
-from mla_jax.evaluation import report
-from mla_jax.evaluation.event_segments import segments_to_events
-from mla_jax.evaluation.strong_labels import write_strong_labels
+from mla_jax.localization.events import segments_to_events
+from mla_jax.localization.strong_labels import write_strong_labels
 from mla_jax.progress import Progress
+from mla_jax.runs.folder import claim
+from mla_jax.runs.train import train
+from mla_jax.storage import files, paths
+from mla_jax.storage.folders import new_folder
 
 Settings = dict[str, dict[str, Any]]
 
@@ -60,7 +64,7 @@ MODELS = {
     "2-A-1-A": {"architecture": "2-A-1-A", "pooling": "attention"},
     "average-pooling": {"architecture": "3-A", "pooling": "mean"},
 }
-"""What is compared, by name: where the two models differ."""
+"""The two models by name, and the settings in which they differ."""
 
 GENERATED: Settings = {
     "model": {"hidden_units": 256, "dropout_rate": 0.1},
@@ -68,10 +72,13 @@ GENERATED: Settings = {
     "optim": {"learning_rate": 2e-3},
     "train": {"steps": 600},
 }
-"""Settings for generated clips, chosen on clips of neither split so that both models do well."""
+"""Settings for generated clips, chosen on clips of neither split, so that both models do well."""
 
 AUDIOSET: Settings = {"train": {"steps": 400}}
-"""Settings for AudioSet: the preset's. Average pooling learns faster, and leads until step 300 or so."""
+"""Settings for AudioSet. Average pooling learns faster, and leads until about step 300."""
+
+
+_EVENTS_FILE = "events.tsv"  # when the sounds of the generated eval clips truly occur
 
 
 def main() -> None:
@@ -88,9 +95,9 @@ def main() -> None:
     else:
         records = {split: workdir / "data" / "records" / split for split in ("train", "eval")}
     made_of = {"data": str(data)} if data else {"num_clips": _NUM_CLIPS.value, "seed": _SEED.value}
-    _claim(workdir, made_of)
+    claim(workdir / "demo.json", made_of, "a demo")
     for split, folder in records.items():
-        if packed.is_packed(workdir / "data" / "packed" / split):
+        if is_packed(workdir / "data" / "packed" / split):
             cli.say(f"the {split} clips are packed already")
         else:
             if not data:
@@ -101,9 +108,9 @@ def main() -> None:
     for name in MODELS:
         cli.say(f"{name}: training in {workdir / name}")
         config = _config(name, AUDIOSET if data else GENERATED, workdir / "data" / "packed")
-        results[name] = runs.train(config, workdir / name, say=cli.say)
+        results[name] = train(config, workdir / name, say=cli.say)
 
-    table = report.markdown_table(
+    table = markdown_table(
         [
             {
                 "model": name,
@@ -122,40 +129,24 @@ def main() -> None:
     clips = f"{results['2-A-1-A']['num_clips']:,} {'AudioSet' if data else 'generated'} eval clips"
     cli.say(f"{clips}; each model at the step that held-out training clips chose:")
     print(table, flush=True)
-    drawn = _report(workdir)
-    cli.say(f"the table        {workdir / 'table.md'}; all figures: {workdir / 'results.json'}")
+    report = _report(workdir)
+    cli.say(f"the table        {workdir / 'table.md'}; all scores: {workdir / 'results.json'}")
     cli.say(f"the runs         {', '.join(str(workdir / name) for name in MODELS)}")
     cli.say(f"the packed data  {workdir / 'data' / 'packed'}")
-    cli.say(f"the report       {drawn}")
+    cli.say(f"the report       {report}")
 
 
 def _report(workdir: Path) -> str:
-    """Writes the report of both models; says where it is, or why there is none."""
-    from mla_jax import reporting
+    """Writes the report of both models; returns where it is, or why there is none."""
+    from mla_jax.report.write import write_report
 
-    path, events = workdir / "report.html", _events(workdir)
+    path, events = workdir / "report.html", workdir / "data" / "records" / _EVENTS_FILE
     try:
-        runs_of = [workdir / name for name in MODELS]
-        reporting.write_report(runs_of, path, events=events if events.is_file() else "")
-    except UserError as error:  # what draws is not installed
+        runs = [workdir / name for name in MODELS]
+        write_report(runs, path, events=events if events.is_file() else "")
+    except UserError as error:  # matplotlib or Jinja is not installed
         return f"none: {error}"
     return str(path)
-
-
-def _events(workdir: Path) -> Path:
-    """Where it is written when the generated eval clips' sounds truly occur."""
-    return workdir / "data" / "records" / "events.tsv"
-
-
-def _claim(workdir: Path, made_of: dict[str, Any]) -> None:
-    """Refuses a folder that holds a demo of other data."""
-    path = workdir / "demo.json"
-    if not path.exists():
-        files.write_json(path, made_of)
-    elif (old := files.read_json(path)) != made_of:
-        raise UserError(
-            f"{workdir} holds a demo of other data ({old}); give another --workdir, or remove it"
-        )
 
 
 def _generate(folder: Path, num_clips: int) -> None:
@@ -164,27 +155,26 @@ def _generate(folder: Path, num_clips: int) -> None:
         return
     cli.say(f"generating {num_clips:,} clips as TFRecords in {folder}")
     # TensorFlow takes seconds to import, and packed data does not need it.
-    from mla_jax.data.record_writer import write_records
+    from mla_jax.data.formats.record_writer import write_records
 
     config = synthetic.SyntheticConfig(num_clips=num_clips, seed=_SEED.value)
     made = synthetic.synthetic_clips(config, split=folder.name)
     files.write_text(folder.parent / FILE_NAME, made.classes.to_csv())
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a demo that was interrupted
-    progress = Progress("write", num_clips, "clips")
-    write_records(made.clips, partial, progress=lambda done, _: progress.update(done))
-    progress.close()
-    if folder.name == "eval":
-        events = segments_to_events(made.events, made.clips.video_ids)
-        write_strong_labels(folder.parent / "events.tsv", events, made.classes)
-    partial.replace(folder)
+    with (
+        new_folder(folder, alone=True) as partial,
+        Progress("write", num_clips, "clips") as progress,
+    ):
+        write_records(made.clips, partial, progress=lambda done, _: progress.update(done))
+        if folder.name == "eval":
+            events = segments_to_events(made.events, made.clips.video_ids)
+            write_strong_labels(folder.parent / _EVENTS_FILE, events, made.classes)
 
 
 def _pack(folder: Path, output: Path) -> None:
     cli.say(f"packing {folder} into {output}")
-    from mla_jax.data import packing
+    from mla_jax.data.packing import pack_data
 
-    packing.pack_records(str(folder), output, DataConfig())
+    pack_data(str(folder), output, DataConfig())
 
 
 def _config(name: str, settings: Settings, data: Path) -> Config:

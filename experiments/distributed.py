@@ -1,7 +1,7 @@
-"""The flags of a run of several processes, and what starts, joins and watches them.
+"""Runs a program in several processes: their flags, and starting, joining and watching them.
 
-The command that a person gives becomes the parent of the processes that it runs here: itself again, with
-an environment variable that says so. It holds no device.
+The command that a person gives becomes the parent: it starts the same command again for each process on this
+machine, with an environment variable that tells its place, and uses no device itself.
 """
 
 import os
@@ -12,15 +12,15 @@ from collections.abc import Callable
 from absl import flags, logging
 
 from experiments import cli
-from mla_jax.errors import UserError
-from mla_jax.supervision import (
+from experiments.supervision import (
     EXIT_LOST_CONTACT,
     EXIT_PEER_FAILED,
     Supervisor,
     end_with_parent,
     tell_joined,
 )
-from mla_jax.training.interruption import EXIT_TO_BE_CONTINUED, InterruptedRunError
+from mla_jax.errors import UserError
+from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED, InterruptedRunError
 
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed",
@@ -37,19 +37,19 @@ _JOIN_SECONDS = flags.DEFINE_integer(
 _HEARTBEAT_SECONDS = flags.DEFINE_integer(
     "heartbeat_seconds",
     60,
-    "A process that has been silent for so long is given up, and the run ends.",
+    "A process that has been silent for so long counts as lost, and the run ends.",
     lower_bound=5,
 )
 
-# What the parent tells a process that it starts: host:port, how many, which; or auto.
+# Set by the parent for a process that it starts: host:port, how many, which, which GPU; or auto.
 _TOLD = "MLA_JAX_PROCESS"
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs `main` as the flags say: here, or in several processes of which this one is the parent.
+    """Runs `main` as the flags say: in this process, or in several of which this one is the parent.
 
     Raises:
-      UserError: the flags do not say it clearly.
+      UserError: the flags contradict each other, or one is missing.
     """
     if told := os.environ.get(_TOLD):
         _run_as_told(told, main)
@@ -75,7 +75,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _plan() -> tuple[list[dict[str, str]], int, int]:
-    """What is told to each process to be started here, the number of the first, how many there are in all."""
+    """The environment of each process to start here, the number of the first, and how many in all."""
     where, num, number = _DISTRIBUTED.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     explicit = where != "auto" and not where.startswith("local:")
     if not explicit and (num or number >= 0):
@@ -109,19 +109,18 @@ def _at() -> str:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A port of this machine that is not in use."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 def _run_as_told(told: str, main: Callable[[], None]) -> None:
-    """In a process of several: joins the others, and leaves at once where one is lost.
+    """In one of several processes: joins the others, runs `main`, and exits at once if one is lost.
 
-    Whatever ends it other than well ends it without Python's own end, where JAX waits for peers that wait
-    for this one.
+    A failure ends it by `os._exit`: in a normal exit JAX would wait for peers that wait for this process.
     """
-    from mla_jax.training import processes
+    from mla_jax.parallel import processes
 
     end_with_parent()
     code = 0
@@ -133,7 +132,7 @@ def _run_as_told(told: str, main: Callable[[], None]) -> None:
         )
         tell_joined()
         if not processes.is_main():
-            logging.set_verbosity(logging.ERROR)  # the main process warns of the same
+            logging.set_verbosity(logging.ERROR)  # the main process logs the same warnings
         main()
     except processes.PeerFailedError:
         code = EXIT_PEER_FAILED
@@ -155,7 +154,7 @@ def _run_as_told(told: str, main: Callable[[], None]) -> None:
 
 
 def _address(told: str) -> tuple[str, int | None, int | None, int | None]:
-    """What `processes.join` takes first: the address, how many, which, and which GPU."""
+    """The first arguments of `processes.join`: the address, how many, which, and which GPU."""
     if told == "auto":
         return "", None, None, None
     address, *numbers = told.split()

@@ -1,18 +1,17 @@
-r"""Fetches AudioSet's released features (about 2.4 GB) and lists from Google's servers.
+r"""Downloads AudioSet's released features (about 2.4 GB) and lists from Google's servers.
 
 python -m experiments.download_audioset --output=audioset_v1_embeddings
 
-The output holds bal_train/, eval/, unbal_train/ and csv/ then; `experiments.prepare_data` packs the splits.
-What is there already is left as it is. A command that was stopped, or lost its connection, goes on where
-it was when it is given again.
+The output then holds bal_train/, eval/, unbal_train/ and csv/; `experiments.prepare_data` packs the splits.
+What is there already is left as it is. If the command is stopped or loses its connection, the same command
+goes on.
 """
 
 from absl import flags
 
 from experiments import cli
-from mla_jax import paths
-from mla_jax.download import release, transfer
-from mla_jax.errors import UserError
+from mla_jax.audioset import release, transfer
+from mla_jax.storage import paths
 
 flags.adopt_module_key_flags(cli)
 
@@ -28,17 +27,14 @@ _BASE_URL = flags.DEFINE_string(
 _RETRIES = flags.DEFINE_integer(
     "retries",
     transfer.RETRIES,
-    "How many retries in a row may bring nothing new, before it gives up.",
+    "Give up after so many retries in a row without a new byte.",
     lower_bound=0,
 )
 
 
 def main() -> None:
     """Fetches what is missing, as the flags say."""
-    if not _OUTPUT.value:
-        raise UserError(
-            "give --output, the folder to fill, such as --output=audioset_v1_embeddings"
-        )
+    cli.require(_OUTPUT)
     paths.require_local(_OUTPUT.value, "--output")
     try:
         lines = release.download_release(

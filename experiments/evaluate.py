@@ -2,29 +2,23 @@
 
     python -m experiments.evaluate --workdir=runs/2-A-1-A --data=packed/eval --output=results.json
 
-With --average_from the probabilities of all kept checkpoints from that step on are averaged, as the
-paper's program does.
+With --average_from the probabilities of all kept checkpoints from that step on are averaged, as in the
+paper's program.
 """
 
 from absl import flags
 
 from experiments import cli
-from mla_jax import trained
 from mla_jax.errors import UserError
+from mla_jax.runs import trained
 
 _BAD_RECORDS = cli.define_bad_records()
+_STEP = cli.define_step()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
-_DATA = flags.DEFINE_string(
-    "data",
-    "",
-    "A packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays.",
-)
-_OUTPUT = flags.DEFINE_string("output", "", "Where to write the figures, as JSON; may be left out.")
-_STEP = flags.DEFINE_integer(
-    "step", 0, "Which checkpoint; 0: the best by validation, else the newest.", lower_bound=0
-)
+_DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}.")
+_OUTPUT = flags.DEFINE_string("output", "", "Where to write the scores, as JSON; may be left out.")
 _AVERAGE_FROM = flags.DEFINE_integer(
     "average_from",
     0,
@@ -35,8 +29,7 @@ _AVERAGE_FROM = flags.DEFINE_integer(
 
 def main() -> None:
     """Evaluates as the flags say."""
-    if not _WORKDIR.value or not _DATA.value:
-        raise UserError("give --workdir, a run's folder, and --data, what to evaluate on")
+    cli.require(_WORKDIR, _DATA)
     if _STEP.value and _AVERAGE_FROM.value:
         raise UserError("give --step or --average_from, not both")
     results = trained.evaluate(
@@ -55,10 +48,7 @@ def main() -> None:
         what += f", the only checkpoint kept from {_AVERAGE_FROM.value} on: nothing to average"
     if results["skipped_records"]:
         what += f", without {results['skipped_records']:,} bad records"
-    print(
-        f"{what}: mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, "
-        f"d-prime {results['d_prime']:.3f}, {results['num_clips']:,} clips"
-    )
+    print(f"{what}: {cli.scores(results)}")
 
 
 if __name__ == "__main__":

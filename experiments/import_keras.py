@@ -9,9 +9,8 @@ Architecture, sizes and form follow from the graph in the file; a file with weig
 from absl import flags
 
 from experiments import cli
-from mla_jax import imported
 from mla_jax.config import ModelConfig, parse_architecture
-from mla_jax.errors import UserError
+from mla_jax.pretrained import import_keras
 
 flags.adopt_module_key_flags(cli)
 
@@ -27,8 +26,8 @@ _CLASS_LIST = flags.DEFINE_string(
 )
 
 
-def describe(found: imported.Imported, workdir: str) -> list[str]:
-    """What the user should know of the import, a line each."""
+def describe(found: import_keras.Imported, workdir: str) -> list[str]:
+    """What was imported and what was assumed, a line each."""
     model, data = found.config.model, found.config.data
     source = "read from the graph in the file" if found.has_graph else "inferred from weights alone"
     lines = [
@@ -41,7 +40,7 @@ def describe(found: imported.Imported, workdir: str) -> list[str]:
         join = model.join.replace("_", " ")
         how = "read from the graph"
         if not found.has_graph:
-            how = "ASSUMED, as that the heads were made in this order: weights alone do not say it"
+            how = "ASSUMED, as is that the heads were made in this order: weights alone do not tell"
         lines.insert(2, f"levels    joined {join}, {how}")
     if not found.has_graph:
         lines.append(
@@ -66,9 +65,8 @@ def _form(model: ModelConfig) -> str:
 
 def main() -> None:
     """Imports as the flags say."""
-    if not _WEIGHTS.value or not _WORKDIR.value:
-        raise UserError("give --weights, a Keras HDF5 file, and --workdir, the folder to write")
-    found = imported.import_keras(
+    cli.require(_WEIGHTS, _WORKDIR)
+    found = import_keras.import_keras(
         _WEIGHTS.value,
         _WORKDIR.value,
         architecture=_ARCHITECTURE.value,

@@ -1,4 +1,4 @@
-r"""Tags clips with a trained run: the most probable labels of each, and on demand when they sound.
+r"""Tags clips with a trained run: the most probable labels of each and, with --segments, when they sound.
 
     python -m experiments.predict --workdir=runs/2-A-1-A --input=packed/eval \
         --output=predictions.jsonl --top_k=5
@@ -14,24 +14,20 @@ size. Long recordings are cut into windows. The output is JSON Lines (one line a
 from absl import flags
 
 from experiments import cli
-from mla_jax import tagging
-from mla_jax.errors import UserError
+from mla_jax.tagging import tag
 
 _BAD_RECORDS = cli.define_bad_records()
+_STEP = cli.define_step()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
-_INPUT = flags.DEFINE_string(
-    "input",
-    "",
-    "A packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays.",
-)
+_INPUT = flags.DEFINE_string("input", "", f"{cli.CLIPS}.")
 _OUTPUT = flags.DEFINE_string("output", "", "The .jsonl, .csv or .parquet file to write.")
 _TOP_K = flags.DEFINE_integer("top_k", 5, "How many labels a clip gets at most.", lower_bound=1)
 _THRESHOLD = flags.DEFINE_string(
     "threshold",
     None,
-    "Only labels that are at least so probable are reported, so that a clip may get none. A number; or "
+    "Only labels that are at least so probable are reported, so a clip may get none. A number; or "
     "validation: for each class the threshold with the largest F1 on the run's validation split, kept in "
     "the run's thresholds.json.",
 )
@@ -49,27 +45,25 @@ _HOP = flags.DEFINE_integer(
     "Segments from the start of one window to that of the next; 0: the window.",
     lower_bound=0,
 )
-_STEP = flags.DEFINE_integer(
-    "step", 0, "Which checkpoint; 0: the best by validation, else the newest.", lower_bound=0
-)
 
 
 def main() -> None:
     """Predicts as the flags say."""
-    if not _WORKDIR.value or not _INPUT.value or not _OUTPUT.value:
-        raise UserError("give --workdir, a run's folder, --input, the clips, and --output, a file")
-    done = tagging.predict_to_file(
+    cli.require(_WORKDIR, _INPUT, _OUTPUT)
+    done = tag.predict_to_file(
         _WORKDIR.value,
         _INPUT.value,
         _OUTPUT.value,
-        top_k=_TOP_K.value,
+        tag.TagOptions(
+            top_k=_TOP_K.value,
+            threshold=_THRESHOLD.value,
+            segments=_SEGMENTS.value,
+            window=_WINDOW.value,
+            hop=_HOP.value,
+            segment_seconds=_SEGMENT_SECONDS.value,
+        ),
         step=_STEP.value,
         bad_records=_BAD_RECORDS.value or "",
-        segments=_SEGMENTS.value,
-        threshold=_THRESHOLD.value,
-        window=_WINDOW.value,
-        hop=_HOP.value,
-        segment_seconds=_SEGMENT_SECONDS.value,
     )
     what = f"{done.clips:,} clips"
     if done.items != done.clips:

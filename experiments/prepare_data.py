@@ -1,28 +1,27 @@
-r"""Packs records, or a file of arrays, into a folder that opens at once, and says what is in them.
+r"""Packs records, or a file of arrays, into a folder that opens at once, and prints what is in them.
 
 python -m experiments.prepare_data --input=audioset_v1_embeddings/bal_train \
         --output=packed/bal_train
 
 python -m experiments.prepare_data --verify=packed/bal_train
 
-The second command reads a packed folder again, and compares every file with its checksum.
+The second command reads a packed folder, and compares every file with its checksum.
 
-Nothing after this needs TensorFlow, or the records. An HDF5 or .npz file has the arrays x, y and
-video_id_list, as the original programs pack them; `mla_jax.data.array_files` says more.
+After packing, nothing needs TensorFlow or the records any more. An HDF5 or .npz file has the arrays x, y and
+video_id_list, as the original programs pack them; `mla_jax.data.formats.arrays` says more.
 """
 
 from absl import flags
 
 from experiments import cli
 from mla_jax.config import DataConfig
-from mla_jax.data import packed, packing
+from mla_jax.data.packing import pack_data
+from mla_jax.data.sources import open_packed
 from mla_jax.errors import UserError
 
 flags.adopt_module_key_flags(cli)
 
-_INPUT = flags.DEFINE_string(
-    "input", "", "A folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays."
-)
+_INPUT = flags.DEFINE_string("input", "", f"What to pack: {cli.RECORDS_OR_ARRAYS}.")
 _OUTPUT = flags.DEFINE_string("output", "", "The folder to write; must not exist yet.")
 _CLASS_LIST = flags.DEFINE_string(
     "class_list", "", "A class_labels_indices.csv; empty: the one found beside the data, if any."
@@ -64,11 +63,10 @@ def main() -> None:
             raise UserError(
                 "--verify checks a folder that was packed before; give it without --input and --output"
             )
-        clips = packed.verify(_VERIFY.value)
+        clips = open_packed(_VERIFY.value, verify=True)
         print(f"{_VERIFY.value} is as it was written: {len(clips):,} clips")
         return
-    if not _INPUT.value or not _OUTPUT.value:
-        raise UserError("give --input, the records or a file, and --output, the folder to write")
+    cli.require(_INPUT, _OUTPUT)
     config = DataConfig(
         class_list=_CLASS_LIST.value,
         num_classes=_NUM_CLASSES.value,
@@ -76,7 +74,7 @@ def main() -> None:
         long_clips=_LONG_CLIPS.value,
         bad_records=_BAD_RECORDS.value,
     )
-    print("\n".join(packing.pack_records(_INPUT.value, _OUTPUT.value, config)))
+    print("\n".join(pack_data(_INPUT.value, _OUTPUT.value, config)))
 
 
 if __name__ == "__main__":

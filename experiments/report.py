@@ -1,17 +1,16 @@
-r"""Writes a report of trained runs: one HTML file that loads nothing, to look at, to keep, to send.
+r"""Writes a report of trained runs: one HTML file that loads nothing, to look at, keep or send.
 
     python -m experiments.report --workdir=runs/2-A-1-A --workdir=runs/average --output=report.html
 
-It has what was trained on what, the figures with their intervals, comparisons of the runs, curves, a table of
-every class, how the levels are weighed, and example clips with attention maps. The first run is the one whose
-examples are shown. What needs the eval clips is left out where they are gone, and the report says so.
+It has settings and data, scores with their intervals, comparisons of the runs, curves, a table of every
+class, how the levels are weighed, and, of the first run, example clips with attention maps. If the eval clips
+are gone, what needs them is left out, and the report says so.
 """
 
 from absl import flags
 
 from experiments import cli
-from mla_jax import reporting
-from mla_jax.errors import UserError
+from mla_jax.report.write import write_report
 
 flags.adopt_module_key_flags(cli)
 
@@ -20,8 +19,7 @@ _OUTPUT = flags.DEFINE_string("output", "", "The HTML file to write.")
 _DATA = flags.DEFINE_string(
     "data",
     "",
-    "What to evaluate on: a packed folder, records, or an HDF5 or .npz file; empty: the runs' own data.eval, "
-    "if it is still there.",
+    f"What to evaluate on. {cli.CLIPS}. Empty: the runs' own data.eval, if it is still there.",
 )
 _CLASSES = flags.DEFINE_multi_string(
     "class",
@@ -33,15 +31,14 @@ _EVENTS = flags.DEFINE_string(
     "events",
     "",
     "Strong labels of the clips, if there are any: tab-separated filename, onset, offset, event_label. Then "
-    "the maps frame what truly sounds, and a table says how well each run tells when.",
+    "the maps frame what truly sounds, and a table says how well each run tells when it sounds.",
 )
 
 
 def main() -> None:
     """Reports as the flags say."""
-    if not _WORKDIR.value or not _OUTPUT.value:
-        raise UserError("give --workdir, a run's folder, and --output, the HTML file to write")
-    report = reporting.write_report(
+    cli.require(_WORKDIR, _OUTPUT)
+    report = write_report(
         _WORKDIR.value,
         _OUTPUT.value,
         _DATA.value,

@@ -2,18 +2,18 @@ r"""Trains and evaluates every row of the paper's Table I, and the models around
 
     python -m experiments.table1 --data_dir=packed --workdir=runs/table1 --steps=20000 --seeds=0,1,2
 
-A row is a preset, `yu2018:6-A` one with another architecture; --rows chooses, and all are trained if it is
-left out. Started again it goes on where it stopped; a finished row is never trained again. It writes, after
-every row, to the workdir
+A row is a preset; `yu2018:6-A` is the preset yu2018 with another architecture. --rows chooses rows; all are
+trained without it. The same command continues where it stopped; a finished row is not trained again. After
+every row it writes to the workdir
 
-    table1.json     every figure, and which settings it belongs to
+    table1.json     every score, with its settings
     table1.md       the table: ours, mean and spread over seeds, beside what the articles state
     figure3.png     average precision of nine classes by model, as the paper's Figure 3
     ROW/seedN/      a run's folder, for `experiments.evaluate` and `experiments.predict`
 
     python -m experiments.table1 --results=experiments/results/table1.json --update=README.md
 
-puts the table of results made before between the markers `<!-- table1 -->` and `<!-- /table1 -->` there.
+puts an existing table between the markers `<!-- table1 -->` and `<!-- /table1 -->` of that file.
 """
 
 import dataclasses
@@ -23,12 +23,17 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
-from mla_jax import files, paths, presets, rows
+from experiments.markdown import update_markdown
+from experiments.table import comparison
+from mla_jax import presets
 from mla_jax.config import ARCHITECTURES, Config, DataConfig, TrainConfig
 from mla_jax.errors import UserError
-from mla_jax.evaluation import report, table
-from mla_jax.run_data import RunData
-from mla_jax.training.interruption import StopOnSignal
+from mla_jax.evaluation.summaries import choose_classes
+from mla_jax.parallel.signals import StopOnSignal
+from mla_jax.runs.data import RunData
+from mla_jax.runs.folder import claim
+from mla_jax.runs.seeds import seeds_that_fit, train_row
+from mla_jax.storage import files, paths
 
 flags.adopt_module_key_flags(cli)
 
@@ -52,10 +57,7 @@ STATED: dict[str, tuple[float, float | None, float | None]] = {
     "yu2018:2-A-1-A": (0.360, 0.970, 2.660),
     "yu2018_equations:2-A-1-A": (0.360, 0.970, 2.660),
 }
-"""mAP, AUC and d-prime that the articles, or the program's own README (`kong2019_keras`), state.
-
-None: not at hand when this was written.
-"""
+"""Stated by the articles, or a README (`kong2019_keras`): mAP, AUC and d-prime, None if unknown."""
 
 IN_FIGURE = (
     "segment_classifier",
@@ -66,7 +68,7 @@ IN_FIGURE = (
     "yu2018_equations:2-A-1-A",
     "yu2018:2-A-1-A",
 )
-"""Rows of the figure where none are chosen, as far as they are there."""
+"""The rows that the picture shows, if the table has them and none are chosen."""
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", "", "A folder with bal_train and eval: packed folders, records, .h5 or .npz files."
@@ -97,7 +99,7 @@ _UPDATE = flags.DEFINE_string("update", "", "A Markdown file to put the table in
 
 
 def row_config(row: str, data: DataConfig, steps: int, evaluations: int) -> Config:
-    """The preset of a row, with the table's data and length."""
+    """The config of a row: its preset, with the table's data and length."""
     config = presets.preset(row)
     every = math.ceil(steps / evaluations)
     return dataclasses.replace(
@@ -108,7 +110,7 @@ def row_config(row: str, data: DataConfig, steps: int, evaluations: int) -> Conf
 
 
 def split_path(folder: Path, split: str) -> str:
-    """Where a split lies: a folder, or a file of arrays."""
+    """The path of a split: a folder, or a file of arrays."""
     for name in (split, f"{split}.h5", f"{split}.hdf5", f"{split}.npz"):
         if (folder / name).exists():
             return str(folder / name)
@@ -116,15 +118,15 @@ def split_path(folder: Path, split: str) -> str:
 
 
 def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
-    """Trains what is left, and writes the table after every row."""
+    """Trains what is missing, and writes the table after every row."""
     names = list(dict.fromkeys(_ROWS.value)) or list(ALL_ROWS)
     seeds = _whole_numbers(_SEEDS.value)
     folder = paths.resolved(_DATA_DIR.value)
     data = DataConfig(train=split_path(folder, "bal_train"), eval=split_path(folder, "eval"))
     configs = {n: row_config(n, data, _STEPS.value, _EVALUATIONS.value) for n in names}
     opened = RunData.open(configs[names[0]])
-    # Hours before the figure is drawn.
-    table.choose_classes(opened.classes.names, opened.train.class_counts(), _FIGURE_CLASSES.value)
+    # A mistake is told now, not hours later when the picture is drawn.
+    choose_classes(opened.classes.names, opened.train.class_counts(), _FIGURE_CLASSES.value)
     for name in _FIGURE_ROWS.value:
         if name not in names:
             raise UserError(
@@ -132,14 +134,15 @@ def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
             )
     before = _shown(workdir)
     figure_rows = _FIGURE_ROWS.value or [name for name in IN_FIGURE if name in names]
-    _claim(workdir)
+    settings = {"data_dir": str(folder), "steps": _STEPS.value, "evaluations": _EVALUATIONS.value}
+    claim(workdir / "settings.json", settings, "a table")
     cli.say(opened.describe())
-    together = _TOGETHER.value or rows.seeds_that_fit()
+    together = _TOGETHER.value or seeds_that_fit()
     made: list[dict[str, object]] = []
     for number, name in enumerate(names, 1):
         cli.say(f"row {number} of {len(names)}: {name}")
         row_folder = workdir / name.replace(":", "_")
-        results = rows.train_row(
+        results = train_row(
             configs[name],
             seeds,
             row_folder,
@@ -148,8 +151,8 @@ def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
             say=cli.say,
             should_stop=should_stop,
         )
-        made.append(table.row_of(name, configs[name], results, STATED.get(name)))
-        finished = table.table_of(made, _FIGURE_CLASSES.value, figure_rows)
+        made.append(comparison.row_of(name, configs[name], results, STATED.get(name)))
+        finished = comparison.table_of(made, _FIGURE_CLASSES.value, figure_rows)
         write(workdir, finished)
     if gone := before - _shown(workdir):
         cli.say(
@@ -160,7 +163,7 @@ def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
 
 
 def _shown(workdir: Path) -> set[str]:
-    """The rows and seeds of the table that is there."""
+    """The rows and seeds of the table that was written before."""
     path = workdir / "table1.json"
     rows_there = files.read_json(path)["rows"] if path.exists() else []
     return {f"{row['name']} seed {seed}" for row in rows_there for seed in row["seeds"]}
@@ -169,32 +172,13 @@ def _shown(workdir: Path) -> set[str]:
 def write(workdir: Path, made: dict[str, object]) -> None:
     """Writes the three files of a table."""
     files.write_json(workdir / "table1.json", made)
-    files.write_text(workdir / "table1.md", f"{table.markdown(made)}\n\n{table.LEGEND}\n")
+    files.write_text(workdir / "table1.md", f"{comparison.markdown(made)}\n\n{comparison.LEGEND}\n")
     try:
-        from mla_jax.evaluation import plots
+        from experiments.table import figure
     except ImportError:
         cli.say("figure3.png is not drawn: it needs matplotlib, pip install 'mla_jax[plots]'")
         return
-    plots.class_precision_by_model(made, workdir / "figure3.png")
-
-
-def _claim(workdir: Path) -> None:
-    """Refuses a workdir that holds a table of another length or other data."""
-    settings = {
-        "data_dir": str(paths.resolved(_DATA_DIR.value)),
-        "steps": _STEPS.value,
-        "evaluations": _EVALUATIONS.value,
-    }
-    path = workdir / "settings.json"
-    if not path.exists():
-        files.write_json(path, settings)
-    elif (old := files.read_json(path)) != settings:
-        differing = [
-            f"{k} (was {old.get(k)}, now {v})" for k, v in settings.items() if old.get(k) != v
-        ]
-        raise UserError(
-            f"{workdir} holds a table with other settings: {', '.join(differing)}; give another --workdir"
-        )
+    figure.class_precision_by_model(made, workdir / "figure3.png")
 
 
 def _whole_numbers(values: list[str]) -> list[int]:
@@ -218,9 +202,9 @@ def main() -> None:
             made = make(paths.as_path(_WORKDIR.value), should_stop)
     else:
         raise UserError("give --data_dir and --workdir, or --results, a table1.json made before")
-    text = table.markdown(made)
+    text = comparison.markdown(made)
     if _UPDATE.value:
-        report.update_markdown(_UPDATE.value, "table1", text)
+        update_markdown(_UPDATE.value, "table1", text)
     print(text, flush=True)
 
 

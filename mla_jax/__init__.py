@@ -8,80 +8,72 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mla_jax.config import (
-        ARCHITECTURES,
-        Config,
-        DataConfig,
-        ModelConfig,
-        OptimConfig,
-        TrainConfig,
-    )
-    from mla_jax.data.array_files import read_array_file
-    from mla_jax.data.clips import ClipSet, Scaling, concatenate
-    from mla_jax.data.data_source import data_source_classes, open_data_source, read_data_source
-    from mla_jax.data.labels import ClassList
-    from mla_jax.data.packed import open_packed, pack
-    from mla_jax.data.record_writer import write_records
-    from mla_jax.data.records import ReadReport, find_record_files, read_records
-    from mla_jax.data.sampler import make_sampler
+    from mla_jax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+    from mla_jax.data.class_list import ClassList
+    from mla_jax.data.clips import ClipSet, Scaling
+    from mla_jax.data.formats.format import ReadOptions
+    from mla_jax.data.formats.record_writer import write_records
+    from mla_jax.data.packing import pack
+    from mla_jax.data.sources import open_clips, open_data_source, open_packed, read_data_source
     from mla_jax.data.synthetic import SyntheticConfig, synthetic_clips
     from mla_jax.errors import UserError
-    from mla_jax.evaluation.event_segments import segments_to_events
-    from mla_jax.evaluation.localization import evaluate_events
-    from mla_jax.evaluation.metrics import Metrics, average_precision, d_prime, evaluate, roc_auc
-    from mla_jax.evaluation.predict import average_predictions, predict
-    from mla_jax.evaluation.segment_metrics import evaluate_segments
-    from mla_jax.evaluation.segments import predict_segments
-    from mla_jax.evaluation.strong_labels import Event, read_strong_labels, write_strong_labels
-    from mla_jax.evaluation.thresholds import choose_thresholds
-    from mla_jax.imported import import_keras
-    from mla_jax.models.multi_level import MultiLevelModel, build_model, init_variables
-    from mla_jax.models.pooling import POOLINGS
-    from mla_jax.presets import PRESETS, preset
-    from mla_jax.run_thresholds import choose_for_run
-    from mla_jax.tagging import predict_to_file
-    from mla_jax.trained import TrainedModel
+    from mla_jax.evaluation.bootstrap import bootstrap_map, clip_counts, interval
+    from mla_jax.evaluation.metrics import evaluate
+    from mla_jax.explain.examples import choose_examples, classes_to_show, clip_scores
+    from mla_jax.explain.levels import level_names, level_shares
+    from mla_jax.explain.maps import ClipMap, clip_maps
+    from mla_jax.inference.predictor import Predictor
+    from mla_jax.localization.events import segment_reference, segments_to_events
+    from mla_jax.localization.segment_metrics import evaluate_segments
+    from mla_jax.localization.strong_labels import read_strong_labels
+    from mla_jax.models.multi_level import build_model
+    from mla_jax.models.pooling import POOLINGS, Pooling, pool_by
+    from mla_jax.presets import preset
+    from mla_jax.report.figures.attention import attention_map
+    from mla_jax.report.figures.levels import level_weights
+    from mla_jax.runs.thresholds import choose_for_run
+    from mla_jax.runs.trained import TrainedModel
+    from mla_jax.tagging.tag import TagOptions, predict_to_file
+    from mla_jax.training.batches import DeviceClips
     from mla_jax.training.loop import fit
-    from mla_jax.training.state import TrainState, fresh_state, init_state
+    from mla_jax.training.sampler import make_sampler
+    from mla_jax.training.state import fresh_state, make_optimizer
+    from mla_jax.training.step import train_step
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "config": (
-        "ARCHITECTURES",
-        "Config",
-        "DataConfig",
-        "ModelConfig",
-        "OptimConfig",
-        "TrainConfig",
-    ),
-    "data.array_files": ("read_array_file",),
-    "data.clips": ("ClipSet", "Scaling", "concatenate"),
-    "data.data_source": ("data_source_classes", "open_data_source", "read_data_source"),
-    "data.labels": ("ClassList",),
-    "data.packed": ("open_packed", "pack"),
-    "data.record_writer": ("write_records",),
-    "data.records": ("ReadReport", "find_record_files", "read_records"),
-    "data.sampler": ("make_sampler",),
+    "config": ("Config", "DataConfig", "ModelConfig", "OptimConfig", "TrainConfig"),
+    "data.class_list": ("ClassList",),
+    "data.clips": ("ClipSet", "Scaling"),
+    "data.formats.format": ("ReadOptions",),
+    "data.formats.record_writer": ("write_records",),
+    "data.packing": ("pack",),
+    "data.sources": ("open_clips", "open_data_source", "open_packed", "read_data_source"),
     "data.synthetic": ("SyntheticConfig", "synthetic_clips"),
     "errors": ("UserError",),
-    "evaluation.event_segments": ("segments_to_events",),
-    "evaluation.localization": ("evaluate_events",),
-    "evaluation.metrics": ("Metrics", "average_precision", "d_prime", "evaluate", "roc_auc"),
-    "evaluation.predict": ("average_predictions", "predict"),
-    "evaluation.segment_metrics": ("evaluate_segments",),
-    "evaluation.segments": ("predict_segments",),
-    "evaluation.strong_labels": ("Event", "read_strong_labels", "write_strong_labels"),
-    "evaluation.thresholds": ("choose_thresholds",),
-    "imported": ("import_keras",),
-    "models.multi_level": ("MultiLevelModel", "build_model", "init_variables"),
-    "models.pooling": ("POOLINGS",),
-    "presets": ("PRESETS", "preset"),
-    "run_thresholds": ("choose_for_run",),
-    "tagging": ("predict_to_file",),
-    "trained": ("TrainedModel",),
+    "evaluation.bootstrap": ("bootstrap_map", "clip_counts", "interval"),
+    "evaluation.metrics": ("evaluate",),
+    "explain.examples": ("choose_examples", "classes_to_show", "clip_scores"),
+    "explain.levels": ("level_names", "level_shares"),
+    "explain.maps": ("ClipMap", "clip_maps"),
+    "inference.predictor": ("Predictor",),
+    "localization.events": ("segment_reference", "segments_to_events"),
+    "localization.segment_metrics": ("evaluate_segments",),
+    "localization.strong_labels": ("read_strong_labels",),
+    "models.multi_level": ("build_model",),
+    "models.pooling": ("POOLINGS", "Pooling", "pool_by"),
+    "presets": ("preset",),
+    "report.figures.attention": ("attention_map",),
+    "report.figures.levels": ("level_weights",),
+    "runs.thresholds": ("choose_for_run",),
+    "runs.trained": ("TrainedModel",),
+    "tagging.tag": ("TagOptions", "predict_to_file"),
+    "training.batches": ("DeviceClips",),
     "training.loop": ("fit",),
-    "training.state": ("TrainState", "fresh_state", "init_state"),
+    "training.sampler": ("make_sampler",),
+    "training.state": ("fresh_state", "make_optimizer"),
+    "training.step": ("train_step",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -24,7 +24,7 @@ ARCHITECTURES = (
     "3-A-3-A-3-A",
     "5-A-4-A",
 )
-"""The nine of the paper; any other string of the same form is valid too."""
+"""The nine architectures of the paper; any other string of the same form is valid too."""
 
 
 def parse_architecture(architecture: str) -> tuple[int, ...]:
@@ -56,18 +56,18 @@ def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The model. Defaults are the *yu2018* form: the program that the paper's authors published.
+    """The model. The defaults are the preset *yu2018*: the program that the paper's authors published.
 
     Attributes:
       architecture: numbers of dense blocks, each followed by a head, such as 2-A-1-A.
       hidden_units: H, the width of every dense block.
       dropout_rate: the fraction of a block's outputs set to zero in training.
       pooling: how a head turns segments into a clip; a name in `mla_jax.models.pooling.POOLINGS`.
-      attend_to: what a head pools, decisions (each segment's classification) or features (of which the
-        clip is then classified).
-      share_heads: one head, with one set of weights, serves every level.
-      input_norm, block_norm, head_norm, output_norm: where batch normalisation stands.
-      norm_momentum, norm_epsilon: batch normalisation's, as Keras has them.
+      attend_to: what a head pools: decisions (the classes of each segment) or features (of which the clip is
+        then classified).
+      share_heads: all levels use one head, with one set of weights.
+      input_norm, block_norm, head_norm, output_norm: where there is batch normalisation.
+      norm_momentum, norm_epsilon: of batch normalisation, as Keras defines them.
       norm_unbiased: the running variance is the unbiased one, as in PyTorch.
       hidden_bias: whether the dense layers of the blocks have a bias.
       kernel_init: glorot_uniform or he_uniform.
@@ -121,9 +121,10 @@ class DataConfig:
       bad_records: what to do with a record that cannot be used: error or skip (counted, listed).
       batch_size: clips in a training batch.
       sampler: balanced (every class in turn) or uniform (every clip in turn).
-      examples: what the loss is taken of: clips, or segments, each of which gets its clip's labels.
-      mask: leave padding out of everything; False treats it as real zero bytes, as the originals do.
-      placement: where the training set lies: device (as a whole), host (its batches are sent ahead of
+      examples: what the loss is computed on: clips, or segments, each of which gets its clip's labels.
+      mask: leave padding out of everything; False: it counts as segments of zero bytes, as in the original
+        programs.
+      placement: where the training set is kept: device (all of it), host (its batches are sent ahead of
         their steps), or auto: the device if it takes less than 60 % of its memory.
       validation_fraction: the share of training clips held out by a hash of the video id.
     """
@@ -166,8 +167,8 @@ class OptimConfig:
 
     Attributes:
       learning_rate, b1, b2, epsilon: Adam's.
-      epsilon_place: before_correction, beside the uncorrected second moment, as Keras has it; or
-        after_correction, as the paper of Adam, PyTorch and Optax have it.
+      epsilon_place: before_correction, added to the root of the uncorrected second moment, as in Keras; or
+        after_correction, as in the paper of Adam, PyTorch and Optax.
       clip_norm: gradients whose norm over all parameters is larger are scaled down to it; 0: none are.
       l2: adds this times the sum of squares of the blocks' kernels to the loss, as Keras's
         `kernel_regularizer` does.
@@ -201,7 +202,7 @@ class TrainConfig:
       log_every, eval_every, checkpoint_every: in steps; eval_every=0 evaluates at the end only.
       keep_checkpoints: how many of the newest are kept, beside the best by validation; 0: all.
       seed: of the initial weights, the batches and the dropout.
-      devices: over how many the clips of a batch are spread; 0: all GPUs or TPUs, one processor.
+      devices: how many devices the clips of a batch are spread over; 0: all GPUs or TPUs, or one CPU.
     """
 
     steps: int = 1000
@@ -254,7 +255,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
-        """Builds a config of nested dictionaries; fields left out keep their defaults.
+        """Builds a config from nested dictionaries; fields that are left out keep their defaults.
 
         Raises:
           UserError: a field does not exist (the message names the nearest that does), has the wrong
@@ -275,7 +276,10 @@ def require_field(name: str) -> None:
     Raises:
       UserError: there is none; the message names the nearest.
     """
-    names = field_names()
+    _require_name(name, field_names())
+
+
+def _require_name(name: str, names: list[str]) -> None:
     if name not in names:
         near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else f"; the fields are {', '.join(names)}"
@@ -286,10 +290,7 @@ def _build(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
     types = typing.get_type_hints(cls)
     chosen: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in types:
-            near = difflib.get_close_matches(name, types, 1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(types)}"
-            raise UserError(f"there is no field {prefix}{name}{hint}")
+        _require_name(f"{prefix}{name}", [f"{prefix}{known}" for known in types])
         if dataclasses.is_dataclass(types[name]):
             chosen[name] = _build(types[name], value, f"{prefix}{name}.")
             continue

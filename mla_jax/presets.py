@@ -1,12 +1,11 @@
 """Named settings: the published forms of the model, and the baselines, each with its source.
 
-`preset("yu2018")` is the form with its own architecture, `preset("yu2018:6-A")` the same form with
-another; any architecture string will do. How each form ends up is in the table that
-`python -m experiments.table1` makes.
+`preset("yu2018")` has its own architecture, `preset("yu2018:6-A")` is the same with another; any architecture
+string will do. `python -m experiments.table1` trains all of them, and makes a table of their scores.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from mla_jax.config import (
     Config,
@@ -36,9 +35,8 @@ def yu2018() -> Config:
 def yu2018_equations() -> Config:
     """The paper's text: batch normalisation at the input and in the blocks only, levels joined as Eq. 4.
 
-    Otherwise as `yu2018`, but for the plain bias that its outputs carry, here started at the log-odds of
-    each class's share of the training clips (`--config.model.prior_bias=False` for zeros, as the paper
-    would have it).
+    Otherwise as `yu2018`, except that the outputs have a plain bias. It starts at the log-odds of each
+    class's share of the training clips; `--config.model.prior_bias=False` starts it at zero, as in the paper.
     """
     return Config(
         model=ModelConfig(
@@ -50,7 +48,7 @@ def yu2018_equations() -> Config:
 def kong2019_keras() -> Config:
     """Decision-level multi-attention of Kong's Keras program (Kong et al., 2019, arXiv:1903.00765).
 
-    The form of IBM's published classifier. Blocks of 1,024 units with dropout 0.5; batch normalisation in
+    IBM's published classifier has this form. Blocks of 1,024 units with dropout 0.5; batch normalisation in
     the blocks only; the output layer sees the shallower level first. Its README states mAP 0.357, AUC
     0.968, d-prime 2.621 on two million clips.
     """
@@ -175,7 +173,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
 
 
 def preset(name: str) -> Config:
-    """The preset of that name; `name:architecture` has another architecture.
+    """The preset of that name; `name:architecture` is the same with another architecture.
 
     Raises:
       UserError: there is no such preset, or the architecture is not valid.
@@ -194,3 +192,13 @@ def preset(name: str) -> Config:
     return dataclasses.replace(
         config, model=dataclasses.replace(config.model, architecture=architecture)
     )
+
+
+def preset_of(model: ModelConfig, ignoring: Collection[str] = ()) -> str:
+    """The first preset whose model has the same values in all fields but the ignored; "" if none has."""
+    compared = [f.name for f in dataclasses.fields(model) if f.name not in ignoring]
+    for name, make in PRESETS.items():
+        like = make().model
+        if all(getattr(model, field) == getattr(like, field) for field in compared):
+            return name
+    return ""

@@ -1,4 +1,4 @@
-"""Progress of long work: one rewritten line on a terminal, a plain line now and then elsewhere."""
+"""The progress of long work: one line that is rewritten on a terminal, else a line every 15 seconds."""
 
 import sys
 import time
@@ -9,18 +9,16 @@ _PLAIN_SECONDS = 15.0
 
 
 def silent(line: str) -> None:
-    """Says nothing: what processes other than the main one have to say."""
+    """A no-op: how secondary processes print."""
 
 
 class Progress:
-    """Shows how far something is, its rate and the time left.
+    """Shows how much is done, the rate and the time left; a context manager, which ends the line.
 
     Attributes:
       label: what is being done, such as `train`.
       total: units to do; 0 if that is not known.
       unit: what is counted, such as `steps`.
-
-    Unless `shown` is false: then nothing is written.
     """
 
     def __init__(
@@ -33,6 +31,7 @@ class Progress:
         stream: TextIO | None = None,
         shown: bool = True,
     ) -> None:
+        """Starts at `start` units; writes to `stream` (default: stderr), or nothing unless `shown`."""
         self.label, self.total, self.unit = label, total, unit
         self._stream = stream or sys.stderr
         self._silent = not shown
@@ -42,14 +41,20 @@ class Progress:
         self._shown = self._began
         self._width = 0
 
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def update(self, done: int, note: str = "") -> None:
-        """Says that `done` units are done; shown if enough time has passed, and at the end."""
+        """Notes that `done` units are done; shown at the end, and else if enough time has passed."""
         if self._silent:
             return
         now = time.monotonic()
         self._updates += 1
         if self._updates == 1 and done != self.total:
-            # What came before the first of them (compilation, opening) says nothing of the rate.
+            # The first takes longer, for compilation or opening.
             self._start, self._began = done, now
         pause = _TERMINAL_SECONDS if self._terminal else _PLAIN_SECONDS
         if now - self._shown < pause and done != self.total:

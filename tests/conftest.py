@@ -9,15 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Before JAX starts: several devices, so that nothing leans on there being one; and machine code that is
-# made quickly, not code that runs quickly, since the tests compile much and compute little. What of the
-# environment comes last and counts: `make test-slow` asks for the code that users get.
-os.environ["XLA_FLAGS"] = (
-    "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=2 "
-    + os.environ.get("XLA_FLAGS", "")
-)
+from tests.support import xla
+
+# Before JAX starts.
+os.environ["XLA_FLAGS"] = xla.flags(os.environ.get("XLA_FLAGS", ""))
 os.environ["JAX_PLATFORMS"] = "cpu"
-# As `mla_jax.paths` does, which some test files import after what looks at it.
+# As `mla_jax.storage.paths` does; some test files import it after a library that reads the variable.
 os.environ["EPATH_USE_TF"] = "false"
 # What one process has compiled, the others load: the workers of a run, and the commands that they start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -46,8 +43,8 @@ def audioset_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def bucket_server() -> Iterator[Any]:
-    """A `tests.bucket_server.BucketServer`, and this process set to talk to it."""
-    from tests.bucket_server import BucketServer, set_environment
+    """A `tests.support.bucket_server.BucketServer`, and this process set to talk to it."""
+    from tests.support.bucket_server import BucketServer, set_environment
 
     with BucketServer() as server:
         set_environment(server)
@@ -67,22 +64,22 @@ def run_bucket(
     bucket_server: Any, run_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """A bucket with the data of `run_data`, and the run of `whole_run` trained there."""
-    from mla_jax import runs
-    from tests.bucket_server import bucket_config, put
+    from tests.support.bucket_server import bucket_config, put
+    from tests.support.small_runs import train_quietly
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         url = bucket_server.make("run-bucket")
         put(run_data, f"{url}/data")
-        runs.train(bucket_config(url), f"{url}/whole", say=lambda _: None)
+        train_quietly(bucket_config(url), f"{url}/whole")
         yield url
 
 
 @pytest.fixture(scope="session")
 def run_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two small packed sets, train and eval, for `tests.small_runs`."""
-    from mla_jax.data.packed import pack
-    from tests.helpers import random_clips
+    """A folder with two small packed sets, train and eval, for `tests.support.small_runs`."""
+    from mla_jax.data.packing import pack
+    from tests.support.helpers import random_clips
 
     folder = tmp_path_factory.mktemp("data")
     for seed, split in enumerate(("train", "eval")):
@@ -91,13 +88,20 @@ def run_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole_run(run_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the run of `tests.small_runs` leaves that nothing interrupted."""
-    from mla_jax import runs
-    from tests.small_runs import STEPS, left_by, run_config
+def whole_workdir(run_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run of `tests.support.small_runs`, which nothing interrupted."""
+    from tests.support.small_runs import run_config, train_quietly
 
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    runs.train(run_config(run_data), workdir, say=lambda _: None)
-    left = left_by(workdir)
+    train_quietly(run_config(run_data), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def whole_run(whole_workdir: Path) -> dict[str, Any]:
+    """What that run leaves."""
+    from tests.support.small_runs import STEPS, left_by
+
+    left = left_by(whole_workdir)
     assert [r["step"] for r in left["metrics"]] == list(range(5, STEPS + 1, 5))
     return left

@@ -7,6 +7,7 @@ import pytest
 
 import mla_jax as mla
 from mla_jax.config import Config, field_names, parse_architecture, require_field
+from mla_jax.presets import PRESETS
 
 
 @pytest.mark.parametrize(
@@ -58,11 +59,11 @@ def test_a_value_out_of_range_is_named(section: str, field: str, value: object) 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", sorted(mla.PRESETS))
+@pytest.mark.parametrize("name", sorted(PRESETS))
 def test_a_preset_survives_a_file(name: str) -> None:
     config = mla.preset(name)
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    assert mla.PRESETS[name].__doc__
+    assert PRESETS[name].__doc__
 
 
 def test_the_two_forms_differ_as_published() -> None:

@@ -1,16 +1,76 @@
 """What each room of the library may know, read off its imports."""
 
 import ast
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.support.programs import python
+
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "mla_jax").rglob("*.py")) + sorted((ROOT / "experiments").rglob("*.py"))
 
+# The whole map: what a room may import of the library, besides itself and the modules at the top
+# (config, presets, errors, progress). Rooms stand below those that may import them.
+ROOMS = {
+    "top": "",
+    "storage": "",
+    "data": "storage",
+    "models": "",
+    "evaluation": "",
+    "localization": "data evaluation storage",
+    "parallel": "",
+    "training": "data models parallel",
+    "inference": "data models parallel",
+    "runs": "storage data models parallel training inference evaluation",
+    "tagging": "storage data inference runs",
+    "explain": "data localization runs",
+    "report": "storage data evaluation localization runs explain",
+    "pretrained": "storage data models training runs",
+    "audioset": "storage data",
+    "audio": "storage",
+}
 
+# Libraries that only these files may import.
+ONLY_IN = {
+    "tensorflow": ["data/formats/sequence_examples.py", "audio/tensorflow_files.py"],
+    "soundfile": ["audio/sound_file.py"],
+    "soxr": ["audio/sound_file.py", "audio/decode.py"],
+    "tensorflow_datasets": ["data/formats/tfds.py", "audioset/tfds/"],
+    "jinja2": ["report/page.py"],
+    "markupsafe": ["report/page.py"],
+    "requests": ["audioset/transfer.py", "audioset/http_file.py"],
+    "etils": ["storage/buckets.py"],
+    "fsspec": ["storage/buckets.py"],
+    "gcsfs": ["storage/buckets.py"],
+    "fcntl": ["storage/locks.py"],
+    "tempfile": ["storage/files.py", "storage/folders.py"],
+    "orbax": ["runs/checkpoints.py"],
+    "matplotlib": ["report/figures/", "experiments/table/figure.py"],
+    "h5py": ["data/formats/array_columns.py", "pretrained/keras/file.py"],
+    "optax": ["training/", "experiments/"],
+    "absl.flags": ["experiments/"],
+    "absl.app": ["experiments/"],
+    "ml_collections": ["experiments/"],
+    "keras": [],
+    "pickle": [],
+}
+JAX = ("jax", "flax", "optax", "orbax")
+WITHOUT_JAX = (
+    "top",
+    "storage",
+    "data",
+    "evaluation",
+    "localization",
+    "tagging",
+    "explain",
+    "report",
+    "audioset",
+)
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, anywhere in it, but for type checkers' eyes only."""
     found: set[str] = set()
@@ -28,81 +88,88 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix().removeprefix("mla_jax/")
+
+
+def room_of(module: str) -> str:
+    """The room of a module of the library, `mla_jax.` left out."""
+    first = module.split(".")[0]
+    return first if (ROOT / "mla_jax" / first).is_dir() else "top"
 
 
 def uses(path: Path, *modules: str) -> set[str]:
     return {i for i in imports(path) if any(i == m or i.startswith(m + ".") for m in modules)}
 
 
-@pytest.mark.parametrize("path", FILES, ids=room)
-def test_each_room_knows_only_what_it_may(path: Path) -> None:
-    name = room(path)
-    forbidden: list[str] = []
-    if name != "mla_jax/data/records.py":
-        forbidden += ["tensorflow"]
-    if name.startswith("mla_jax/tfds/"):
-        # A builder's module is imported by two names, so it may import none of its package.
-        forbidden += ["jax", "flax", "mla_jax.models", "mla_jax.training", "mla_jax.evaluation"]
-        if name != "mla_jax/tfds/__init__.py":
-            forbidden += ["mla_jax.tfds"]
-    elif name != "mla_jax/data/data_source.py":
-        forbidden += ["tensorflow_datasets"]
-    if name != "mla_jax/evaluation/html_report.py":
-        forbidden += ["jinja2", "markupsafe"]
-    if name not in ("mla_jax/download/transfer.py", "mla_jax/download/http_file.py"):
-        forbidden += ["requests"]
-    if name not in ("mla_jax/buckets.py", "mla_jax/bucket_access.py"):
-        forbidden += ["etils", "fsspec", "gcsfs"]
-    if name != "mla_jax/training/checkpoints.py":
-        forbidden += ["orbax"]
-    if not name.startswith("experiments/"):
-        forbidden += ["absl.flags", "absl.app", "ml_collections", "experiments"]
-    if name.startswith(("mla_jax/data/", "mla_jax/download/")):
-        forbidden += ["mla_jax.models", "mla_jax.training", "mla_jax.evaluation", "flax", "optax"]
-        if name != "mla_jax/data/sampler.py":
-            forbidden += ["jax"]
-    if name.startswith("mla_jax/models/"):
-        forbidden += ["mla_jax.data", "mla_jax.training", "mla_jax.evaluation", "optax"]
-    if name.startswith("mla_jax/training/"):
-        forbidden += ["mla_jax.evaluation"]
-    if not name.startswith("mla_jax/evaluation/figures/") and name != "mla_jax/evaluation/plots.py":
-        forbidden += ["matplotlib"]
-    if name not in ("mla_jax/data/array_columns.py", "mla_jax/models/keras_import/file.py"):
-        forbidden += ["h5py"]
-    forbidden += ["keras", "pickle"]
-    on_device = ("mla_jax/evaluation/predict.py", "mla_jax/evaluation/segments.py")
-    if name.startswith("mla_jax/evaluation/") and name not in on_device:
-        forbidden += ["jax", "flax", "mla_jax.models", "mla_jax.training"]
-    if name == "mla_jax/evaluation/metrics.py":
-        forbidden += ["mla_jax.data"]
-    assert not uses(path, *forbidden)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_each_room_imports_only_what_it_may(path: Path) -> None:
+    name = name_of(path)
+    for library, places in ONLY_IN.items():
+        if not name.startswith(tuple(places)):
+            assert not uses(path, library), library
+    if name.startswith("experiments/"):
+        return
+    assert not uses(path, "experiments")
+    room = room_of(name.removesuffix(".py").replace("/", "."))
+    known = {room, "top", *ROOMS[room].split()}
+    rooms = {room_of(i.removeprefix("mla_jax.")) for i in uses(path, "mla_jax") if "." in i}
+    if name != "__init__.py":
+        assert rooms <= known, rooms - known
+    if room in WITHOUT_JAX:
+        assert not uses(path, *JAX)
 
 
-def test_nothing_loads_tensorflow_with_packed_data_in_mind() -> None:
-    """Training, evaluating and predicting from packed data must run where TensorFlow is not."""
-    code = (
-        "import sys, mla_jax, mla_jax.runs, mla_jax.trained, mla_jax.data.packed\n"
-        "import experiments.benchmark\n"
-        "homes = mla_jax._HOME_OF.items()\n"
-        "[getattr(mla_jax, n) for n, home in homes if not home.startswith('data.record')]\n"
-        "sys.exit('tensorflow' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+def test_the_map_names_every_room_and_has_no_circle() -> None:
+    folders = {p.name for p in (ROOT / "mla_jax").iterdir() if (p / "__init__.py").is_file()}
+    assert folders == ROOMS.keys() - {"top"}
+    below: set[str] = set()
+    for room, known in ROOMS.items():
+        assert set(known.split()) <= below, room
+        below.add(room)
 
 
-def test_import_is_light_and_touches_no_device() -> None:
-    code = (
-        "import sys, mla_jax\n"
-        "assert not {'jax', 'flax', 'tensorflow', 'numpy'} & set(sys.modules), 'heavy'\n"
-        "for name in mla_jax.__all__:\n"
-        "    assert getattr(mla_jax, name) is not None\n"
-        "assert set(mla_jax.__all__) <= set(dir(mla_jax))\n"
-        "from jax._src import xla_bridge\n"
-        "assert not xla_bridge.backends_are_initialized(), 'a device was touched'\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in FILES
+    }
+    left = {m: {i for i in imports(p) if i in modules and i != m} for m, p in modules.items()}
+    left["mla_jax"] = set()  # loads its names when they are first used
+    while free := {m for m, needed in left.items() if not needed & left.keys()}:
+        left = {m: needed for m, needed in left.items() if m not in free}
+    assert not left
+
+
+def test_only_the_run_folder_names_its_files() -> None:
+    names = {f"{name}.json" for name in ("config", "results", "thresholds", "not_finite")}
+    for path in (ROOT / "mla_jax").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = names & {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+        assert not named or name_of(path) == "runs/folder.py", path
+
+
+def test_the_formats_do_not_know_the_door() -> None:
+    for path in (ROOT / "mla_jax/data/formats").glob("*.py"):
+        assert not uses(path, "mla_jax.data.sources", "mla_jax.data.packing"), path
+
+
+def test_import_is_light_touches_no_device_and_needs_no_tensorflow() -> None:
+    """TensorFlow is for records alone: training, evaluating and predicting from packed data run without."""
+    code = """
+import sys, mla_jax
+assert not {"jax", "flax", "tensorflow", "numpy"} & set(sys.modules), "heavy"
+import experiments.benchmark, mla_jax.data.formats.packed, mla_jax.runs.train, mla_jax.runs.trained
+public = set(mla_jax.__all__)
+assert public <= set(dir(mla_jax))
+light = [name for name in public if "Read" not in name and "record" not in name]
+assert all(getattr(mla_jax, name) is not None for name in light)
+assert "tensorflow" not in sys.modules
+assert all(getattr(mla_jax, name) is not None for name in public)
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized(), "a device was touched"
+"""
+    done = python("-c", code)
     assert done.returncode == 0, done.stderr
 
 

@@ -10,19 +10,22 @@ from experiments.benchmarks.rows import Row, Work, block, compare
 from experiments.benchmarks.setting import Setting
 from mla_jax.config import Config, parse_architecture
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.sampler import make_sampler
-from mla_jax.evaluation.predict import predict
+from mla_jax.inference.predictor import Predictor
 from mla_jax.models.multi_level import build_model
+from mla_jax.parallel.mesh import on_all
 from mla_jax.training.batches import DeviceClips
-from mla_jax.training.mesh import on_all
+from mla_jax.training.sampler import make_sampler
 from mla_jax.training.state import TrainState, fresh_state
 from mla_jax.training.step import run_steps
+
+PRODUCTS = "its matrix products at the speed of a large one here"
+"""The limit that `matrix_product` times."""
 
 _INFERENCE_BATCH = 500
 
 
 class Trainer:
-    """Steps of ours, as `fit` makes them, without what happens between its calls."""
+    """Our steps, as `fit` makes them, without what happens between its calls."""
 
     def __init__(self, config: Config, clips: ClipSet, mesh: Mesh | None = None) -> None:
         self.config = config
@@ -51,14 +54,13 @@ def cpu_step(setting: Setting) -> list[Row]:
     torch_peer.on_cpu()
     sizes, config = setting.sizes, setting.config
     ours, theirs = Trainer(config, setting.train), torch_peer.Trainer(config, setting.train)
-    operations = sizes.steps * 3 * forward_operations(config, setting.train)
+    operations = step_operations(config, setting.train, sizes.steps)
     return [
         Row(
-            part="cpu_step",
             peer="PyTorch, as many threads",
             work=f"{sizes.steps} steps of {config.model.architecture}, {sizes.batch_size} clips, float32",
             at_least="1.0x",
-            limit="its matrix products at the speed of a large one here",
+            limit=PRODUCTS,
             notes={"operations": operations},
             **compare(
                 lambda: ours.steps(sizes.steps),
@@ -78,16 +80,15 @@ def cpu_inference(setting: Setting) -> list[Row]:
     operations = forward_operations(config, clips) * len(clips) / config.data.batch_size
     return [
         Row(
-            part="cpu_inference",
             peer="PyTorch, as many threads, the same batches",
             work=f"{len(clips):,} clips to probabilities, {_INFERENCE_BATCH} at a time",
             at_least="1.0x",
-            limit="its matrix products at the speed of a large one here",
+            limit=PRODUCTS,
             notes={"operations": operations},
             **compare(
-                lambda: predict(
-                    ours.model, ours.state.variables, clips, batch_size=_INFERENCE_BATCH
-                ),
+                lambda: Predictor(
+                    ours.model, ours.state.variables, batch_size=_INFERENCE_BATCH
+                ).predict(clips),
                 lambda: theirs.predict(clips, _INFERENCE_BATCH),
                 max(2, setting.sizes.repeats // 2),
                 matrix_product(operations),
@@ -96,8 +97,13 @@ def cpu_inference(setting: Setting) -> list[Row]:
     ]
 
 
+def step_operations(config: Config, clips: ClipSet, steps: int) -> float:
+    """Those of training: a backward pass takes twice as many as a forward pass."""
+    return steps * 3 * forward_operations(config, clips)
+
+
 def forward_operations(config: Config, clips: ClipSet) -> float:
-    """Multiplications and additions of the matrix products of one batch, forward."""
+    """Multiplications and additions in the matrix products of one batch, forward."""
     units, classes = config.model.hidden_units, clips.num_classes
     stages = parse_architecture(config.model.architecture)
     blocks = sum(stages)
@@ -109,8 +115,9 @@ def forward_operations(config: Config, clips: ClipSet) -> float:
     return 2.0 * config.data.batch_size * a_clip
 
 
-def matrix_product(operations: float, size: int = 2_000) -> tuple[Work, float]:
-    """A large product, and how many of it the operations are: the limit of what is made of products."""
+def matrix_product(operations: float) -> tuple[Work, float]:
+    """A large matrix product, and how often it fits into so many operations: a `limit` for `compare`."""
+    size = 8_000 if jax.default_backend() == "gpu" else 2_000
     matrix = jnp.ones((size, size), jnp.float32)
     product = jax.jit(jnp.matmul)
     return lambda: block(product(matrix, matrix)), operations / (2 * size**3)

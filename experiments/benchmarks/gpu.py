@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import torch_peer
-from experiments.benchmarks.cpu import Trainer, forward_operations, matrix_product
+from experiments.benchmarks.cpu import PRODUCTS, Trainer, matrix_product, step_operations
 from experiments.benchmarks.rows import NotMeasuredError, Row, alone, compare
 from experiments.benchmarks.setting import Setting, many_clips
 from mla_jax.config import TrainConfig
 from mla_jax.evaluation.metrics import evaluate
-from mla_jax.evaluation.predict import start_prediction
+from mla_jax.inference.predictor import Predictor
 from mla_jax.models.multi_level import build_model
 from mla_jax.training.loop import fit
 from mla_jax.training.state import TrainState, fresh_state
@@ -33,33 +33,36 @@ def gpu_step(setting: Setting) -> list[Row]:
 
 
 def steps_on(setting: Setting, device: str) -> list[Row]:
-    """The rows of `gpu_step`; `device` is PyTorch's name of the device that JAX uses."""
+    """The rows of `gpu_step`; `device` is PyTorch's name for the device that JAX uses."""
     sizes, config = setting.sizes, setting.config
     clips = many_clips(sizes.many_clips)
     ours = Trainer(config, clips)
-    operations = sizes.gpu_steps * 3 * forward_operations(config, clips)
-    common: dict[str, Any] = {
-        "part": "gpu_step",
-        "work": f"{sizes.gpu_steps} steps of {sizes.batch_size}, {len(clips):,} clips on the device",
-        "limit": "its matrix products at the speed of a large one here",
-        "notes": {"operations": operations},
-    }
-    limit = matrix_product(operations, 8_000 if device == "cuda" else 500)
+    operations = step_operations(config, clips, sizes.gpu_steps)
     rows = []
     peers = {"PyTorch, eager": (False, "10x"), "PyTorch, torch.compile": (True, "1x")}
     for peer, (compiled, at_least) in peers.items():
+        notes: dict[str, Any] = {"operations": operations}
         try:
             theirs = torch_peer.Trainer(config, clips, device=device, compiled=compiled)
             timed = compare(
                 lambda: ours.steps(sizes.gpu_steps),
                 partial(theirs.steps, sizes.gpu_steps),
                 max(2, sizes.repeats // 2),
-                limit,
+                matrix_product(operations),
             )
         except NotMeasuredError as error:
             timed = alone(lambda: ours.steps(sizes.gpu_steps), sizes.repeats)
-            timed["notes"] = common["notes"] | {"not measured": f"peer: {error}"}
-        rows.append(Row(**{**common, "peer": peer, "at_least": at_least, **timed}))
+            notes["not measured"] = f"peer: {error}"
+        rows.append(
+            Row(
+                peer=peer,
+                work=f"{sizes.gpu_steps} steps of {sizes.batch_size}, {len(clips):,} clips on the device",
+                at_least=at_least,
+                limit=PRODUCTS,
+                notes=notes,
+                **timed,
+            )
+        )
     return rows
 
 
@@ -83,14 +86,14 @@ def run_on(setting: Setting) -> list[Row]:
     found: list[dict[str, Any]] = []
 
     def run(steps: int) -> float:
-        """Trains to `steps` with evaluations on the way; the seconds it took."""
+        """Trains to `steps` with evaluations on the way; returns the seconds it took."""
         state = fresh_state(model, train, config)
         wanted = dataclasses.replace(config, train=dataclasses.replace(schedule, steps=steps))
         with ThreadPoolExecutor(1) as worker:
 
-            def score(state: TrainState) -> Future[dict[str, Any]]:
-                probs = start_prediction(model, state.variables, test)
-                return worker.submit(lambda: {"eval_mAP": evaluate(probs(), labels).mAP})
+            def score(state: TrainState) -> dict[str, Future[float]]:
+                probs = Predictor(model, state.variables).start(test)
+                return {"eval_mAP": worker.submit(lambda: evaluate(probs(), labels).mAP)}
 
             began = time.perf_counter()
             fit(
@@ -99,27 +102,25 @@ def run_on(setting: Setting) -> list[Row]:
                 train,
                 wanted,
                 evaluate=score,
-                on_record=lambda _, record: found.append(record),
+                on_log=lambda _, entry: found.append(entry),
             )
+            assert all(np.isfinite(entry["eval_mAP"].result()) for entry in found)
             return time.perf_counter() - began
 
     run(1)  # compiles
     found.clear()
     seconds = run(sizes.run_steps)
     assert len(found) == sizes.evaluations
-    assert all(np.isfinite(record["eval_mAP"]) for record in found)
-    operations = sizes.run_steps * 3 * forward_operations(config, train)
-    limit = matrix_product(operations, 8_000 if jax.default_backend() == "gpu" else 500)
+    operations = step_operations(config, train, sizes.run_steps)
+    product, times = matrix_product(operations)
     return [
         Row(
-            part="gpu_run",
-            peer="-",
             ours_s=seconds,
             work=f"{sizes.run_steps:,} steps on {len(train):,} clips, {sizes.evaluations} evaluations of "
             f"{len(test):,}",
             at_least="20 s on an H200",
-            limit_s=limit[1] * alone(limit[0], sizes.repeats)["ours_s"],
-            limit="its matrix products at the speed of a large one here",
+            limit_s=times * alone(product, sizes.repeats)["ours_s"],
+            limit=PRODUCTS,
             notes={"operations": operations, "moving the data to the device included": True},
         )
     ]

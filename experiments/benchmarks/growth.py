@@ -1,19 +1,20 @@
-"""How the costs grow: with the number of clips, with the batch, and where the host feeds the device."""
+"""How the time of a step grows with the number of clips and the batch, and if the host feeds the device."""
 
 import dataclasses
-import time
 
 import jax
 import numpy as np
 
 from experiments.benchmarks.cpu import Trainer
-from experiments.benchmarks.rows import Row, block, compare
+from experiments.benchmarks.rows import Row, alone, block, compare
 from experiments.benchmarks.setting import Setting, many_clips
+from mla_jax.config import DataConfig
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.packed import is_packed, open_packed, pack
-from mla_jax.data.sampler import make_sampler
+from mla_jax.data.packing import pack
+from mla_jax.data.sources import is_packed, open_packed
 from mla_jax.training.batches import device_bytes
 from mla_jax.training.feed import HostFeed
+from mla_jax.training.sampler import make_sampler
 from mla_jax.training.step import run_steps
 
 _BATCHES = (125, 250, 500, 1_000, 2_000, 4_000)
@@ -25,9 +26,7 @@ def growth(setting: Setting) -> list[Row]:
     rows = []
     for count in (sizes.many_clips // 100, sizes.many_clips // 10, sizes.many_clips):
         clips = many_clips(count)
-        began = time.perf_counter()
-        block(make_sampler(clips, "balanced", seed=0, batch_size=sizes.batch_size))
-        build_s = time.perf_counter() - began
+        build_s = _build_seconds(clips, sizes.batch_size)
         trainer = Trainer(setting.config, clips)
         notes = {"sampler build s": build_s, "device MB": device_bytes(clips) / 1e6}
         rows.append(_step_row(f"data set of {count:,} clips", trainer, setting, notes))
@@ -42,22 +41,21 @@ def growth(setting: Setting) -> list[Row]:
     return rows
 
 
+def _build_seconds(clips: ClipSet, batch_size: int) -> float:
+    def build() -> object:
+        return block(make_sampler(clips, "balanced", seed=0, batch_size=batch_size))
+
+    return alone(build, 1)["ours_s"]
+
+
 def _step_row(what: str, trainer: Trainer, setting: Setting, notes: dict[str, float]) -> Row:
-    sizes = setting.sizes
-    trainer.steps(1)
-    seconds = []
-    for _ in range(sizes.repeats):
-        began = time.perf_counter()
-        trainer.steps(sizes.steps)
-        seconds.append((time.perf_counter() - began) / sizes.steps)
-    median = float(np.median(seconds))
+    steps = setting.sizes.steps
+    seconds = alone(lambda: trainer.steps(steps), setting.sizes.repeats)["ours_s"] / steps
     batch = trainer.config.data.batch_size
     return Row(
-        part="growth",
-        peer="-",
-        ours_s=median,
+        ours_s=seconds,
         work=f"a step, {what}",
-        notes={**notes, "clips a second": batch / median},
+        notes={**notes, "clips a second": batch / seconds},
     )
 
 
@@ -69,28 +67,26 @@ def host_path(setting: Setting) -> list[Row]:
         pack([many_clips(sizes.many_clips)], folder)
     clips = open_packed(folder)
     resident = Trainer(config, clips)
-    fed = _FedTrainer(resident, clips)
+    fed = FedTrainer(resident, clips)
     count = max(sizes.steps, sizes.gpu_steps if jax.default_backend() != "cpu" else 0)
     timed = compare(lambda: fed.steps(count), lambda: resident.steps(count), sizes.repeats)
     fed.feed.close()
     return [
         Row(
-            part="host_path",
             peer="the same with the data set on the device",
             work=f"{count} steps of {sizes.batch_size}, {len(clips):,} clips memory-mapped",
-            at_least="-",
             **timed,
         )
     ]
 
 
-class _FedTrainer:
-    """Steps of ours with batches that the host gathers."""
+class FedTrainer:
+    """Our steps, on batches that the host gathers."""
 
     def __init__(self, like: Trainer, clips: ClipSet) -> None:
         self.like = like
         self.state = jax.tree.map(lambda leaf: leaf.copy(), like.state)
-        self.feed = HostFeed(clips, like.sampler, use_mask=True, examples="clips")
+        self.feed = HostFeed(clips, like.sampler, DataConfig())
 
     def steps(self, count: int) -> None:
         """Makes `count` steps, and waits for the last."""

@@ -9,7 +9,7 @@ from experiments.benchmarks.setting import Setting
 _WORKS = {
     "import mla_jax": "import mla_jax",
     "the names of a notebook: data, model, fit, metrics": (
-        "from mla_jax import ClipSet, build_model, evaluate, fit, fresh_state, open_packed, predict"
+        "from mla_jax import ClipSet, build_model, evaluate, fit, fresh_state, open_packed, Predictor"
     ),
 }
 
@@ -21,7 +21,7 @@ def importing(setting: Setting) -> list[Row]:
     for work, code in _WORKS.items():
         check = f"{code}; import sys; assert 'tensorflow' not in sys.modules"
         timed = compare(_python(check), _python(peer), setting.sizes.repeats)
-        rows.append(Row(part="import", peer=peer, work=work, at_least="1x", **timed))
+        rows.append(Row(peer=peer, work=work, at_least="1x", **timed))
     return rows
 
 

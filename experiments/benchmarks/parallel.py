@@ -1,4 +1,4 @@
-"""What sharing costs: the same work on two devices, and in two processes, against one on the machine."""
+"""The cost of sharing work: on two devices, and in two processes, against one device on this machine."""
 
 import contextlib
 import dataclasses
@@ -27,10 +27,8 @@ def parallel(setting: Setting) -> list[Row]:
         for name, group in (("two devices", two_devices), ("two processes", two_processes)):
             rows.append(
                 Row(
-                    part="parallel",
                     peer="one device, as many threads",
                     work=f"{setting.sizes.steps} steps of {setting.sizes.batch_size} clips on {name}",
-                    at_least="-",
                     notes=group.ready,
                     **compare(group.steps, one.steps, setting.sizes.repeats),
                 )
@@ -47,7 +45,7 @@ class _Group:
         self.ready: dict[str, float] = first
 
     def steps(self) -> None:
-        """Has all of them make their steps, and waits for them."""
+        """Lets all of them make their steps, and waits for them."""
         for member in self.members:
             assert member.stdin is not None
             member.stdin.write("\n")

@@ -1,4 +1,4 @@
-"""Records into arrays, into packed folders, and opening those."""
+"""Reading records, packing them, and opening packed folders."""
 
 import dataclasses
 import os
@@ -9,32 +9,37 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 
 from experiments.benchmarks.rows import Row, alone, compare
 from experiments.benchmarks.setting import CLASSES, Setting, random_clips
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.packed import is_packed, open_packed, pack
+from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.packing import pack
+from mla_jax.data.sources import is_packed, open_packed, stream_clips
+from mla_jax.storage.folders import new_folder
 
 _SHARD = 5_000
 
 
 def records(setting: Setting) -> list[Row]:
     """The files of a split into arrays."""
-    files = _files(setting)
-    clips = sum(len(chunk) for chunk in _read(files))
+    files = record_files(setting)
+    clips = sum(len(chunk) for chunk in read_records(files))
     num_bytes = sum(file.stat().st_size for file in files)
     return [
         Row(
-            part="records",
             peer="tf.data, parse_single_sequence_example of each record",
             work=f"{len(files):,} files, {clips:,} clips ({'AudioSet' if setting.records else 'generated'})",
             at_least="5x",
-            limit_s=_seconds_of_reading(files),
             limit="reading the bytes and their CRC32-C",
             notes={"bytes": num_bytes},
             **compare(
-                lambda: _read(files), lambda: _read_with_tf_data(files), setting.sizes.repeats
+                lambda: read_records(files),
+                lambda: read_with_tf_data(files),
+                setting.sizes.repeats,
+                (lambda: [google_crc32c.value(file.read_bytes()) for file in files], 1.0),
             ),
         )
     ]
@@ -42,30 +47,27 @@ def records(setting: Setting) -> list[Row]:
 
 def opening(setting: Setting) -> list[Row]:
     """Packed folders of two sizes, against reading the records."""
-    files = _files(setting)
+    files = record_files(setting)
     source = "given" if setting.records else "generated"
     small, large = setting.workdir / f"packed-{source}", setting.workdir / "packed-large"
     if not is_packed(small):
-        pack(_read(files), small)
+        pack(read_records(files), small)
     if not is_packed(large):
         pack(_chunks(setting.sizes.many_clips), large)
-    rows = []
-    for folder in (small, large):
-        timed = (
-            compare(_open(folder), lambda: _read(files), setting.sizes.repeats)
-            if folder is small
-            else alone(_open(folder), setting.sizes.repeats)
+    repeats = setting.sizes.repeats
+    peer = {"peer": "reading the records"}
+    timed = {
+        small: peer | compare(_open(small), lambda: read_records(files), repeats),
+        large: alone(_open(large), repeats),
+    }
+    return [
+        Row(
+            work=f"open {len(open_packed(folder)):,} packed clips, look at the last",
+            at_least="under 0.1 s",
+            **fields,
         )
-        rows.append(
-            Row(
-                part="open",
-                peer="reading the records" if folder is small else "-",
-                work=f"open {len(open_packed(folder)):,} packed clips, look at the last",
-                at_least="under 0.1 s",
-                **timed,
-            )
-        )
-    return rows
+        for folder, fields in timed.items()
+    ]
 
 
 def packing(setting: Setting) -> list[Row]:
@@ -86,8 +88,6 @@ def packing(setting: Setting) -> list[Row]:
     shutil.rmtree(output)
     return [
         Row(
-            part="pack",
-            peer="-",
             ours_s=seconds,
             work=f"{count:,} generated records into a packed folder",
             at_least="under 1 GB",
@@ -100,11 +100,9 @@ def packing(setting: Setting) -> list[Row]:
     ]
 
 
-def _read(files: list[Path]) -> list[ClipSet]:
-    # TensorFlow, which only the rows about records need.
-    from mla_jax.data.records import read_records
-
-    return list(read_records(files, num_classes=CLASSES, max_segments=10))
+def read_records(files: list[Path]) -> list[ClipSet]:
+    """The clips of all record files of a folder."""
+    return list(stream_clips(str(files[0].parent), ReadOptions(CLASSES)).chunks)
 
 
 def _open(folder: Path) -> Callable[[], None]:
@@ -115,13 +113,13 @@ def _open(folder: Path) -> Callable[[], None]:
     return run
 
 
-def _files(setting: Setting) -> list[Path]:
+def record_files(setting: Setting) -> list[Path]:
     """The released balanced-train files, or generated ones of as few clips each."""
     if setting.records:
         return sorted(Path(setting.records).glob("*.tfrecord"))
     folder = setting.workdir / "records-small"
     if not folder.is_dir():
-        from mla_jax.data.record_writer import write_records
+        from mla_jax.data.formats.record_writer import write_records
 
         clips = random_clips(setting.sizes.train_clips)
         write_records(_with_prefixes(clips, setting.sizes.train_clips // 5), folder)
@@ -129,7 +127,7 @@ def _files(setting: Setting) -> list[Path]:
 
 
 def _with_prefixes(clips: ClipSet, files: int) -> ClipSet:
-    """The same clips with ids of which `files` different pairs of characters are the beginning."""
+    """The same clips with ids that begin with `files` different pairs of characters."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     pairs = [a + b for a in alphabet for b in alphabet][: max(1, files)]
     ids = [f"{pairs[i % len(pairs)]}{i:09d}" for i in range(len(clips))]
@@ -142,19 +140,17 @@ def _chunks(count: int) -> Iterator[ClipSet]:
 
 
 def _write_many_records(folder: Path, count: int) -> None:
-    """Files of 5,000 records; a file is written by TensorFlow, and copied under other names."""
+    """Writes files of 5,000 records: one by TensorFlow, the others copies of it."""
     wanted = -(-count // _SHARD)
     if folder.is_dir() and len(list(folder.glob("*.tfrecord"))) == wanted:
         return
-    from mla_jax.data.record_writer import write_records
+    from mla_jax.data.formats.record_writer import write_records
 
     shutil.rmtree(folder, ignore_errors=True)
-    partial = folder.with_name(f".{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    (first,) = write_records(random_clips(min(_SHARD, count)), partial)
-    for i in range(1, wanted):
-        shutil.copy(first, partial / f"copy{i:04d}.tfrecord")
-    partial.rename(folder)
+    with new_folder(folder, alone=True) as partial:
+        (first,) = write_records(random_clips(min(_SHARD, count)), partial)
+        for i in range(1, wanted):
+            shutil.copy(first, partial / f"copy{i:04d}.tfrecord")
 
 
 def _peak_memory(process: subprocess.Popen[bytes]) -> float:
@@ -171,18 +167,9 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> float:
     return peak / 1e6 if peak else float("nan")
 
 
-def _seconds_of_reading(files: list[Path]) -> float:
-    import google_crc32c
-
-    began = time.perf_counter()
-    for file in files:
-        google_crc32c.value(file.read_bytes())
-    return time.perf_counter() - began
-
-
-def _read_with_tf_data(files: list[Path]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The way of TensorFlow's own guides: a dataset of files, each record parsed by itself, on all cores."""
-    from mla_jax.data.records import tf
+def read_with_tf_data(files: list[Path]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Reads as TensorFlow's guides do: a dataset of files, each record parsed by itself, on all cores."""
+    from mla_jax.data.formats.sequence_examples import tf
 
     def parse(record: object) -> tuple[object, object]:
         context, lists = tf.io.parse_single_sequence_example(

@@ -1,4 +1,4 @@
-"""How a row of the benchmark is measured: ours and a named peer in turn, in one run, and their ratio."""
+"""Measures a row of the benchmark: ours and a named peer in turn, in one run, and their ratio."""
 
 import dataclasses
 import os
@@ -10,14 +10,14 @@ from typing import Any
 
 import jax
 
-from mla_jax.environment import environment, package_version
-from mla_jax.evaluation.report import markdown_table
+from experiments.markdown import markdown_table
+from mla_jax.runs.environment import environment, package_version
 
 Work = Callable[[], Any]
 
 
 class NotMeasuredError(Exception):
-    """What a row needs is not here: a peer that is not installed, or an accelerator."""
+    """A peer is not installed, or there is no accelerator, so the row cannot be measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,20 +25,18 @@ class Row:
     """One line of the benchmark.
 
     Attributes:
-      part: what is measured.
-      peer: what it is measured against; '-' where it stands alone.
-      ours_s, peer_s: median seconds of one piece of work; NaN where there is none.
+      ours_s, peer_s: median seconds of one piece of work; NaN if not measured.
+      peer: what it is measured against; '-' if nothing.
       ratio: the median of peer over ours, pair by pair.
-      spread: the smallest and the largest of these.
-      work: how much one piece is.
+      spread: the smallest and the largest of these ratios.
+      work: what one piece of work is.
       at_least: what the ratio or the seconds should reach, for the reader.
-      limit_s, limit: the seconds that the machine's own limit allows, and how it was computed.
-      notes: other figures, such as memory.
+      limit_s, limit: the seconds that the machine itself needs at least, and for what.
+      notes: other measurements, such as memory.
     """
 
-    part: str
-    peer: str
     ours_s: float
+    peer: str = "-"
     peer_s: float = float("nan")
     ratio: float = float("nan")
     spread: tuple[float, float] = (float("nan"), float("nan"))
@@ -52,14 +50,14 @@ class Row:
 def compare(
     ours: Work, peer: Work, repeats: int, limit: tuple[Work, float] | None = None
 ) -> dict[str, Any]:
-    """Times both in turn, after a run of each that does not count; fields of a `Row`.
+    """Times both in turn, after one run of each that does not count; returns fields of a `Row`.
 
-    The machine's speed drifts, so each pair is compared by itself: a ratio of medians would mix its moments.
+    The machine's speed drifts, so the ratio is taken of each pair, not of the medians.
 
     Args:
       ours, peer: one piece of work each.
       repeats: how many pairs.
-      limit: work at the machine's own limit, timed in turn with them, and how much of it one piece is.
+      limit: work at the machine's own limit, timed in turn with them, and how often it fits into one piece.
     """
     works = (ours, peer, *([limit[0]] if limit else []))
     times = [[_seconds(work) for work in works] for _ in range(repeats + 1)][1:]
@@ -76,7 +74,7 @@ def compare(
 
 
 def alone(ours: Work, repeats: int) -> dict[str, Any]:
-    """Times work that has no peer; fields of a `Row`."""
+    """Times work that has no peer; returns fields of a `Row`."""
     ours()
     return {"ours_s": statistics.median(_seconds(ours) for _ in range(repeats))}
 
@@ -109,35 +107,31 @@ def machine(peers: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def block(tree: Any) -> Any:
-    """Waits for every array of a tree: JAX returns before the work is done."""
+    """Waits until every array of a tree is computed."""
     return jax.block_until_ready(tree)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The Markdown table of a results file."""
-    return markdown_table(_as_table(rows))
-
-
-def _as_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of a results file, as a person reads them."""
-    return [
-        {
-            "part": row["part"],
-            "work": row["work"],
-            "ours": _duration(row["ours_s"]),
-            "peer": row["peer"],
-            "peer's": _duration(row["peer_s"]),
-            "ratio": _ratio(row),
-            "at least": row["at_least"] or "-",
-            "of the limit": _share(row),
-            "also": _also(row["notes"]),
-        }
-        for row in rows
-    ]
+    """The Markdown table of the rows of a results file, which name their part too."""
+    return markdown_table(
+        [
+            {
+                "part": row["part"],
+                "work": row["work"],
+                "ours": _duration(row["ours_s"]),
+                "peer": row["peer"],
+                "peer's": _duration(row["peer_s"]),
+                "ratio": _ratio(row),
+                "at least": row["at_least"] or "-",
+                "of the limit": _share(row),
+                "also": _also(row["notes"]),
+            }
+            for row in rows
+        ]
+    )
 
 
 def _also(notes: dict[str, Any]) -> str:
-    """The figures that are worth a look beside the time."""
     shown = [
         f"{name} {value:,.3g}" if abs(value) < 1_000 else f"{name} {value:,.0f}"
         for name, value in notes.items()
@@ -147,7 +141,7 @@ def _also(notes: dict[str, Any]) -> str:
 
 
 def _ratio(row: dict[str, Any]) -> str:
-    if row["ratio"] is None or row["ratio"] != row["ratio"]:
+    if not _measured(row["ratio"]):
         return row["notes"].get("not measured", "-")
     low, high = row["spread"]
     return f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
@@ -155,13 +149,18 @@ def _ratio(row: dict[str, Any]) -> str:
 
 def _share(row: dict[str, Any]) -> str:
     limit, ours = row["limit_s"], row["ours_s"]
-    if limit is None or ours is None or limit != limit or ours != ours:
+    if not (_measured(limit) and _measured(ours)):
         return "-"
     return f"{limit / ours:.2f} of {row['limit']}"
 
 
+def _measured(value: float | None) -> bool:
+    """Whether there is a value: NaN in a row is null in a file."""
+    return value is not None and value == value
+
+
 def _duration(seconds: float | None) -> str:
-    if seconds is None or seconds != seconds:
+    if seconds is None or not _measured(seconds):
         return "-"
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:

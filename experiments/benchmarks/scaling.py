@@ -1,9 +1,9 @@
-"""On paper: what a step of 2-A-1-A should take on n chips, from what it computes and what it sends.
+"""An estimate of the time of a step of 2-A-1-A on n chips, from what it computes and what it sends.
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m experiments.benchmarks.scaling
 
 The bytes and the number of the collectives are counted in the step as it is compiled for eight devices. The
-rest are makers' figures and assumptions, all of them below; nothing here was measured on such chips.
+rest are makers' specifications and assumptions, all of them below; nothing was measured on such chips.
 """
 
 import dataclasses
@@ -11,15 +11,15 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.benchmarks.cpu import Trainer, forward_operations
+from experiments.benchmarks.cpu import Trainer, step_operations
 from experiments.benchmarks.setting import Setting, Sizes
 from experiments.benchmarks.worker import collectives
+from experiments.markdown import markdown_table
 from mla_jax.config import Config
 from mla_jax.data.clips import ClipSet
-from mla_jax.evaluation.report import markdown_table
 from mla_jax.models.multi_level import num_parameters
+from mla_jax.parallel.mesh import make_mesh
 from mla_jax.training.memory import estimate_memory
-from mla_jax.training.mesh import make_mesh
 
 
 class Chip(NamedTuple):
@@ -45,22 +45,23 @@ CHIPS = (
     Chip("TPU v5e", 197e12, 819e9, 100e9, 5e-6, 1e-6),
     Chip("H100, 400 Gbit/s a GPU", 495e12, 3.35e12, 50e9, 15e-6, 2e-6),
 )
-# Of its peak, what a chip reaches in products of these sizes; and how often an activation is read or written.
+# The share of its peak that a chip reaches in products of these sizes; and how often an activation is read or
+# written.
 _REACHED, _PASSES = 0.4, 3
 
 
 def seconds(chip: Chip, num_chips: int, batch_size: int, sent: dict[str, float]) -> float:
-    """Of one step.
+    """Estimates the seconds of one step.
 
     Args:
-      chip: of which kind.
+      chip: the kind of chip.
       num_chips: how many.
       batch_size: clips on all of them together.
-      sent: `collectives` of the step.
+      sent: the `collectives` of the step.
     """
     config, clips = _setting(batch_size)
     share = batch_size / num_chips
-    operations = 3 * forward_operations(config, clips) * share / batch_size
+    operations = step_operations(config, clips, 1) * share / batch_size
     memory = estimate_memory(config, clips, 0, None).step * share / batch_size * _PASSES
     work = max(operations / (_REACHED * chip.operations), memory / chip.memory)
     if num_chips == 1:

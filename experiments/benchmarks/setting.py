@@ -1,4 +1,4 @@
-"""What the parts of the benchmark work on: sizes, folders, and the data where there is any."""
+"""What the parts of the benchmark work on: sizes, folders, and given or generated data."""
 
 import dataclasses
 from functools import cached_property
@@ -8,7 +8,7 @@ import numpy as np
 
 from mla_jax.config import Config
 from mla_jax.data.clips import ClipSet, Scaling, concatenate
-from mla_jax.data.packed import open_packed
+from mla_jax.data.sources import open_packed
 from mla_jax.errors import UserError
 from mla_jax.presets import preset
 
@@ -17,7 +17,7 @@ CLASSES = 527
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much work a part does."""
+    """How much work the parts do."""
 
     train_clips: int = 22_160
     eval_clips: int = 20_371
@@ -47,11 +47,11 @@ QUICK = Sizes(
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A run of the benchmark.
+    """The sizes and data of a run of the benchmark.
 
     Attributes:
-      sizes: how much.
-      workdir: where it may write; what it generates there is used again.
+      sizes: how much work.
+      workdir: where generated data go, to be used again.
       data_dir: a folder with the packed sets `bal_train` and `eval`; empty: generated clips.
       records: a folder of TFRecords, as released; empty: generated ones.
     """
@@ -71,7 +71,7 @@ class Setting:
 
     @property
     def data_name(self) -> str:
-        """Which data the rows are about."""
+        """The name of the data, for the rows."""
         return "AudioSet" if self.data_dir else "generated"
 
     @cached_property
@@ -123,7 +123,7 @@ def random_clips(count: int, *, seed: int = 0, time: int = 10, features: int = 1
 
 
 def many_clips(count: int) -> ClipSet:
-    """Random clips, a large number of them: the same bytes again and again, the labels all drawn."""
+    """A large number of random clips; from 50,000 on they repeat."""
     part = random_clips(min(count, 50_000))
     parts = [part] * -(-count // len(part))
     return concatenate(parts)[:count] if len(parts) > 1 else part

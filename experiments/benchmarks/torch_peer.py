@@ -1,4 +1,4 @@
-"""The same model and step in PyTorch, as one writes them there: the peer of the step and of inference."""
+"""The same model and step in PyTorch, in its usual style: the peer of the step and of inference."""
 
 from typing import Any
 

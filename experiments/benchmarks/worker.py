@@ -1,8 +1,8 @@
-"""Steps on demand, in a process of its own: what `parallel` times.
+"""A process that makes training steps when told to; `parallel` times several of them.
 
     python -m experiments.benchmarks.worker '{"number": 0, "processes": 2, "port": 12345, ...}'
 
-Prints a line of JSON when it is ready; then for every line of its standard input makes steps, and prints
+Prints a line of JSON when it is ready; then, for every line of its standard input, makes steps and prints
 their seconds.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 
 from experiments.benchmarks.cpu import Trainer
 from experiments.benchmarks.setting import Setting, Sizes
-from mla_jax.training import processes
-from mla_jax.training.mesh import make_mesh
+from mla_jax.parallel import processes
+from mla_jax.parallel.mesh import make_mesh
 from mla_jax.training.step import run_steps
 
 _COLLECTIVE = re.compile(r"= (.+?) (all-reduce|reduce-scatter|all-gather)(?:-start)?\(")
@@ -27,7 +27,7 @@ _ARRAY = re.compile(r"\b[a-z]+(\d+)\[([\d,]*)\]")
 
 
 def collectives(trainer: Trainer) -> dict[str, float]:
-    """How many collectives a step has as compiled here, and the MB of their results."""
+    """How many collectives a compiled step has, and the MB of their results."""
     lowered = run_steps.lower(
         trainer.model,
         trainer.config.optim,

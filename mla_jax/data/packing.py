@@ -1,149 +1,123 @@
-"""From records, or a file of arrays, to a packed folder, and an account of what was found."""
+"""Packs clips, or whatever a data path names, into a folder that opens at once."""
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from mla_jax.cache import LocalCopy
 from mla_jax.config import DataConfig
-from mla_jax.data import array_files, packed, sources
+from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.labels import ClassList
+from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.formats.manifest import MANIFEST
+from mla_jax.data.formats.packed_writer import write_packed
 from mla_jax.data.skipped import Skipped
+from mla_jax.data.sources import (
+    ClipStream,
+    count_classes,
+    find_classes,
+    open_packed,
+    stream_clips,
+)
 from mla_jax.progress import Progress
+from mla_jax.storage.folders import new_folder
 
 
-@dataclasses.dataclass
-class _Source:
-    """What is packed; `cropped` and `skipped` grow while its chunks are taken."""
+def pack(
+    chunks: Iterable[ClipSet],
+    folder: str | Path,
+    *,
+    classes: ClassList | None = None,
+    source: dict[str, Any] | None = None,
+    skipped: Sequence[Skipped] = (),
+) -> ClipSet:
+    """Writes clips as they come; only a chunk of embeddings is in memory at a time.
 
-    files: int
-    progress: Progress
-    cropped: int = 0
-    skipped: list[Skipped] = dataclasses.field(default_factory=list)
+    Args:
+      chunks: sets of equal time, features, dtype, classes and scaling.
+      folder: where to write; must not exist, or be empty.
+      classes: written beside the data if given.
+      source: where the clips come from, kept in the manifest; read when the last chunk is in.
+      skipped: what was left out, listed in `skipped_records.jsonl` if anything was; read likewise.
+
+    Returns:
+      The packed set, opened.
+
+    Raises:
+      UserError: the folder is taken or cannot be written, there are no clips, or the chunks differ
+        in shape or kind. Nothing is left behind then.
+    """
+    with new_folder(folder, last=MANIFEST) as partial:
+        write_packed(chunks, partial, classes=classes, source=source, skipped=skipped)
+    return open_packed(folder)
 
 
-def pack_records(path: str, output: str | Path, config: DataConfig) -> list[str]:
-    """Packs the records, or the file of arrays, at `path` into the folder `output`, in bounded memory.
+def pack_data(path: str, output: str | Path, config: DataConfig) -> list[str]:
+    """Packs what a data path names, in bounded memory.
 
-    The class list, if there is one, is written beside the packed data, and so is the list of the records
-    that were left out, if any were.
+    The class list, if there is one, is written beside the packed clips, and so is the list of the bad
+    records that were left out, if any were.
 
     Args:
       path: a folder, file or glob of TFRecords; or an HDF5 or .npz file.
-      output: must not exist yet.
+      output: the folder to write; must not exist yet.
       config: its class_list, num_classes and bad_records; for records max_segments and long_clips too.
 
     Returns:
-      The account, as lines for a person.
+      What was packed, as lines for a person.
 
     Raises:
       UserError: nothing is there, a record is bad, or the output is taken.
     """
-    found = sources.find_classes(config, path)
-    num_classes = sources.count_classes(config, found, path)
-    copy = sources.local_data(path)
-    open_source = _open_arrays if array_files.is_array_file(copy.path) else _open_records
-    with copy.naming():
-        source, chunks = open_source(copy.path, config, num_classes)
-        try:
-            clips = packed.pack(
-                _with_names(chunks, source, copy),
-                output,
-                classes=found,
-                source={"input": str(path), "files": source.files, "skipped": source.skipped},
-                skipped=source.skipped,
-            )
-        finally:
-            source.progress.close()
-    return _account(clips, source, found, output)
+    classes = find_classes(config, path)
+    options = ReadOptions.of(config, count_classes(config, classes, path))
+    stream = stream_clips(path, options)
+    clips = pack(
+        _shown(stream),
+        output,
+        classes=classes,
+        source={"input": str(path), "files": stream.files, "skipped": stream.skipped},
+        skipped=stream.skipped,
+    )
+    return [f"packed {output}", *_account(clips, stream, classes)]
 
 
-def _with_names(chunks: Iterator[ClipSet], source: _Source, copy: LocalCopy) -> Iterator[ClipSet]:
-    """The chunks; in the end what was skipped is given by the names that the user knows."""
-    yield from chunks
-    source.skipped[:] = sources.named_skipped(copy, source.skipped)
-
-
-def _open_records(
-    path: str, config: DataConfig, num_classes: int
-) -> tuple[_Source, Iterator[ClipSet]]:
-    # TensorFlow takes seconds to import, and a file of arrays must not need it.
-    from mla_jax.data import records
-
-    files = records.find_record_files(path)
-    source = _Source(len(files), Progress("read", len(files), "files"))
-    report = records.ReadReport(skipped=source.skipped)
-
-    def chunks() -> Iterator[ClipSet]:
-        for chunk in records.read_records(
-            files,
-            num_classes=num_classes,
-            max_segments=config.max_segments,
-            long_clips=config.long_clips,
-            bad_records=config.bad_records,
-            report=report,
-        ):
-            source.progress.update(report.files, f"{report.clips:,} clips")
-            source.cropped = report.cropped
+def _shown(stream: ClipStream) -> Iterator[ClipSet]:
+    """The chunks of a stream, while progress is shown."""
+    size, unit = (stream.total, "clips") if stream.total else (stream.files, "files")
+    progress = Progress("read", size, unit)
+    try:
+        for chunk in stream.chunks:
+            progress.update(stream.done, "" if stream.total else f"{stream.clips:,} clips")
             yield chunk
-
-    return source, chunks()
-
-
-def _open_arrays(
-    path: str, config: DataConfig, num_classes: int
-) -> tuple[_Source, Iterator[ClipSet]]:
-    source = _Source(1, Progress("read", array_files.read_shape(path).clips, "clips"))
-
-    def chunks() -> Iterator[ClipSet]:
-        done = 0
-        for chunk in array_files.read_array_chunks(
-            path,
-            num_classes=num_classes,
-            bad_records=config.bad_records,
-            skipped=source.skipped,
-        ):
-            done += len(chunk)
-            source.progress.update(done + len(source.skipped))
-            yield chunk
-
-    return source, chunks()
+    finally:
+        progress.close()
 
 
-def _account(
-    clips: ClipSet, source: _Source, classes: ClassList | None, output: str | Path
-) -> list[str]:
+def _account(clips: ClipSet, stream: ClipStream, classes: ClassList | None) -> list[str]:
     summary = clips.summary()
     positives = summary["positives_per_class"]
     absent = summary["classes_without_positives"]
     names = (classes or ClassList.numbered(clips.num_classes)).names
-    lines = [
-        f"packed {output}",
-        f"files                {source.files:,}",
-        f"clips                {summary['clips']:,}, of {summary['time']} segments x "
-        f"{summary['features']} features, {summary['dtype']}",
-        "clips by segments    "
-        + ", ".join(f"{n}: {count:,}" for n, count in summary["clips_by_segments"].items()),
-        f"labels               {summary['labels']:,} of {summary['classes']} classes"
-        + (
-            ""
-            if classes
-            else " (no class list found: classes are shown by index; --class_list gives one)"
-        ),
-        f"positives per class  min {positives['min']:,}, median {positives['median']:,g}, max "
+    lengths = [f"{n}: {count:,}" for n, count in summary["clips_by_segments"].items()]
+    no_list = " (no class list found: classes are shown by index; --class_list gives one)"
+    rows = {
+        "files": f"{stream.files:,}",
+        "clips": f"{summary['clips']:,}, of {summary['time']} segments x {summary['features']} "
+        f"features, {summary['dtype']}",
+        "clips by segments": ", ".join(lengths),
+        "labels": f"{summary['labels']:,} of {summary['classes']} classes{'' if classes else no_list}",
+        "positives per class": f"min {positives['min']:,}, median {positives['median']:,g}, max "
         f"{positives['max']:,}",
-        "without positives    "
-        + (f"{len(absent)}: {_shortened([names[k] for k in absent])}" if absent else "no class"),
-    ]
-    if source.cropped:
-        lines.append(f"cropped clips        {source.cropped:,}")
-    lines.append(f"skipped records      {len(source.skipped):,}")
-    lines += [
+        "without positives": f"{len(absent)}: {_shortened([names[k] for k in absent])}"
+        if absent
+        else "no class",
+        "cropped clips": f"{stream.cropped:,}" if stream.cropped else "",
+        "skipped records": f"{len(stream.skipped):,}",
+    }
+    return [f"{name:<21}{text}" for name, text in rows.items() if text] + [
         f"  {file}, record {index}" + (f" ({video_id})" if video_id else "") + f": {reason}"
-        for file, index, video_id, reason in source.skipped
+        for file, index, video_id, reason in stream.skipped
     ]
-    return lines
 
 
 def _shortened(names: list[str], most: int = 20) -> str:

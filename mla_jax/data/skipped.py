@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mla_jax import paths
-from mla_jax.files import write_text
+from mla_jax.storage import paths
+from mla_jax.storage.files import write_text
 
 SKIPPED_FILE = "skipped_records.jsonl"
 

@@ -1,31 +1,229 @@
-"""Opens whatever a data path names, whole or as a stream: packed clips, records, or a file of arrays."""
+"""The one door for data: what a path names, local or in a bucket, whole or as a stream of chunks.
 
-import dataclasses
+A path becomes a local one here, and the format that recognizes it reads it; formats know nothing of buckets.
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
-from mla_jax import paths
-from mla_jax.cache import LocalCopy, local_copy
 from mla_jax.config import DataConfig
-from mla_jax.data import array_columns, array_files, labels, packed
+from mla_jax.data import class_list
+from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet, concatenate
-from mla_jax.data.labels import ClassList
+from mla_jax.data.formats import table
+from mla_jax.data.formats.format import Chunk, Format, ReadOptions
+from mla_jax.data.formats.manifest import MANIFEST
+from mla_jax.data.formats.packed import Packed
+from mla_jax.data.formats.tfds import DataSource
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
+from mla_jax.storage import paths
+from mla_jax.storage.cache import LocalCopy, local_copy
 
 AUDIOSET_CLASSES = 527
-RECORD_SUFFIX = ".tfrecord"
 
-# Of a streamed chunk: progress is told by chunks, and a chunk's embeddings are what is in memory.
-_CHUNK_CLIPS = 2000
-_CHUNK_BYTES = 64 * 1024 * 1024
+
+class ClipStream:
+    """Clips that are read as they are taken, a chunk at a time, so that data of any size take little memory.
+
+    Attributes:
+      chunks: the clips, in order, to be taken once.
+      total: how many clips there are, or 0 where that is not known (records).
+      time: T of packed clips and array files; 0 for records.
+      files: how many files they are in.
+      clips: how many have been taken so far.
+      done: how much has been read so far: clips, or files begun where `total` is not known.
+      cropped: how many of the clips taken were longer than T and were cut.
+      skipped: the bad records that were left out so far.
+    """
+
+    def __init__(
+        self, copy: LocalCopy, data: Format, options: ReadOptions, chunks: Iterator[Chunk]
+    ) -> None:
+        self.total, self.time, self.files = data.shape.clips, data.shape.time, data.files
+        self.clips = self.done = self.cropped = 0
+        self.skipped: list[Skipped] = []
+        self._copy, self._options = copy, options
+        self.chunks = self._take(chunks)
+
+    @property
+    def place(self) -> str:
+        """Which file is being read, for a person; empty where clips are counted instead."""
+        return "" if self.total else f"file {self.done:,} of {self.files:,}"
+
+    def _take(self, chunks: Iterator[Chunk]) -> Iterator[ClipSet]:
+        with self._copy.naming():
+            for chunk in chunks:
+                self._count(chunk)
+                if len(chunk.clips):
+                    yield chunk.clips
+            if not self.clips:
+                raise UserError(
+                    f"{self._copy.path} has no record that can be used; bad_records=error says why"
+                )
+        self._warn()
+
+    def _count(self, chunk: Chunk) -> None:
+        for file, number, video_id, fault in chunk.skipped:
+            file = self._copy.named(file)
+            if self._options.bad_records == "error":
+                named = f", video id {video_id!r}" if video_id else ""
+                raise UserError(
+                    f"{file}, record {number}{named}: {fault}; mend or replace it, or leave bad records "
+                    "out with bad_records=skip"
+                )
+            self.skipped.append((file, number, video_id, fault))
+        self.clips += len(chunk.clips)
+        self.cropped += chunk.cropped
+        self.done = chunk.done
+
+    def _warn(self) -> None:
+        url = self._copy.url
+        if self.skipped:
+            file, number, _, reason = self.skipped[0]
+            logging.warning(
+                "%s: %d bad records left out, the first of them %s, record %d: %s",
+                url,
+                len(self.skipped),
+                file,
+                number,
+                reason,
+            )
+        if self.cropped:
+            most = self._options.max_segments
+            logging.warning("%s: %d clips cut to %d segments", url, self.cropped, most)
+
+
+def stream_clips(path: str, options: ReadOptions) -> ClipStream:
+    """Opens the clips at a data path to read them in chunks.
+
+    Args:
+      path: a packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file.
+      options: how to read.
+
+    Raises:
+      UserError: nothing is there, it cannot be read, or it is of another number of classes; what only
+        reading shows is raised as chunks are taken.
+    """
+    copy, data = _open(path, options)
+    return ClipStream(copy, data, options, data.chunks(options))
+
+
+def open_clips(path: str, options: ReadOptions, skipped: list[Skipped] | None = None) -> ClipSet:
+    """Opens all clips at a data path: packed ones memory-mapped, others read into memory.
+
+    Args:
+      path: as for `stream_clips`.
+      options: how to read.
+      skipped: the bad records that are left out are appended to it; a warning is logged as well. (What
+        was left out when a folder was packed is listed in that folder.)
+
+    Raises:
+      UserError: as `stream_clips`.
+    """
+    copy, data = _open(path, options)
+    stream = ClipStream(copy, data, options, data.whole(options))
+    clips = concatenate(list(stream.chunks))
+    if skipped is not None:
+        skipped += stream.skipped
+    return clips
+
+
+def _open(path: str, options: ReadOptions | None = None) -> tuple[LocalCopy, Format]:
+    copy = local_copy(path, choose=table.choose, check=table.verify)
+    with copy.naming():
+        data = table.open_local(copy.path)
+    if options and data.shape.classes not in (0, options.num_classes):
+        raise UserError(
+            f"{path} has {data.shape.classes} classes, but {options.num_classes} are in use; give data "
+            "of the same classes, or the class list that belongs to it"
+        )
+    return copy, data
+
+
+def is_packed(folder: str | Path) -> bool:
+    """Whether a folder, local or in a bucket, is a packed one."""
+    return Packed.recognizes(paths.as_path(folder))
+
+
+def open_packed(folder: str | Path, *, verify: bool = False) -> ClipSet:
+    """Opens a packed folder; the arrays are memory-mapped.
+
+    Args:
+      folder: what `pack` wrote.
+      verify: also read everything, compare the checksums, and check every value.
+
+    Raises:
+      UserError: it is no packed folder, or of another schema; its files are not those of the manifest; or
+        a clip is not as it must be.
+    """
+    if not is_packed(folder):  # else all that is there would be fetched
+        raise UserError(f"{folder} is not a packed data set: it has no {MANIFEST}")
+    copy = local_copy(folder, choose=Packed.choose, check=table.verify)
+    with copy.naming():
+        packed = Packed(copy.path)
+        if verify:
+            packed.verify()
+            packed.check_values()
+    return packed.clips
+
+
+def open_data_source(
+    source: Any, split: str = "", *, max_segments: int = 10, shard: tuple[int, int] = (0, 1)
+) -> ClipSet:
+    """Reads a data source into memory; as `read_data_source`, which says more."""
+    return concatenate(
+        list(read_data_source(source, split, max_segments=max_segments, shard=shard))
+    )
+
+
+def read_data_source(
+    source: Any,
+    split: str = "",
+    *,
+    max_segments: int = 10,
+    shard: tuple[int, int] = (0, 1),
+    chunk_size: int = 4096,
+) -> Iterator[ClipSet]:
+    """Reads clips in the order of a data source of TensorFlow Datasets, for example for `pack`.
+
+    source = tfds.data_source("audioset_embeddings", split="bal_train")
+    chunks = read_data_source(source, shard=(jax.process_index(), jax.process_count()))
+
+    Args:
+      source: what `tfds.data_source` or a builder's `as_data_source` gives; or the folder of a data set
+        that was built in a format of random access, `.../audioset_embeddings/v1/1.0.0`.
+      split: with a folder, what to read of it: `eval`, `bal_train[:10%]`.
+      max_segments: the size of the time axis; shorter clips are padded with zero.
+      shard: (index, count): which of `count` parts to read. The parts are those of
+        `tfds.even_splits(split, count)`: consecutive, disjoint, together everything.
+      chunk_size: the most clips of one chunk.
+
+    Yields:
+      ClipSets of 1 to `chunk_size` clips: embeddings [clips, max_segments, M] of the data source's dtype,
+      labels ascending.
+
+    Raises:
+      UserError: there is no such data set or split, it has other features or no random access, the
+        shard has no clips, or a clip cannot be read or has more than `max_segments` segments.
+    """
+    copy = LocalCopy("", "")
+    if isinstance(source, str | os.PathLike):
+        copy = local_copy(source)
+        source = copy.path
+    with copy.naming():
+        data = DataSource(source, split, shard)
+        options = ReadOptions(data.shape.classes, max_segments=max_segments, chunk_size=chunk_size)
+        return ClipStream(copy, data, options, data.chunks(options)).chunks
 
 
 def find_classes(config: DataConfig, *places: str) -> ClassList | None:
     """The class list that `config` names, or the one beside the first of `places` that has one."""
-    return labels.resolve(config.class_list, [_folder_of(place) for place in places if place])
+    return class_list.resolve(config.class_list, [_folder_of(place) for place in places if place])
 
 
 def _folder_of(place: str) -> Path:
@@ -39,7 +237,7 @@ def count_classes(config: DataConfig, classes: ClassList | None, *places: str) -
     Packed data and array files know it, records do not.
 
     Raises:
-      UserError: the config and the class list differ, or an array file cannot be read.
+      UserError: the config and the class list differ, or data cannot be opened.
     """
     if classes is not None:
         if config.num_classes not in (0, len(classes)):
@@ -50,12 +248,8 @@ def count_classes(config: DataConfig, classes: ClassList | None, *places: str) -
         return len(classes)
     if config.num_classes:
         return config.num_classes
-    for path in places:
-        if path and packed.is_packed(path):
-            return packed.open_packed(path).num_classes
-        if path and array_files.is_array_file(path):
-            return array_files.read_shape(path).classes
-    return AUDIOSET_CLASSES
+    known = (_open(place)[1].shape.classes for place in places if place)
+    return next(filter(None, known), AUDIOSET_CLASSES)
 
 
 def require_same_classes(path: str, classes: ClassList) -> None:
@@ -70,231 +264,3 @@ def require_same_classes(path: str, classes: ClassList) -> None:
             f"the class list beside {path} is not the one in use, so class indices would be mixed up; give "
             "data of the same classes"
         )
-
-
-def open_clips(
-    path: str,
-    config: DataConfig,
-    num_classes: int,
-    skipped: list[Skipped] | None = None,
-    *,
-    needs_labels: bool = True,
-) -> ClipSet:
-    """Opens a packed folder, or reads TFRecords (a folder, file or glob) or an array file into memory.
-
-    What `bad_records=skip` leaves out is warned of, and appended to `skipped`. (What was left out when a
-    folder was packed is listed in that folder.) Without `needs_labels`, clips may do without labels.
-
-    Raises:
-      UserError: nothing is there, it cannot be read, or it is of another number of classes.
-    """
-    copy = local_data(path)
-    with copy.naming():
-        return _open_clips(copy, config, num_classes, skipped, needs_labels)
-
-
-def local_data(path: str) -> LocalCopy:
-    """The data that `path` names, on this machine: itself, or a copy from a bucket."""
-    return local_copy(path, pattern=f"*{RECORD_SUFFIX}")
-
-
-def _open_clips(
-    copy: LocalCopy,
-    config: DataConfig,
-    num_classes: int,
-    skipped: list[Skipped] | None,
-    needs_labels: bool,
-) -> ClipSet:
-    path = copy.path
-    if packed.is_packed(path):
-        return _open_packed(path, num_classes)
-    if array_files.is_array_file(path):
-        left_out: list[Skipped] = []
-        clips = array_files.read_array_file(
-            path,
-            num_classes=num_classes,
-            bad_records=config.bad_records,
-            needs_labels=needs_labels,
-            skipped=left_out,
-        )
-        _tell_of_skipped(copy, left_out, skipped)
-        return clips
-    # TensorFlow takes seconds to import, and packed data must not need it.
-    from mla_jax.data import records
-
-    report = records.ReadReport()
-    chunks = list(
-        records.read_records(
-            records.find_record_files(path),
-            num_classes=num_classes,
-            max_segments=config.max_segments,
-            long_clips=config.long_clips,
-            bad_records=config.bad_records,
-            needs_labels=needs_labels,
-            report=report,
-        )
-    )
-    if not chunks:
-        raise UserError(_NOTHING.format(path))
-    _tell_of_skipped(copy, report.skipped, skipped)
-    if report.cropped:
-        logging.warning(
-            "%s: %d clips cut to %d segments", copy.url, report.cropped, config.max_segments
-        )
-    return concatenate(chunks)
-
-
-@dataclasses.dataclass
-class ClipStream:
-    """Clips that are read as they are needed, a chunk at a time, so that data of any size take little memory.
-
-    Attributes:
-      chunks: the clips, in order; to be taken once. The time axis of a chunk of records is as long as its
-        longest clip, that of other chunks is `time`.
-      total: how many clips there are to come, or 0 where that is not known (records).
-      time: T of packed clips and array files; 0 for records, whose clips may have any number of segments.
-      clips: how many have been taken.
-      skipped: what `bad_records=skip` has left out of them.
-      place: where in the source the last chunk ended, for a person; may be empty.
-    """
-
-    chunks: Iterator[ClipSet]
-    total: int = 0
-    time: int = 0
-    clips: int = 0
-    skipped: list[Skipped] = dataclasses.field(default_factory=list)
-    place: str = ""
-
-
-def stream_clips(
-    path: str,
-    config: DataConfig,
-    num_classes: int,
-    *,
-    num_features: int,
-    needs_labels: bool = True,
-) -> ClipStream:
-    """Opens the same data as `open_clips`, without reading them; clips of records may be of any length.
-
-    Args:
-      path: a packed folder; a folder, file or glob of TFRecords; or an array file.
-      config: its `bad_records`.
-      num_classes: K.
-      num_features: M, as far as known.
-      needs_labels: whether clips must have labels.
-
-    Raises:
-      UserError: as `open_clips`; what only shows in reading is raised as chunks are taken.
-    """
-    copy = local_data(path)
-    with copy.naming():
-        return _stream_clips(copy, config, num_classes, num_features, needs_labels)
-
-
-def _stream_clips(
-    copy: LocalCopy, config: DataConfig, num_classes: int, num_features: int, needs_labels: bool
-) -> ClipStream:
-    stream, path = ClipStream(iter(())), copy.path
-    if packed.is_packed(path):
-        clips = _open_packed(path, num_classes)
-        stream.total, stream.time = len(clips), clips.max_segments
-        chunks = _packed_chunks(path, clips)
-    elif array_files.is_array_file(path):
-        with array_columns.open_columns(path, ["x"]) as columns:
-            if (
-                "x" in columns and len(columns["x"].shape) == 3
-            ):  # else reading it says what is wrong
-                stream.total, stream.time, _ = columns["x"].shape
-        chunks = array_files.read_array_chunks(
-            path,
-            num_classes=num_classes,
-            bad_records=config.bad_records,
-            needs_labels=needs_labels,
-            chunk_size=_CHUNK_CLIPS,
-            skipped=stream.skipped,
-        )
-    else:
-        chunks = _record_chunks(path, config, num_classes, num_features, needs_labels, stream)
-    stream.chunks = _counted(copy, chunks, stream)
-    return stream
-
-
-def _counted(copy: LocalCopy, chunks: Iterator[ClipSet], stream: ClipStream) -> Iterator[ClipSet]:
-    with copy.naming():
-        for chunk in chunks:
-            stream.clips += len(chunk)
-            yield chunk
-        if not stream.clips:
-            raise UserError(_NOTHING.format(copy.path))
-    _tell_of_skipped(copy, stream.skipped, None)
-
-
-def _packed_chunks(path: str, clips: ClipSet) -> Iterator[ClipSet]:
-    clip_bytes = clips.embeddings.itemsize * clips.max_segments * clips.num_features
-    size = max(1, min(_CHUNK_CLIPS, _CHUNK_BYTES // max(1, clip_bytes)))
-    for start in range(0, len(clips), size):
-        # Mapped anew, so that what was read of the files before does not stay in memory.
-        yield packed.open_packed(path)[start : start + size]
-
-
-def _record_chunks(
-    path: str,
-    config: DataConfig,
-    num_classes: int,
-    num_features: int,
-    needs_labels: bool,
-    stream: ClipStream,
-) -> Iterator[ClipSet]:
-    """Clips of the records at `path`, which are looked for at once."""
-    # TensorFlow takes seconds to import, and packed data must not need it.
-    from mla_jax.data import recordings, records
-
-    files = records.find_record_files(path)
-
-    def on_file(begun: int) -> None:
-        stream.place = f"file {begun:,} of {len(files):,}"
-
-    return recordings.read_recordings(
-        files,
-        num_classes=num_classes,
-        num_features=num_features,
-        bad_records=config.bad_records,
-        needs_labels=needs_labels,
-        report=records.ReadReport(skipped=stream.skipped),
-        on_file=on_file,
-    )
-
-
-_NOTHING = "{} has no record that can be used; bad_records=error says why"
-
-
-def _open_packed(path: str, num_classes: int) -> ClipSet:
-    clips = packed.open_packed(path)
-    if clips.num_classes != num_classes:
-        raise UserError(
-            f"{path} has {clips.num_classes} classes, but {num_classes} are in use; give data of "
-            "the same classes, or pack it again with the class list of the others"
-        )
-    return clips
-
-
-def _tell_of_skipped(
-    copy: LocalCopy, skipped: list[Skipped], gathered: list[Skipped] | None
-) -> None:
-    skipped[:] = named_skipped(copy, skipped)
-    if gathered is not None:
-        gathered += skipped
-    for file, index, _, reason in skipped[:1]:
-        logging.warning(
-            "%s: %d bad records left out, the first of them %s, record %d: %s",
-            copy.url,
-            len(skipped),
-            file,
-            index,
-            reason,
-        )
-
-
-def named_skipped(copy: LocalCopy, skipped: list[Skipped]) -> list[Skipped]:
-    """The same list, with the files as the user knows them."""
-    return [(copy.named(file), index, video_id, why) for file, index, video_id, why in skipped]

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.labels import ClassList
 from mla_jax.errors import UserError
 
 _EVENT_CHANCES = (1.0, 0.6, 0.3)  # of a first, a second and a third event in a clip

@@ -1,15 +1,17 @@
-"""How sure a mean average precision is, and which differences are: a bootstrap over clips. NumPy only."""
+"""How certain a mean average precision is, or a difference of two: a bootstrap over clips."""
 
 import numpy as np
 
 from mla_jax.errors import UserError
 
+NUM_RESAMPLES = 200
 
-def clip_counts(num_clips: int, num_resamples: int, seed: int = 0) -> np.ndarray:
+
+def clip_counts(num_clips: int, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> np.ndarray:
     """How often each clip is drawn: [num_clips, num_resamples] uint8, each column sums to num_clips.
 
-    The same for the same arguments, so that models which are scored on the same clips are resampled
-    alike: their differences are then paired.
+    The same for the same arguments, so models that are scored on the same clips are resampled alike, and
+    their differences are paired.
     """
     rng = np.random.default_rng(seed)
     counts = np.empty((num_clips, num_resamples), np.uint8)
@@ -82,10 +84,15 @@ def _sum_runs(counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def interval(resampled: np.ndarray, estimate: float, level: float = 0.95) -> tuple[float, float]:
-    """The interval of a figure, or of a difference of two, from its values on resamples.
+    """The interval of a metric, or of a difference of two, from its values on resamples.
 
     Drawn clips come in copies, which raises average precision on every resample. So the resamples give
-    the spread, and `estimate`, the figure on the clips themselves, the place.
+    only the width of the interval; `estimate`, the value on the clips themselves, is its centre.
+
+    Args:
+      resampled: [num_resamples] values, NaN where undefined.
+      estimate: the value on the clips themselves.
+      level: the share of resamples between the ends.
     """
     tail = (1 - level) / 2
     low, high = np.nanquantile(resampled - np.nanmean(resampled), (tail, 1 - tail))

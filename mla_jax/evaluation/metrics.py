@@ -31,22 +31,21 @@ _BLOCK_CLASSES = 16
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Metrics:
-    """The scores of one evaluation; means are over the defined classes, NaN if there are none.
+    """The metrics of one evaluation; means are over the defined classes, NaN if there are none.
 
     Attributes:
-        mAP: mean of the average precisions.
-        AUC: mean of the areas under the ROC curve.
-        d_prime: d-prime of the mean AUC, the figure that papers on AudioSet print; infinite when
-            every class is ranked perfectly.
-        mean_class_d_prime: mean of the classes' own d-primes. A perfectly ranked (or perfectly
-            reversed) class has an infinite one, which would hide all others, and leaving it out
-            would lower the mean when a model improves; so for this mean alone each AUC is held to
-            [1/(2PQ), 1 - 1/(2PQ)], half a pair of clips short of the ends.
-        num_clips: how many clips were scored.
-        average_precision: [num_classes] float64, NaN where undefined.
-        auc: [num_classes] float64, NaN where undefined.
-        class_d_prime: [num_classes] float64, NaN where undefined; infinite where auc is 0 or 1.
-        num_positives: [num_classes] int64, clips that carry the class.
+      mAP: mean of the average precisions.
+      AUC: mean of the areas under the ROC curve.
+      d_prime: d-prime of the mean AUC, which papers on AudioSet print; infinite when every class is ranked
+        perfectly.
+      mean_class_d_prime: mean of the classes' own d-primes. A perfectly ranked (or perfectly reversed)
+        class has an infinite one, which would hide all others, and leaving it out would lower the mean
+        when a model improves; so for this mean alone each AUC is held to [1/(2PQ), 1 - 1/(2PQ)], half a
+        pair of clips short of the ends.
+      num_clips: how many clips were scored.
+      average_precision, auc: [num_classes] float64, NaN where undefined.
+      class_d_prime: [num_classes] float64, NaN where undefined; infinite where auc is 0 or 1.
+      num_positives: [num_classes] int64, clips that have the class.
     """
 
     mAP: float  # noqa: N815
@@ -66,34 +65,31 @@ class Metrics:
 
 
 def evaluate(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Metrics:
-    """Computes every metric in one pass over the scores.
-
-    Beside its arguments it needs well under three times the memory of the scores (for a handful of
-    classes, most of whose clips are positive, a few times that of one class more).
+    """Every metric of the scores, in less than three times the memory of the scores beside the arguments.
 
     Args:
-        scores: [num_clips, num_classes], any floating-point dtype; only their order within a class
-            matters, so probabilities and logits give the same result.
-        labels: [num_clips, num_classes], bool or numbers that are all 0 or 1.
+      scores: [num_clips, num_classes], any floating-point dtype; only their order within a class matters,
+        so probabilities and logits give the same result.
+      labels: [num_clips, num_classes], bool or numbers that are all 0 or 1.
 
     Returns:
-        The means, and the values of each class.
+      The means, and the values of each class.
 
     Raises:
-        UserError: the arrays are not two-dimensional, of equal shape and non-empty, the scores are
-            not floating-point and finite, or a label is neither 0 nor 1.
+      UserError: the arrays are not two-dimensional, of equal shape and non-empty, the scores are not
+        floating-point and finite, or a label is neither 0 nor 1.
     """
-    scores, labels = _validated(scores, labels)
+    scores, labels = checked(scores, labels)
     ap, auc, num_positives = _rank_statistics(scores, labels)
     num_clips = scores.shape[0]
     pairs = num_positives * (num_clips - num_positives)
     margin = 0.5 / np.maximum(pairs, 1)  # undefined classes have no pairs, and stay NaN
-    mean_auc = _mean_of_defined(auc)
+    mean_auc = mean_of_defined(auc)
     return Metrics(
-        mAP=_mean_of_defined(ap),
+        mAP=mean_of_defined(ap),
         AUC=mean_auc,
         d_prime=d_prime(mean_auc),
-        mean_class_d_prime=_mean_of_defined(d_prime(np.clip(auc, margin, 1 - margin))),
+        mean_class_d_prime=mean_of_defined(d_prime(np.clip(auc, margin, 1 - margin))),
         num_clips=num_clips,
         average_precision=ap,
         auc=auc,
@@ -104,12 +100,12 @@ def evaluate(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Metrics:
 
 def average_precision(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Float64Array:
     """Average precision, [num_classes] float64, NaN where undefined; the rest as `evaluate`."""
-    return _rank_statistics(*_validated(scores, labels))[0]
+    return _rank_statistics(*checked(scores, labels))[0]
 
 
 def roc_auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Float64Array:
     """Area under the ROC curve, [num_classes] float64, NaN where undefined; as `evaluate`."""
-    return _rank_statistics(*_validated(scores, labels))[1]
+    return _rank_statistics(*checked(scores, labels))[1]
 
 
 @overload
@@ -120,14 +116,14 @@ def d_prime(auc: float | Float64Array) -> float | Float64Array:
     """The distance of two unit normals whose ROC curve has this area: sqrt(2) Phi^-1(AUC).
 
     Args:
-        auc: a number or an array of any shape, within [0, 1].
+      auc: a number or an array of any shape, within [0, 1].
 
     Returns:
-        A float for a number, else a float64 array of the same shape: infinity for an AUC of 1,
-        minus infinity for 0, NaN for NaN.
+      A float for a number, else a float64 array of the same shape: infinity for an AUC of 1, minus infinity
+      for 0, NaN for NaN.
 
     Raises:
-        UserError: a value is outside [0, 1].
+      UserError: a value is outside [0, 1].
     """
     values = np.asarray(auc, np.float64)
     outside = (values < 0) | (values > 1)
@@ -176,45 +172,50 @@ def _rank_statistics(
     return ap, auc, num_positives
 
 
-def _mean_of_defined(values: Float64Array) -> float:
+def mean_of_defined(values: Float64Array) -> float:
+    """The mean of the values that are not NaN; NaN if all are."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else math.nan
 
 
-def _validated(
+def is_floating(array: npt.NDArray[Any]) -> bool:
+    """Whether an array is of floating-point numbers, bfloat16 among them."""
+    # Kind V: bfloat16 and its kin, which NumPy knows only by their casts.
+    return array.dtype.kind in "fV" and np.can_cast(array.dtype, np.longdouble)
+
+
+def checked(
     scores: npt.ArrayLike, labels: npt.ArrayLike
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Returns the scores as an array and the labels as bool, or raises UserError."""
+    """The scores as an array, and the labels as bool.
+
+    Raises:
+      UserError: as `evaluate` says.
+    """
     scores, labels = np.asarray(scores), np.asarray(labels)
     if scores.ndim != 2 or scores.shape != labels.shape or scores.size == 0:
         raise UserError(
             f"metrics: scores has shape {scores.shape} and labels {labels.shape}; give both as "
             "[num_clips, num_classes], for the same clips and classes, at least one of each"
         )
-    # Kind V: bfloat16 and its kin, which NumPy knows only by their casts.
-    if scores.dtype.kind not in "fV" or not np.can_cast(scores.dtype, np.longdouble):
+    if not is_floating(scores):
         raise UserError(
             f"metrics: scores has dtype {scores.dtype}; give floating-point scores, labels second"
         )
     finite = np.isfinite(scores)
-    if not finite.all():
-        raise UserError(
-            f"metrics: {_first_bad(scores, finite)} scores not finite; "
-            "look for a diverged model or bad input features"
-        )
+    _require_all(finite, scores, "scores not finite; look for a diverged model or bad features")
     if labels.dtype == np.bool_:
         return scores, labels
     ones = labels == 1
     valid = np.logical_or(ones, labels == 0, out=finite)
-    if not valid.all():
-        raise UserError(
-            f"metrics: {_first_bad(labels, valid)} labels neither 0 nor 1; give bool or 0/1 labels"
-        )
+    _require_all(valid, labels, "labels neither 0 nor 1; give bool or 0/1 labels")
     return scores, ones
 
 
-def _first_bad(array: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> str:
-    """Where the first bad element is and how many there are, for an error message."""
-    clip, k = divmod(int(np.argmin(good)), good.shape[1])
-    count = good.size - np.count_nonzero(good)
-    return f"at clip row {clip}, class {k}: {array[clip, k]}, the first of {count}"
+def _require_all(good: npt.NDArray[np.bool_], array: npt.NDArray[Any], fault: str) -> None:
+    if not good.all():
+        clip, k = divmod(int(np.argmin(good)), good.shape[1])
+        count = good.size - np.count_nonzero(good)
+        raise UserError(
+            f"metrics: at clip row {clip}, class {k}: {array[clip, k]}, the first of {count} {fault}"
+        )

@@ -1,19 +1,20 @@
-"""Thresholds on probabilities, chosen for each class to make its F1 as large as can be. NumPy only."""
+"""For each class, the threshold on its probabilities that makes its F1 the largest."""
 
 import numpy as np
 
 from mla_jax.errors import UserError
+from mla_jax.evaluation.metrics import checked
 
 
 def choose_thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    r"""For each class the threshold with the largest F1, where clips at or above it are reported.
+    r"""For each class the threshold with the largest F1, if clips at or above it are reported.
 
-    With P positives, of which TP are among the R clips at or above a threshold, F1 is
-    $2 TP / (R + P)$. It changes only at scores that occur, so those are tried, all of them; equal scores
-    stand on one side together. Of thresholds with equal F1 the highest is taken, which reports the least.
+    With P positives, of which TP are among the R clips at or above a threshold, F1 is $2 TP / (R + P)$. It
+    changes only at scores that occur, so all of those are tried. Of thresholds with equal F1 the highest is
+    taken, which reports the fewest clips.
 
     Args:
-      probs: [num_clips, num_classes], no NaN.
+      probs: [num_clips, num_classes] floating-point.
       labels: [num_clips, num_classes] bool.
 
     Returns:
@@ -21,9 +22,9 @@ def choose_thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
       for a class without positives.
 
     Raises:
-      UserError: the shapes do not fit, there is no clip, or a probability is NaN.
+      UserError: the shapes do not fit, there is no clip, or a probability is not finite.
     """
-    _check(probs, labels)
+    probs, labels = checked(probs, labels)
     thresholds = np.full(probs.shape[1], np.inf)
     reported = np.arange(1, len(probs) + 1)
     for k in np.flatnonzero(labels.any(axis=0)):
@@ -48,9 +49,9 @@ def f1_scores(probs: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> 
       [num_classes] float64; NaN for a class without positives.
 
     Raises:
-      UserError: the shapes do not fit, there is no clip, or a probability is NaN.
+      UserError: the shapes do not fit, there is no clip, or a probability is not finite.
     """
-    _check(probs, labels)
+    probs, labels = checked(probs, labels)
     if np.shape(thresholds) != (probs.shape[1],):
         raise UserError(
             f"thresholds has shape {list(np.shape(thresholds))}; {probs.shape[1]} classes need as many"
@@ -60,15 +61,3 @@ def f1_scores(probs: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> 
     positives = np.count_nonzero(labels, axis=0)
     f1 = 2 * hits / np.maximum(np.count_nonzero(reported, axis=0) + positives, 1)
     return np.where(positives > 0, f1, np.nan)
-
-
-def _check(probs: np.ndarray, labels: np.ndarray) -> None:
-    if probs.ndim != 2 or probs.shape != labels.shape or labels.dtype != bool:
-        raise UserError(
-            f"probs is {list(probs.shape)}, labels {list(labels.shape)} of {labels.dtype}; both must be "
-            "[num_clips, num_classes], and labels bool"
-        )
-    if not len(probs):
-        raise UserError("there is no clip to choose thresholds by; give at least one")
-    if np.isnan(probs).any():
-        raise UserError(f"{np.isnan(probs).any(axis=1).sum()} clips have NaN for a probability")

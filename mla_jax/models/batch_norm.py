@@ -1,4 +1,4 @@
-"""Batch normalisation that leaves padding out, with the statistics of Keras or of PyTorch."""
+"""Batch normalisation that leaves padding out, as Keras or as PyTorch has it."""
 
 import flax.linen as nn
 import jax
@@ -6,13 +6,13 @@ import jax.numpy as jnp
 
 
 class BatchNorm(nn.Module):
-    r"""Normalises each feature over all examples that are there.
+    r"""Normalises each feature over all examples whose mask is True.
 
-    In training, over the $n$ examples that the mask names: $\mu = \frac1n \sum x$ and
+    In training, over these $n$ examples, $\mu = \frac1n \sum x$ and
     $\sigma^2 = \frac1n \sum (x - \mu)^2$ (in this order: $E[x^2] - E[x]^2$ loses the variance of features
     far from zero); $y = \gamma (x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta$. The running statistics
-    move by `momentum * old + (1 - momentum) * new`, and take the place of $\mu$ and $\sigma^2$ at
-    inference. Where no example is there they stay as they are.
+    become `momentum * old + (1 - momentum) * new`, and take the place of $\mu$ and $\sigma^2$ at
+    inference. With no example they stay as they are.
 
     Attributes:
       momentum: Keras's; PyTorch's is 1 - momentum.
@@ -26,7 +26,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """Normalises x [..., features]; mask [...] bool says which examples are there."""
+        """Normalises x [..., features]; mask [...] bool is False in padding."""
         features = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, features)
         bias = self.param("bias", nn.initializers.zeros, features)
@@ -51,5 +51,5 @@ class BatchNorm(nn.Module):
 
 
 def _like(vector: jax.Array, x: jax.Array) -> jax.Array:
-    """[features] with as many axes as `x`; broadcasting that is not said is an error in the tests."""
+    """[features] as an array of as many axes as `x`: the tests forbid implicit rank promotion."""
     return vector.reshape((1,) * (x.ndim - 1) + vector.shape)

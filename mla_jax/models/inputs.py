@@ -1,4 +1,4 @@
-"""From embeddings as they are stored to what a model takes."""
+"""Stored embeddings as a model takes them."""
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,13 @@ def model_inputs(
     scale: float,
     use_mask: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
-    """Scales embeddings to float32 and says which of them are real.
+    """Scales embeddings to float32, and tells which segments are real.
 
     Args:
       embeddings: [batch, time, features] uint8, float16 or float32.
       num_segments: [batch] integers.
       offset, scale: the data's `Scaling`: (embedding - offset) / scale.
-      use_mask: False makes padding count as segments of zero bytes, as the original programs do.
+      use_mask: False: padding counts as segments of zero bytes, as in the original programs.
 
     Returns:
       ([batch, time, features] float32, [batch, time] bool).

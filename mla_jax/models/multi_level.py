@@ -49,11 +49,12 @@ class DenseBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """Makes a clip of segments: pools what it says of each of them, or pools features and classifies those.
+    """Turns segments into clip logits by pooling.
 
-    Pooling decisions (`attend_to`), the maps `classify` and `attend` have K outputs, and the pooled
-    decisions are the clip's. Pooling features, the maps `value` and `attend` have H outputs; the pooled
-    vector goes through batch norm, ReLU and dropout to a dense layer `classify` with K outputs.
+    With `attend_to="decisions"` the dense layers `classify` and `attend` have K outputs for each segment, and
+    the decisions are pooled. With `attend_to="features"` the layers `value` and `attend` have H outputs, and
+    the vectors are pooled; the pooled vector goes through batch norm, ReLU and dropout to a dense layer
+    `classify` with K outputs.
     """
 
     config: ModelConfig
@@ -63,8 +64,8 @@ class Head(nn.Module):
     def __call__(self, h: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps h [B, T, H] to clip logits [B, K].
 
-        Sows `attention` a into the collection `intermediates`, [B, T, K or H], and with it, where decisions
-        are pooled, `segment_probs` f, [B, T, K].
+        Sows into the collection `intermediates`: `attention` a, [B, T, K or H], and, if decisions are pooled,
+        `segment_probs` f, [B, T, K].
         """
         config = self.config
         pooling = POOLINGS[config.pooling]
@@ -77,7 +78,7 @@ class Head(nn.Module):
         if decides:
             self.sow("intermediates", "segment_probs", nn.sigmoid(value))
             return logits
-        # Sums to one over the real segments, and is zero elsewhere, whatever they hold.
+        # Zero times an infinity in padding would be NaN.
         pooled = jnp.sum(weights * jnp.where(mask[:, :, None], value, 0), axis=1)
         if config.block_norm:
             pooled = _norm(config, "norm")(pooled, jnp.any(mask, axis=1), train)
@@ -92,7 +93,7 @@ class Head(nn.Module):
 
 
 class MultiLevelModel(nn.Module):
-    """Dense blocks with a head at each level; an output layer mixes the levels where there are several.
+    """Dense blocks with a head at each level; if there are several levels, an output layer mixes them.
 
     Attributes:
       config: the architecture and its form.
@@ -112,7 +113,7 @@ class MultiLevelModel(nn.Module):
           embeddings: [B, T, M] float32, scaled (for AudioSet's bytes, (e - 128) / 128).
           mask: [B, T] bool, True where there is a segment; all of them if left out. Padding affects
             no output, no statistic and no gradient, whatever it holds.
-          train: batch statistics and dropout (needs the rng `dropout`, and `batch_stats` mutable).
+          train: use batch statistics and dropout (needs the rng `dropout`, and `batch_stats` mutable).
 
         Returns:
           [B, K] float32.
@@ -138,13 +139,13 @@ class MultiLevelModel(nn.Module):
         joined = jnp.concatenate([nn.sigmoid(logits) for logits in levels], axis=-1)
         logits = _dense(config, self.num_classes, "output")(joined)
         if config.output_norm:
-            # A clip of nothing but padding (it fills up a batch) must not count either.
+            # Clips of nothing but padding, which fill up a batch, do not count.
             logits = _norm(config, "output_norm")(logits, jnp.any(mask, axis=1), train)
         return logits
 
 
 def build_model(config: ModelConfig, num_classes: int) -> MultiLevelModel:
-    """The model of a config.
+    """The model that a config describes.
 
     Raises:
       UserError: the pooling is not known or there is no class.
@@ -167,14 +168,16 @@ def init_variables(
     """Fresh `params` and `batch_stats`: kernels as `kernel_init` says, biases zero.
 
     Args:
-      model: what to initialise.
+      model: the model.
       seed: an integer or a PRNG key.
       num_features: M.
-      class_prior: [K] each class's share of the clips, in (0, 1); needed where the config says
-        `prior_bias`, unused elsewhere.
+      class_prior: [K] each class's share of the clips, in (0, 1); needed with `prior_bias`, else unused.
+
+    Raises:
+      UserError: `prior_bias` without a class prior.
     """
     key = jax.random.key(seed) if isinstance(seed, int) else seed
-    # One compiled program: op by op it takes seconds.
+    # Compiled: op by op it takes seconds.
     variables = jax.jit(model.init)(key, jnp.zeros((1, 1, num_features)))
     variables = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
     if model.config.prior_bias:
@@ -186,7 +189,7 @@ def init_variables(
 
 
 def _set_last_bias(params: Variables, config: ModelConfig, value: jax.Array) -> None:
-    """Sets the bias that adds to the output last: a batch norm's where one follows the dense layer."""
+    """Sets the bias that is added last: of the batch norm if one follows the dense layer, else of that."""
     if len(parse_architecture(config.architecture)) == 1:
         normed = config.head_norm and config.attend_to == "decisions"
         place = params["head_0"]["classify_norm" if normed else "classify"]
@@ -196,5 +199,5 @@ def _set_last_bias(params: Variables, config: ModelConfig, value: jax.Array) -> 
 
 
 def num_parameters(variables: Variables) -> int:
-    """How many trainable numbers there are."""
+    """The number of trainable parameters."""
     return sum(int(leaf.size) for leaf in jax.tree.leaves(variables["params"]))

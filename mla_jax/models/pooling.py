@@ -1,4 +1,4 @@
-r"""Pooling: clip probabilities from what a head says of each segment. Pure functions, no parameters.
+r"""Pooling: from the logits of a clip's segments to those of the clip. Pure functions, no parameters.
 
 A head makes two maps of its segments, the classification logits $c$ and the attention logits $v$, both
 `[batch, time, classes]`. A pooling turns them into clip logits `[batch, classes]`: with segment
@@ -10,7 +10,7 @@ $$\log\frac{y}{1 - y} = \log\sum_t v_t \sigma(c_t) - \log\sum_t v_t \sigma(-c_t)
 From it `sigmoid` gives back $y$, and the stable cross-entropy of `optax` the exact loss: nothing is
 clipped and nothing saturates (`weighted_logits` says how).
 
-To add a pooling, write such a function and enter it in `POOLINGS`; `model.pooling` then takes its name.
+To add a pooling, write such a function and add it to `POOLINGS`; `model.pooling` then takes its name.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 
 class Pooled(NamedTuple):
-    """What a pooling gives.
+    """What a pooling returns.
 
     Attributes:
       logits: [batch, classes] logits of the clip probabilities.
@@ -33,12 +33,11 @@ class Pooled(NamedTuple):
 
 
 class Pooling(NamedTuple):
-    """A pooling and what it needs.
+    """A pooling function, and whether it uses attention.
 
     Attributes:
-      pool: (class_logits, attention_logits, mask) -> Pooled. `attention_logits` is None unless
-        `uses_attention`.
-      uses_attention: whether a head must make attention logits for it.
+      pool: (class_logits, attention_logits, mask) -> Pooled.
+      uses_attention: False: `attention_logits` is None, and a head makes none.
     """
 
     pool: Callable[[jax.Array, jax.Array | None, jax.Array], Pooled]
@@ -53,7 +52,7 @@ def normalize_over_time(scores: jax.Array, mask: jax.Array) -> jax.Array:
       mask: [batch, time] bool, True where there is a segment.
 
     Returns:
-      [batch, time, classes]; zero where there is no segment, unless a clip has none at all.
+      [batch, time, classes]; zero in padding, uniform for a clip of nothing else.
     """
     scores = jnp.where(mask[:, :, None], scores, _if_empty(mask))
     return scores / jnp.sum(scores, axis=1, keepdims=True)
@@ -92,11 +91,11 @@ def weighted_logits(class_logits: jax.Array, scores: jax.Array, mask: jax.Array)
 
 
 def _if_empty(mask: jax.Array) -> jax.Array:
-    """[batch, 1, 1] the score of what is not there: 0, but 1 in clips of nothing else, to stay finite."""
+    """[batch, 1, 1] the score of padding: 0; 1 in clips of nothing else, so that no sum is zero."""
     return 1.0 - jnp.any(mask, axis=1)[:, None, None].astype(jnp.float32)
 
 
-# The published programs clip the attention v to this and, where it cannot exceed 1, to 1 minus this.
+# The published programs clip attention to at least this and, if it is at most 1, to at most 1 minus this.
 _SMALLEST = 1e-7
 
 
@@ -123,8 +122,7 @@ def sigmoid(attention_logits: jax.Array, _: jax.Array) -> jax.Array:
 def exp(attention_logits: jax.Array, _: jax.Array) -> jax.Array:
     """The exponential, of logits clipped so that it is within [1e-7, 1e7].
 
-    Normalised over time it is softmax over time, but for where the clips act: here on the logits,
-    there on the weights.
+    Normalised over time it is softmax over time, but there the weights are clipped, here the logits.
     """
     return jnp.exp(jnp.clip(attention_logits, jnp.log(_SMALLEST), -jnp.log(_SMALLEST)))
 

@@ -1,4 +1,4 @@
-"""The data set as it lies on the device, and batches made of it there."""
+"""The training set on the device, and batches made of it there."""
 
 import dataclasses
 from functools import partial
@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 
 from mla_jax.data.clips import ClipSet
 from mla_jax.models.inputs import model_inputs
-from mla_jax.training.mesh import AXIS, constrain, padded_size, spread, take
+from mla_jax.parallel.mesh import AXIS, constrain, padded_size, spread, take
 
 
 class Batch(NamedTuple):
-    """What a step learns from.
+    """The clips of a step.
 
     Attributes:
       embeddings: [batch, time, features] float32, scaled.
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     labels: jax.Array
 
     def segments(self) -> "Batch":
-        """Every segment as a clip of its own, with its clip's labels; padding stays padding."""
+        """Each segment as a clip of its own, with the labels of its clip; padding stays padding."""
         clips, time, features = self.embeddings.shape
         return Batch(
             embeddings=self.embeddings.reshape(clips * time, 1, features),
@@ -44,18 +44,20 @@ class Batch(NamedTuple):
 )
 @dataclasses.dataclass(frozen=True)
 class DeviceClips:
-    """A data set on the device, as small as it was stored: AudioSet whole is 2.6 GB.
+    """A data set on the device, in the dtype that it was stored in: all of AudioSet is 2.6 GB.
 
-    On several devices each holds a part of the clips. All of them draw the same rows; of each row exactly
-    one device has the clip, the others add zeros, so sampling stays exact.
+    On several devices each holds a part of the clips. All draw the same rows; each row is on exactly one
+    device, and the others add zeros, so the batch is that of a single device.
 
     Attributes:
       embeddings: [num_clips, time, features] as stored.
       num_segments: [num_clips] int32.
-      label_ids: [num_clips, most labels of a clip] int32, filled up with num_classes.
+      label_ids: [num_clips, width] int32; where a clip has fewer labels, num_classes stands instead.
+      offset, scale: the scaling of the embeddings.
+      num_classes: the number of classes.
       use_mask: False makes padding count as segments, as the original programs do.
-      examples: what a batch is made of, clips or segments.
-      mesh: the devices, if there are several; num_clips is then filled up to a multiple of their number.
+      examples: what a batch is made of, "clips" or "segments".
+      mesh: the devices, if there are several; num_clips is then a multiple of their number.
     """
 
     embeddings: jax.Array
@@ -79,13 +81,14 @@ class DeviceClips:
         label_width: int = 0,
         mesh: Mesh | None = None,
     ) -> "DeviceClips":
-        """Moves a set to the device; of several processes each reads what its own devices hold.
+        """Copies a set to the device; each process reads the clips of its own devices.
 
         Args:
           clips: the set.
-          rows: [n] which of its clips, in which order; all of them if not given.
-          use_mask, examples: as in `DataConfig`.
-          label_width: the second axis of `label_ids`; 0: what this set needs.
+          rows: [n] which of its clips, in which order; None for all.
+          use_mask: as `mask` in `DataConfig`.
+          examples: as in `DataConfig`.
+          label_width: the second axis of `label_ids`; 0: the most labels that a clip has.
           mesh: the devices to spread it over.
         """
         size = len(clips) if rows is None else len(rows)
@@ -114,8 +117,8 @@ class DeviceClips:
     def batch(self, rows: jax.Array) -> Batch:
         """The clips `rows` [batch] as model input and multi-hot labels.
 
-        On several devices that do not divide the batch it is filled up with clips of nothing but padding,
-        which touch no statistic, loss or gradient.
+        On several devices the batch is padded with empty clips to a multiple of the device count; these
+        count in no statistic, loss or gradient.
         """
         size = padded_size(len(rows), self.mesh)
         there = jnp.arange(size) < len(rows)
@@ -129,7 +132,7 @@ class DeviceClips:
         )
         labels = jnp.zeros((size, self.num_classes), jnp.float32)
         label_ids = take(self.label_ids, rows, self.mesh)
-        # The filling is out of bounds, and dropped.
+        # num_classes is out of bounds, and dropped.
         labels = labels.at[jnp.arange(size)[:, None], label_ids].set(1, mode="drop")
         batch = Batch(embeddings, mask & there[:, None], labels)
         batch = constrain(batch, self.mesh, AXIS)
@@ -137,7 +140,7 @@ class DeviceClips:
 
 
 def _label_ids(clips: ClipSet, rows: slice | np.ndarray, width: int) -> np.ndarray:
-    """The class ids of some clips, [rows, width] int32, filled up with num_classes."""
+    """The class ids of some clips, [rows, width] int32, then num_classes."""
     offsets = np.asarray(clips.label_offsets)
     starts, ends = offsets[:-1][rows], offsets[1:][rows]
     there = np.arange(width) < (ends - starts)[:, None]
@@ -151,10 +154,10 @@ def _label_ids(clips: ClipSet, rows: slice | np.ndarray, width: int) -> np.ndarr
 
 
 def most_labels(clips: ClipSet) -> int:
-    """How many labels the clip with the most has; at least 1."""
+    """The largest number of labels of a clip; at least 1."""
     return max(1, int(np.diff(clips.label_offsets).max(initial=0)))
 
 
 def device_bytes(clips: ClipSet) -> int:
-    """What a set takes on the device as `DeviceClips`."""
+    """The bytes that a set takes on the device as `DeviceClips`."""
     return clips.embeddings.nbytes + 4 * len(clips) * (1 + most_labels(clips))

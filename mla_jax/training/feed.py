@@ -1,105 +1,89 @@
-"""Where the clips of the steps come from: the whole set on the device, or the host, ahead of the steps.
+"""Feeds: where the clips of the steps come from.
 
-Both give the same batches. A portion is what one compiled call may work with: clips on the device, a
-sampler over them, and the step before which it must end.
+`ResidentFeed` holds the whole training set on the device. `HostFeed` leaves it in the host's memory, or in a
+memory-mapped file, and sends the clips of the next steps while the device works on those before. Both give
+the same batches.
 """
 
 import dataclasses
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from mla_jax.config import DataConfig
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.sampler import InOrder, Sampler
 from mla_jax.errors import UserError
+from mla_jax.parallel.mesh import on_all
+from mla_jax.parallel.processes import from_main
 from mla_jax.training.batches import DeviceClips, device_bytes, most_labels
-from mla_jax.training.mesh import on_all
-from mla_jax.training.processes import from_main
+from mla_jax.training.sampler import InOrder, Sampler
 from mla_jax.training.step import MAX_STEPS_PER_CALL
 
-# Gathered and sent in one piece: long enough that the transfer costs little, and small on any device.
+# Large enough that a transfer costs little, and small on any device.
 PORTION_BYTES = 64_000_000
 PORTIONS = 3
-"""As many lie on the device at once: one in use, the next, and the one that is being sent."""
-# Of the device's memory; the rest is for the model, its gradients and what the compiler puts aside.
+"""How many portions are on the device at once: one in use, the next, and the one that is being sent."""
+# The rest is for the model, its gradients and what the compiler puts aside.
 _SHARE_OF_MEMORY = 0.6
 
 
 class Portion(NamedTuple):
-    """Clips on the device and a sampler over them, for all steps before `end`."""
+    """Clips on the device and a sampler over them, for the steps before `end`."""
 
     data: DeviceClips
     sampler: Sampler | InOrder
     end: int
 
 
-class Feed(Protocol):
-    """Gives the portion that serves a step."""
-
-    def at(self, step: int) -> Portion:
-        """The portion of `step`, which is asked for in rising order."""
-
-    def close(self) -> None:
-        """Ends what goes on in the background."""
-
-
 @dataclasses.dataclass(frozen=True)
 class ResidentFeed:
-    """The whole set lies on the device."""
+    """The whole training set on the device."""
 
     data: DeviceClips
     sampler: Sampler
 
     def at(self, step: int) -> Portion:
-        """Everything, for good."""
+        """The whole set, for all steps."""
         return Portion(self.data, self.sampler, np.iinfo(np.int32).max)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """No-op."""
 
 
 class HostFeed:
-    """The set stays in the host's memory, or in a memory-mapped file.
+    """Gathers the clips of the next steps in a thread and sends them to the device.
 
-    The clips of the next steps are gathered and sent while the device works on those before; of several
-    processes each gathers those of its own devices.
+    Of several processes, each gathers the clips of its own devices.
     """
 
     def __init__(
-        self,
-        clips: ClipSet,
-        sampler: Sampler,
-        *,
-        use_mask: bool,
-        examples: str,
-        mesh: Mesh | None = None,
+        self, clips: ClipSet, sampler: Sampler, config: DataConfig, mesh: Mesh | None = None
     ) -> None:
         if sampler.key.ndim:
             raise UserError(
                 "several seeds can train together only where the data lie on the device: train them one "
                 "after the other (--seeds_together=1), or set data.placement=device"
             )
-        self._clips, self._use_mask, self._examples = clips, use_mask, examples
-        self._mesh = mesh
+        self._clips, self._config, self._mesh = clips, config, mesh
         self._batch_size = sampler.batch_size
-        # The device is busy with steps; drawing waits for nothing on the host's own.
+        # On the host's processor, since the device is busy with steps.
         self._sampler = jax.device_put(sampler, _host_device())
         self._label_width = most_labels(clips)
         clip_bytes = max(1, clips.embeddings[:1].nbytes)
         fitting = PORTION_BYTES // (clip_bytes * self._batch_size)
-        # No call makes more steps; of small clips tens of thousands fit, and a short run would draw them all.
+        # Of small clips tens of thousands of batches fit, but no call makes more steps than this.
         self._steps = min(max(1, fitting), MAX_STEPS_PER_CALL)
         self._rows = jax.jit(lambda sampler, steps: jax.lax.map(sampler, steps))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._made: dict[int, Future[Portion]] = {}
 
     def at(self, step: int) -> Portion:
-        """The portion of `step`; begins with the one behind it."""
+        """The portion with the clips of `step`, which only rises; begins to gather the next portion."""
         number = step // self._steps
         for wanted in (number, number + 1):
             if wanted not in self._made:
@@ -109,7 +93,7 @@ class HostFeed:
         return self._made[number].result()
 
     def close(self) -> None:
-        """Ends the thread; what it has begun is thrown away."""
+        """Ends the thread and drops its portions."""
         self._worker.shutdown(wait=True, cancel_futures=True)
         self._made.clear()
 
@@ -122,8 +106,8 @@ class HostFeed:
         data = DeviceClips.put(
             self._clips,
             rows=rows,
-            use_mask=self._use_mask,
-            examples=self._examples,
+            use_mask=self._config.mask,
+            examples=self._config.examples,
             label_width=self._label_width,
             mesh=self._mesh,
         )
@@ -138,32 +122,31 @@ def _host_device() -> jax.Device | None:
         return None
 
 
+Feed = ResidentFeed | HostFeed
+
+
 def make_feed(
-    clips: ClipSet,
-    sampler: Sampler,
-    *,
-    placement: str,
-    use_mask: bool,
-    examples: str,
-    mesh: Mesh | None = None,
+    clips: ClipSet, sampler: Sampler, config: DataConfig, mesh: Mesh | None = None
 ) -> Feed:
     """The feed of a training set.
 
     Args:
       clips: the training set.
-      sampler: over it.
-      placement: device, host, or auto: the devices if the set takes less than 60 % of their memory.
-      use_mask, examples: as in `DataConfig`.
+      sampler: draws from it.
+      config: its `placement`, `mask` and `examples`.
       mesh: the devices, if there are several.
     """
-    if choose_placement(clips, placement, mesh) == "host":
-        return HostFeed(clips, sampler, use_mask=use_mask, examples=examples, mesh=mesh)
-    data = DeviceClips.put(clips, use_mask=use_mask, examples=examples, mesh=mesh)
+    if choose_placement(clips, config.placement, mesh) == "host":
+        return HostFeed(clips, sampler, config, mesh)
+    data = DeviceClips.put(clips, use_mask=config.mask, examples=config.examples, mesh=mesh)
     return ResidentFeed(data, on_all(sampler, mesh))
 
 
 def choose_placement(clips: ClipSet, placement: str, mesh: Mesh | None) -> str:
-    """What `data.placement` comes to, device or host; the same in all processes."""
+    """Where the training set goes, "device" or "host"; the same in all processes.
+
+    `placement` is that of `DataConfig`; "auto": the device if the set takes less than 60 % of its memory.
+    """
     if placement != "auto":
         return placement
     devices = mesh.size if mesh is not None else 1
@@ -172,11 +155,11 @@ def choose_placement(clips: ClipSet, placement: str, mesh: Mesh | None) -> str:
 
 
 def device_memory() -> float:
-    """Bytes of memory of the device, or of the host where the device is its processor."""
+    """The memory of the device in bytes; of a CPU that of the host."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return float(stats["bytes_limit"])
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (ValueError, OSError, AttributeError):
-        return float("inf")  # not known: try
+        return float("inf")  # not known

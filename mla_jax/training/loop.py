@@ -1,30 +1,29 @@
-"""`fit`: steps, and what happens between them."""
+"""The training loop: `Trainer` makes the steps, `fit` is the whole loop for a model in memory."""
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mla_jax.config import Config
+from mla_jax.config import Config, DataConfig, TrainConfig
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.sampler import Sampler, make_sampler
 from mla_jax.errors import UserError
 from mla_jax.models.multi_level import MultiLevelModel
+from mla_jax.parallel.mesh import make_mesh, on_all
+from mla_jax.parallel.processes import smallest
 from mla_jax.training.feed import make_feed
-from mla_jax.training.mesh import make_mesh, on_all
-from mla_jax.training.processes import agree
+from mla_jax.training.sampler import Sampler, make_sampler
 from mla_jax.training.state import TrainState
 from mla_jax.training.step import MAX_STEPS_PER_CALL, StepMetrics, run_steps
-from mla_jax.training.window import Record, Window
 
 # A compiled call should last about this long: short enough to show progress and to stop between calls,
 # long enough that the host costs nothing. The results do not depend on it.
-_SECONDS_PER_CALL = 1.0
+SECONDS_PER_CALL = 1.0
 _DROPOUT_STREAM = 2  # apart from the random numbers of the weights and of the sampler
 
 
@@ -33,8 +32,8 @@ class NotFiniteError(UserError):
 
     Attributes:
       step: the step.
-      loss, grad_norm: its figures.
-      rows: [batch] which clips of the training set it was made of.
+      loss, grad_norm: its loss and gradient norm.
+      rows: [batch] which clips of the training set were in its batch.
     """
 
     def __init__(self, step: int, loss: float, grad_norm: float, clips: ClipSet, rows: np.ndarray):
@@ -48,18 +47,116 @@ class NotFiniteError(UserError):
         )
 
 
-def next_stop(step: int, config: Config, *, evaluates: bool) -> int:
-    """The next step at which something is to be done: a record, an evaluation, a checkpoint, the end."""
-    train = config.train
-    periods = [train.log_every, train.checkpoint_every]
-    if evaluates and train.eval_every:
-        periods.append(train.eval_every)
-    return min(train.steps, *((step // period + 1) * period for period in periods))
+class Trainer:
+    """Makes the steps of training, many in one compiled call. Use it as a context manager.
 
+    Which clips and which dropout a step sees follow from the seed and the step alone, so training that goes
+    on from a saved state gives the same bits as training that never stopped.
 
-def due(step: int, every: int, config: Config) -> bool:
-    """Whether something that happens every so many steps (0: at the end only) happens at `step`."""
-    return step == config.train.steps or (every > 0 and step % every == 0)
+    Attributes:
+      state: after the last step; the next call donates it, so copy what you want to keep.
+      step: the number of steps done.
+    """
+
+    def __init__(
+        self,
+        model: MultiLevelModel,
+        state: TrainState,
+        clips: ClipSet,
+        config: Config,
+        *,
+        seeds: Sequence[int] = (),
+        history: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Puts the training set where `config.data.placement` says.
+
+        Args:
+          model: the model.
+          state: where to begin; donated, so use the trainer's.
+          clips: the training set.
+          config: its `data`, `optim` and `train`.
+          seeds: instead of `config.train.seed`; several train together, and `state` is a stack of theirs
+            (`stack_states`).
+          history: `history()` of the trainer that `state` comes from.
+        """
+        self._model, self._clips, self._config = model, clips, config
+        mesh = make_mesh(config.train.devices)
+        self._sampler, dropout_key = _randomness(clips, config.data, seeds or [config.train.seed])
+        self.state, self._dropout_key = on_all((state, dropout_key), mesh)
+        self._feed = make_feed(clips, self._sampler, config.data, mesh)
+        self.step = int(state.step)
+        self._steps_per_call = 1
+        before = history or {}
+        # By name a list of arrays, [steps] or [steps, seeds]: since the last log entry.
+        self._history = {
+            name: [np.asarray(before[name], np.float32)] if before.get(name) else []
+            for name in StepMetrics._fields
+        }
+
+    def __enter__(self) -> "Trainer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._feed.close()
+
+    def advance(self, stop: int) -> float:
+        """Makes steps for about a second, at least one and none after step `stop`.
+
+        Returns:
+          The loss of the last of them; of several seeds their mean.
+
+        Raises:
+          NotFiniteError: the loss or the gradient of a step was not finite.
+        """
+        # How long a call took differs between processes; all must make the same call.
+        self._steps_per_call = smallest(self._steps_per_call)
+        portion = self._feed.at(self.step)
+        count = min(self._steps_per_call, stop - self.step, portion.end - self.step)
+        began = time.monotonic()
+        self.state, metrics = run_steps(
+            self._model,
+            self._config.optim,
+            self.state,
+            portion.data,
+            portion.sampler,
+            self._dropout_key,
+            np.int32(count),
+        )
+        metrics = jax.tree.map(lambda values: np.asarray(values)[:count], metrics)
+        fitting = int(SECONDS_PER_CALL * count / max(time.monotonic() - began, 1e-6))
+        self._steps_per_call = max(1, min(fitting, 4 * self._steps_per_call, MAX_STEPS_PER_CALL))
+        self._require_finite(metrics)
+        for name, values in metrics._asdict().items():
+            self._history[name].append(values)
+        self.step += count
+        return float(metrics.loss[-1].mean())
+
+    def log_entry(self) -> dict[str, Any]:
+        """The step, and the means of `loss` and `grad_norm` since the last entry; of several seeds lists."""
+        means: dict[str, Any] = {}
+        for name, parts in self._history.items():
+            means[name] = np.concatenate(parts).mean(axis=0, dtype=np.float64).tolist()
+            parts.clear()
+        return {"step": self.step, **means}
+
+    def history(self) -> dict[str, Any]:
+        """The losses and gradient norms since the last entry, as plain lists that keep every bit."""
+        return {
+            name: np.concatenate(parts).tolist() if parts else []
+            for name, parts in self._history.items()
+        }
+
+    def _require_finite(self, metrics: StepMetrics) -> None:
+        bad = np.argwhere(~np.isfinite(metrics.loss + metrics.grad_norm))
+        if not bad.size:
+            return
+        where = tuple(bad[0])  # of several seeds: the step, and which seed
+        sampler = self._sampler
+        if len(where) > 1:
+            sampler = dataclasses.replace(sampler, key=sampler.key[where[1]])
+        step = self.step + int(where[0])
+        loss, grad_norm = float(metrics.loss[where]), float(metrics.grad_norm[where])
+        raise NotFiniteError(step + 1, loss, grad_norm, self._clips, np.asarray(sampler(step)))
 
 
 def fit(
@@ -68,36 +165,20 @@ def fit(
     clips: ClipSet,
     config: Config,
     *,
-    seeds: Sequence[int] | None = None,
-    evaluate: Callable[[TrainState], Record | Future[Record]] | None = None,
-    on_record: Callable[[TrainState, Record], None] | None = None,
-    on_progress: Callable[[int, float], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    on_stop: Callable[[TrainState, Window, float], None] | None = None,
-    window: Window | None = None,
+    evaluate: Callable[[TrainState], dict[str, Any]] | None = None,
+    on_log: Callable[[TrainState, dict[str, Any]], None] | None = None,
 ) -> TrainState:
-    """Trains from the state's step to `config.train.steps`.
-
-    Which clips and which dropout a step sees follow from the seed and the step alone, so a run that goes
-    on from a checkpoint gives the same bits as one that never stopped.
+    """Trains from the state's step to `config.train.steps`; nothing is saved.
 
     Args:
       model: the model.
       state: where to begin; donated, so use the one returned.
-      clips: the training set; it lies where `config.data.placement` says.
+      clips: the training set.
       config: its `data`, `optim` and `train`.
-      seeds: train these together instead of `config.train.seed` alone; `state` is then a stack of theirs
-        (`stack_states`), and `loss` and `grad_norm` of a record are lists.
-      evaluate: called every `eval_every` steps and at the end; what it returns joins the record. It may
-        return a future, and the steps go on until that is done (in a run of a single process).
-      on_record: called with the state and `{"step", "loss", "grad_norm", "seconds", ...}` at every step
-        that `log_every`, `eval_every` or `checkpoint_every` divides, and at the last. `loss` and
-        `grad_norm` are means since the record before. The state must not be kept beyond the call.
-      on_progress: called with the step and its loss about once a second.
-      should_stop: asked about once a second whether to end before the last step; of several processes
-        all end where one says so.
-      on_stop: called then with the state, the steps since the last record, and the seconds so far.
-      window: of the `on_stop` of the run that `state` comes from, if it was ended so.
+      evaluate: called every `eval_every` steps and at the end; what it returns joins the log entry.
+      on_log: called with the state and the log entry `{"step", "loss", "grad_norm", "seconds", ...}` at
+        every step that `log_every`, `eval_every` or `checkpoint_every` divides, and at the last. `loss` and
+        `grad_norm` are means since the entry before. The state must not be kept beyond the call.
 
     Returns:
       The state after the last step.
@@ -105,125 +186,42 @@ def fit(
     Raises:
       NotFiniteError: the loss or the gradient of a step was not finite; a UserError that names the step.
     """
-    sampler, dropout_key = _randomness(clips, config, seeds)
-    mesh = make_mesh(config.train.devices)
-    state, dropout_key = on_all((state, dropout_key), mesh)
-    feed = make_feed(
-        clips,
-        sampler,
-        placement=config.data.placement,
-        use_mask=config.data.mask,
-        examples=config.data.examples,
-        mesh=mesh,
-    )
-    step, steps_per_call, began = int(state.step), 1, time.monotonic()
-    window = window or Window()
-    waiting = _Waiting(on_record)
-    try:
-        while step < config.train.steps:
-            stop = next_stop(step, config, evaluates=evaluate is not None)
-            while step < stop:
-                asked = bool(should_stop and should_stop())
-                stopping, steps_per_call = agree(asked, steps_per_call)
-                if stopping:
-                    waiting.settle()
-                    if on_stop:
-                        on_stop(state, window, time.monotonic() - began)
-                    return state
-                portion = feed.at(step)
-                count = min(steps_per_call, stop - step, portion.end - step)
-                call_began = time.monotonic()
-                state, history = run_steps(
-                    model,
-                    config.optim,
-                    state,
-                    portion.data,
-                    portion.sampler,
-                    dropout_key,
-                    np.int32(count),
-                )
-                history = jax.tree.map(lambda x, n=count: np.asarray(x)[:n], history)
-                seconds = time.monotonic() - call_began
-                _require_finite(step, history, clips, sampler)
-                window.add(history)
-                step += count
-                steps_per_call = _next_count(steps_per_call, count, seconds)
-                if on_progress:
-                    on_progress(step, float(history.loss[-1].mean()))
-                waiting.settle(only_if_done=True)
-            waiting.settle()
-            record: Record = {
-                "step": step,
-                **window.means(),
-                "seconds": time.monotonic() - began,
-            }
-            window = Window()
-            due_now = evaluate is not None and due(step, config.train.eval_every, config)
-            waiting.add(state, record, evaluate(state) if evaluate and due_now else {})
-        waiting.settle()
-    except NotFiniteError:
-        waiting.settle()
-        raise
-    finally:
-        feed.close()
-    return state
+    began = time.monotonic()
+    with Trainer(model, state, clips, config) as trainer:
+        while trainer.step < config.train.steps:
+            stop = next_stop(trainer.step, config.train, evaluates=evaluate is not None)
+            while trainer.step < stop:
+                trainer.advance(stop)
+            entry = trainer.log_entry() | {"seconds": time.monotonic() - began}
+            if evaluate and due(trainer.step, config.train.eval_every, config.train):
+                entry |= evaluate(trainer.state)
+            if on_log:
+                on_log(trainer.state, entry)
+        return trainer.state
 
 
-class _Waiting:
-    """The record whose evaluation is not finished, while the steps behind it go on."""
+def next_stop(step: int, train: TrainConfig, *, evaluates: bool) -> int:
+    """The next step at which there is a log entry, an evaluation or a checkpoint, or training ends."""
+    periods = [train.log_every, train.checkpoint_every]
+    if evaluates and train.eval_every:
+        periods.append(train.eval_every)
+    return min(train.steps, *((step // period + 1) * period for period in periods))
 
-    def __init__(self, on_record: Callable[[TrainState, Record], None] | None) -> None:
-        self._on_record = on_record
-        self._held: tuple[TrainState, Record, Future[Record]] | None = None
 
-    def add(self, state: TrainState, record: Record, found: Record | Future[Record]) -> None:
-        """Gives the record at once, or keeps it until its evaluation is there."""
-        if isinstance(found, Future):
-            # The steps that follow take the state's memory.
-            self._held = (jax.tree.map(jnp.copy, state), record, found)
-        elif self._on_record:
-            self._on_record(state, record | found)
-
-    def settle(self, *, only_if_done: bool = False) -> None:
-        """Waits for the evaluation, if there is one, and gives its record."""
-        if self._held is None or (only_if_done and not self._held[2].done()):
-            return
-        (state, record, found), self._held = self._held, None
-        record |= found.result()
-        if self._on_record:
-            self._on_record(state, record)
+def due(step: int, every: int, train: TrainConfig) -> bool:
+    """Whether something that happens every so many steps (0: at the end only) happens at `step`."""
+    return step == train.steps or (every > 0 and step % every == 0)
 
 
 def _randomness(
-    clips: ClipSet, config: Config, seeds: Sequence[int] | None
+    clips: ClipSet, data: DataConfig, seeds: Sequence[int]
 ) -> tuple[Sampler, jax.Array]:
-    """The sampler and the key of the dropout; with a key for each of several seeds in both."""
-
-    def of(seed: int) -> tuple[Sampler, jax.Array]:
-        sampler = make_sampler(
-            clips, config.data.sampler, seed=seed, batch_size=config.data.batch_size
-        )
-        return sampler, jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM)
-
-    if seeds is None:
-        return of(config.train.seed)
-    samplers, dropout_keys = zip(*(of(seed) for seed in seeds), strict=True)
-    keys = jnp.stack([sampler.key for sampler in samplers])
-    return dataclasses.replace(samplers[0], key=keys), jnp.stack(dropout_keys)
-
-
-def _next_count(before: int, count: int, seconds: float) -> int:
-    """How many steps the next call should make, at most four times as many as this one."""
-    fitting = int(_SECONDS_PER_CALL * count / max(seconds, 1e-6))
-    return max(1, min(fitting, 4 * max(before, 1), MAX_STEPS_PER_CALL))
-
-
-def _require_finite(step: int, history: StepMetrics, clips: ClipSet, sampler: Sampler) -> None:
-    bad = np.argwhere(~np.isfinite(history.loss + history.grad_norm))
-    if bad.size:
-        where = tuple(bad[0])  # of several seeds: the step, and which seed
-        if len(where) > 1:
-            sampler = dataclasses.replace(sampler, key=sampler.key[where[1]])
-        rows = np.asarray(sampler(step + int(where[0])))
-        figures = float(history.loss[where]), float(history.grad_norm[where])
-        raise NotFiniteError(step + int(where[0]) + 1, *figures, clips, rows)
+    """The sampler and the key of the dropout; of several seeds both have a stack of keys."""
+    samplers = [
+        make_sampler(clips, data.sampler, seed=seed, batch_size=data.batch_size) for seed in seeds
+    ]
+    keys = [jax.random.fold_in(jax.random.key(seed), _DROPOUT_STREAM) for seed in seeds]
+    if len(seeds) == 1:
+        return samplers[0], keys[0]
+    stacked = jnp.stack([sampler.key for sampler in samplers])
+    return dataclasses.replace(samplers[0], key=stacked), jnp.stack(keys)

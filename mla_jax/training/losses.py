@@ -1,4 +1,4 @@
-"""Clip-level losses, and what is added to them."""
+"""The loss of a batch of clips, and the L2 penalty."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ import optax
 def binary_cross_entropy(
     logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None
 ) -> jax.Array:
-    r"""Mean binary cross-entropy over clips and classes, from logits and so without clipping.
+    r"""Mean binary cross-entropy over clips and classes. It takes logits, so nothing needs to be clipped.
 
     $-\frac{1}{BK} \sum_{b,k} y_{bk} \log p_{bk} + (1 - y_{bk}) \log(1 - p_{bk})$ with $p = \sigma(logits)$.
 
     Args:
       logits: [batch, classes].
       labels: [batch, classes] of 0 and 1.
-      weights: [batch] the weight of each clip; a clip of weight 0 is not there. All 1 if left out.
+      weights: [batch] the weight of each clip, 0 for those that do not count; None: all 1.
 
     Returns:
       A scalar.
@@ -29,6 +29,6 @@ def binary_cross_entropy(
 
 
 def kernel_penalty(params: Any) -> jax.Array:
-    """The sum of squares of the blocks' kernels, as Keras's `kernel_regularizer` has it."""
+    """The sum of squares of the blocks' kernels, as in Keras's `kernel_regularizer`."""
     blocks = [part for name, part in params.items() if name.startswith("block_")]
     return jnp.sum(jnp.stack([jnp.sum(jnp.square(block["dense"]["kernel"])) for block in blocks]))

@@ -1,4 +1,4 @@
-"""How much memory of each device a run takes, before it starts."""
+"""An estimate of the memory that training takes of each device, made before it starts."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,13 @@ from jax.sharding import Mesh
 
 from mla_jax.config import Config, ModelConfig, parse_architecture
 from mla_jax.data.clips import ClipSet
+from mla_jax.parallel.mesh import padded_size
 from mla_jax.training.batches import device_bytes
 from mla_jax.training.feed import PORTION_BYTES, PORTIONS, choose_placement, device_memory
-from mla_jax.training.mesh import padded_size
 
 _FLOAT = 4
-# Copies of a [batch, time, H] or [batch, time, K] array that XLA keeps of a block or of a head's map between
-# forward and backward, found by `compile().memory_analysis()` of the training loop (BUILD_NOTES.md).
+# How many [batch, time, H] arrays XLA keeps for a block, and [batch, time, H or K] arrays for a head's map,
+# between forward and backward: found by `compile().memory_analysis()` of the training loop (BUILD_NOTES.md).
 _OF_BLOCK, _OF_MAP, _OF_MAP_NORM = 5.0, 7.0, 2.3
 
 
@@ -20,10 +20,10 @@ class MemoryEstimate(NamedTuple):
     """Bytes of one device.
 
     Attributes:
-      data: the clips, or those that the host has sent ahead.
-      state: parameters and Adam's moments, twice: a checkpoint is saved of a copy.
-      step: what is alive in a step, gradients and activations.
-      there: what the device has.
+      data: the clips, or the portions that the host has sent.
+      state: parameters and Adam's moments, twice: a copy of them is saved as a checkpoint.
+      step: gradients and activations.
+      there: all that the device has.
     """
 
     data: float
@@ -33,7 +33,7 @@ class MemoryEstimate(NamedTuple):
 
     @property
     def total(self) -> float:
-        """All that the run takes."""
+        """All that training takes."""
         return self.data + self.state + self.step
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class MemoryEstimate(NamedTuple):
 def estimate_memory(
     config: Config, clips: ClipSet, num_parameters: int, mesh: Mesh | None
 ) -> MemoryEstimate:
-    """What training takes of each device.
+    """The memory that training on `clips` takes of each device.
 
     Args:
       config: the settings.
@@ -72,7 +72,7 @@ def estimate_memory(
 
 
 def _numbers_of_segment(model: ModelConfig, num_classes: int) -> float:
-    """How many numbers a segment of the batch has alive."""
+    """How many numbers are kept for each segment of a batch."""
     stages = parse_architecture(model.architecture)
     maps = 1 if model.pooling in ("mean", "max") else 2
     width = num_classes if model.attend_to == "decisions" else model.hidden_units

@@ -1,4 +1,4 @@
-"""The training state and the optimizer."""
+"""The state of training, and the optimizer."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,10 +16,10 @@ from mla_jax.models.multi_level import MultiLevelModel, Variables, init_variable
 
 @flax.struct.dataclass
 class TrainState:
-    """All that changes in training.
+    """Everything that a step changes.
 
     Attributes:
-      step: int32 scalar, the steps done.
+      step: int32 scalar, the number of steps done.
       params, batch_stats: the model's variables.
       opt_state: Adam's moments.
     """
@@ -42,7 +42,7 @@ class _AdamState(NamedTuple):
 
 
 def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
-    """Adam, its epsilon where `epsilon_place` says, behind the clipping of the gradient if there is any."""
+    """Adam, its epsilon where `epsilon_place` says; first clips the gradient if `clip_norm` is set."""
     if config.epsilon_place == "after_correction":
         adam = optax.adam(config.learning_rate, config.b1, config.b2, config.epsilon)
     else:
@@ -53,7 +53,7 @@ def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
 
 
 def keras_adam(config: OptimConfig) -> optax.GradientTransformation:
-    r"""Adam as Keras writes it, epsilon beside the uncorrected second moment.
+    r"""Adam as in Keras, where epsilon is added to the second moment before its correction.
 
     $m_t = \beta_1 m_{t-1} + (1 - \beta_1) g_t$, $v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2$,
     $\Delta_t = -\eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m_t}{\sqrt{v_t} + \epsilon}$.
@@ -98,7 +98,7 @@ def init_state(variables: Variables, optim: OptimConfig) -> TrainState:
 
 
 def class_prior(clips: ClipSet) -> np.ndarray:
-    """Each class's share of the clips, [num_classes] float64, half a clip away from 0 and 1."""
+    """Each class's share of the clips, [num_classes] float64, at least half a clip away from 0 and 1."""
     return (clips.class_counts() + 0.5) / (len(clips) + 1.0)
 
 
@@ -112,11 +112,11 @@ def fresh_state(model: MultiLevelModel, clips: ClipSet, config: Config) -> Train
 
 _SHARED: Any = None
 STACKED = TrainState(step=_SHARED, params=0, batch_stats=0, opt_state=0)
-"""Where a stack of states has its axis of seeds: everywhere but in the step, which they share."""
+"""The axis of seeds in a stack of states, for `jax.vmap`: all have the same step."""
 
 
 def stack_states(states: Sequence[TrainState]) -> TrainState:
-    """States of several seeds at the same step as one, an axis of seeds in front of every array."""
+    """Several states of the same step as one: every other array has an axis of seeds in front."""
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     return stacked.replace(step=states[0].step)
 

@@ -1,4 +1,4 @@
-"""One training step, and a run of many in one compiled call with the data set on the device."""
+"""One step of training, and many of them in one compiled call."""
 
 import dataclasses
 from functools import partial
@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import optax
 
 from mla_jax.config import OptimConfig
-from mla_jax.data.sampler import InOrder, Sampler
 from mla_jax.models.multi_level import MultiLevelModel
+from mla_jax.parallel.mesh import constrain
 from mla_jax.training.batches import Batch, DeviceClips
 from mla_jax.training.losses import binary_cross_entropy, kernel_penalty
-from mla_jax.training.mesh import constrain
+from mla_jax.training.sampler import InOrder, Sampler
 from mla_jax.training.state import STACKED, TrainState, make_optimizer
 
 MAX_STEPS_PER_CALL = 1000
 
 
 class StepMetrics(NamedTuple):
-    """What a step reports: scalars of one step, or [steps] or [steps, seeds] arrays of a run."""
+    """What a step reports: scalars; of many steps [steps] or [steps, seeds]."""
 
     loss: jax.Array
     grad_norm: jax.Array
@@ -38,8 +38,10 @@ def train_step(
     """One step of gradient descent.
 
     Args:
-      model, optimizer, state, batch: what is trained, how, from where, and on what.
-      dropout_key: the same at every step.
+      model, optimizer: what is trained, and how.
+      state: before the step.
+      batch: the clips of the step.
+      dropout_key: the same at every step; the step's own key is made of it.
       l2: the weight of `kernel_penalty` in the loss.
     """
 
@@ -79,19 +81,22 @@ def run_steps(
 ) -> tuple[TrainState, StepMetrics]:
     """Up to MAX_STEPS_PER_CALL steps without the host: sample, gather, forward, backward, Adam.
 
-    The number of steps is an argument of the one compiled program, so a run gives the same bits however
-    it is cut into calls. It ends early after a step whose loss or gradient is not finite.
+    The number of steps is an argument of one compiled program, so training gives the same bits however it
+    is cut into calls. A call ends early after a step whose loss or gradient is not finite.
 
-    Several seeds train together where `dropout_key` is an array of keys, the sampler's key another, and
-    `state` a stack (`mla_jax.training.state.stack_states`).
+    Several seeds train together if `dropout_key` and the sampler's key are arrays of keys, and `state` is a
+    stack (`mla_jax.training.state.stack_states`).
 
     Args:
-      state: donated.
+      model, optim: what is trained, and how.
+      state: before the steps; donated.
+      data, sampler: the clips on the device, and which of them each step takes.
+      dropout_key: as `train_step`.
       num_steps: int32 scalar.
 
     Returns:
-      The new state, and [MAX_STEPS_PER_CALL] metrics ([MAX_STEPS_PER_CALL, seeds] of several seeds) of
-      which the first state.step - (old step) count.
+      The new state, and metrics [MAX_STEPS_PER_CALL], or [MAX_STEPS_PER_CALL, seeds], of which as many count
+      as steps were made.
     """
     optimizer = make_optimizer(optim)
 

@@ -1,0 +1,94 @@
+"""An encoder's weights in one .npz: converted once, then read without TensorFlow."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mla_jax.errors import UserError
+from mla_jax.storage import cache
+from mla_jax.storage.files import replacing
+
+_ABOUT = "about"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The arrays of an encoder.
+
+    Attributes:
+      encoder: its name.
+      arrays: float32, by name.
+      sources: the SHA-256 of each file that they come from, in hexadecimal, by its role.
+      checksum: SHA-256 of the arrays, in hexadecimal: the same for the same weights, whatever their file.
+    """
+
+    encoder: str
+    arrays: Mapping[str, np.ndarray]
+    sources: Mapping[str, str]
+    checksum: str
+
+    @classmethod
+    def of(
+        cls, encoder: str, arrays: Mapping[str, np.ndarray], sources: Mapping[str, str]
+    ) -> "Weights":
+        """Weights with the checksum of these arrays."""
+        digest = hashlib.sha256()
+        for name, array in sorted(arrays.items()):
+            digest.update(f"{name} {array.shape} {array.dtype}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return cls(encoder, arrays, sources, digest.hexdigest())
+
+
+def default_path(encoder: str) -> Path:
+    """Where an encoder's weights are looked for: `encoders/<encoder>.npz` in the cache's folder."""
+    return cache.root() / "encoders" / f"{encoder}.npz"
+
+
+def save_weights(weights: Weights, path: str | os.PathLike[str]) -> None:
+    """Writes the .npz, whole or not at all.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    about = dataclasses.asdict(weights)
+    del about["arrays"]
+    with replacing(Path(path), binary=True) as file:
+        members: dict[str, Any] = {_ABOUT: np.array(json.dumps(about)), **weights.arrays}
+        np.savez(file, **members)
+
+
+def load_weights(encoder: str, path: str | os.PathLike[str] | None = None) -> Weights:
+    """Reads an encoder's weights.
+
+    Args:
+      encoder: its name.
+      path: the .npz; None for `default_path`.
+
+    Raises:
+      UserError: they are not there, damaged, or another encoder's.
+    """
+    place = Path(path or default_path(encoder))
+    if not place.is_file():
+        raise UserError(
+            f"there are no weights of {encoder} at {place}; "
+            f"python -m experiments.download_encoder --encoder={encoder} --output={place} brings them"
+        )
+    try:
+        with place.open("rb") as raw, np.load(raw) as file:
+            about = json.loads(str(file[_ABOUT]))
+            arrays = {name: file[name] for name in file.files if name != _ABOUT}
+            weights = Weights(arrays=arrays, **about)
+    except Exception as error:  # of many kinds, from zipfile, zlib, json and NumPy
+        raise UserError(
+            f"{place} is damaged, or no file of weights ({error}); make it again with "
+            "experiments.download_encoder"
+        ) from error
+    if weights.encoder != encoder:
+        raise UserError(f"{place} has the weights of {weights.encoder}, not of {encoder}")
+    return weights

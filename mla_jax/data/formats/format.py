@@ -1,0 +1,137 @@
+"""What every data format offers: `Format`, what it is asked with, and what it gives."""
+
+import abc
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from mla_jax.config import DataConfig
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.skipped import Skipped
+from mla_jax.errors import UserError
+
+CHUNK_BYTES = 64 * 1024 * 1024
+"""The most that the embeddings of one chunk take, so that clips of any size are read in bounded memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """How clips are read: what they must keep to, and what happens to those that do not.
+
+    Attributes:
+      num_classes: K; labels must be below it.
+      max_segments: T of records, to which shorter clips are padded with zero; None: every chunk is as long
+        as its longest clip. Packed clips and array files have a T of their own.
+      long_clips: what a record of more than T segments is: with 'error' a bad record, with 'crop' a clip of
+        its first T.
+      bad_records: 'error' stops at the first bad record, 'skip' leaves bad records out and lists them.
+      needs_labels: whether a clip without a label is bad; clips that are only to be tagged need none.
+      chunk_size: the most clips of a chunk.
+
+    Raises:
+      UserError: a value is out of range.
+    """
+
+    num_classes: int
+    max_segments: int | None = 10
+    long_clips: str = "error"
+    bad_records: str = "error"
+    needs_labels: bool = True
+    chunk_size: int = 4096
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        for name, choices in (
+            ("long_clips", ("error", "crop")),
+            ("bad_records", ("error", "skip")),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise UserError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+        for name in ("num_classes", "max_segments", "chunk_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; it must be 1 or more")
+
+    @classmethod
+    def of(cls, config: DataConfig, num_classes: int, **changes: Any) -> Self:
+        """The options that `config` states, for data of `num_classes` classes, but for `changes`."""
+        stated = {
+            "max_segments": config.max_segments,
+            "long_clips": config.long_clips,
+            "bad_records": config.bad_records,
+        }
+        return cls(num_classes, **{**stated, **changes})
+
+
+class Shape(NamedTuple):
+    """Sizes of data: n clips of T segments of M features, K classes; 0 where only reading would show one."""
+
+    clips: int = 0
+    time: int = 0
+    features: int = 0
+    classes: int = 0
+
+
+class Chunk(NamedTuple):
+    """Some clips, in order, and the bad ones that were read with them.
+
+    Attributes:
+      clips: the good ones; there may be none.
+      skipped: the bad ones, which are left out.
+      cropped: how many of the clips were longer than T and were cut.
+      done: how much of the data was read so far: clips if their number is known, else files begun.
+    """
+
+    clips: ClipSet
+    skipped: list[Skipped]
+    cropped: int
+    done: int
+
+
+class Format(abc.ABC):
+    """Data of one format, opened at a local path; a new format is a subclass and an entry in `FORMATS`.
+
+    Opening looks at sizes and headers at most, and raises UserError for data that cannot be used.
+
+    Attributes:
+      shape: what is known without reading.
+      files: how many files the data consist of.
+    """
+
+    shape: Shape
+    files: int = 1
+
+    @abc.abstractmethod
+    def __init__(self, path: str) -> None:
+        """Opens the data at a local path."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def recognizes(path: Path) -> bool:
+        """Whether `path`, of a file or folder that is there, or a glob, is for this format."""
+
+    @staticmethod
+    def choose(names: list[str]) -> list[str]:
+        """Of the names of a folder's files those that this format reads; none if it reads no folders."""
+        return []
+
+    def verify(self) -> None:  # noqa: B027 (most formats keep no checksums)
+        """Reads all of the data and compares them with their checksums, if the format keeps any.
+
+        Raises:
+          UserError: they differ.
+        """
+
+    @abc.abstractmethod
+    def chunks(self, options: ReadOptions) -> Iterator[Chunk]:
+        """Reads the clips in their order, in bounded memory.
+
+        Raises:
+          UserError: a clip is bad, the data are damaged, or of another number of classes.
+        """
+
+    def whole(self, options: ReadOptions) -> Iterator[Chunk]:
+        """Reads the clips to be kept all at once, which some formats do without copying them."""
+        return self.chunks(options)

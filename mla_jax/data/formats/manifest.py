@@ -1,0 +1,166 @@
+"""The manifest of a packed folder: what its files must be, with sizes and checksums of all of them.
+
+It carries a checksum of its own contents, so that an edited one is noticed; those that older versions
+wrote have none, and are read as they are. File names never come from a manifest: they are the names
+known here, in the folder of the manifest.
+"""
+
+import hashlib
+import json
+import math
+import operator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mla_jax.data.class_list import FILE_NAME
+from mla_jax.data.clips import Scaling
+from mla_jax.data.skipped import SKIPPED_FILE
+from mla_jax.errors import UserError
+from mla_jax.storage.files import plain, read_json
+
+MANIFEST = "manifest.json"
+SCHEMA = "mla_jax.clips/1"
+# As NumPy writes the dtypes; that of the embeddings stands in the manifest, as does the size of every file.
+ARRAYS = {
+    "embeddings": "",
+    "num_segments": "<i4",
+    "label_offsets": "<i8",
+    "label_ids": "<i4",
+    "video_ids": "|S",
+    "start_times": "<f4",
+}
+# Files that may lie beside the arrays; those that were packed stand in the manifest.
+BESIDE = (FILE_NAME, SKIPPED_FILE)
+_CHECKSUM = "manifest_sha256"
+
+
+class ExpectedArray(NamedTuple):
+    """What the manifest says of an array: its size as a file, checksum, dtype and shape."""
+
+    size: int
+    checksum: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class ExpectedFile(NamedTuple):
+    """What the manifest says of a file beside the arrays."""
+
+    size: int
+    checksum: str
+
+
+class Manifest(NamedTuple):
+    """A manifest that is sound in itself; whether the files fit it is another matter."""
+
+    arrays: dict[str, ExpectedArray]
+    beside: dict[str, ExpectedFile]
+    num_classes: int
+    scaling: Scaling
+
+
+def describe_beside(folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifest's entry about the files beside the arrays that are there."""
+    found = {name: (folder / name).read_bytes() for name in BESIDE if (folder / name).is_file()}
+    return {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in found.items()
+    }
+
+
+def write_manifest(folder: Path, values: dict[str, Any]) -> None:
+    """Writes the manifest, with its own checksum, into a folder that nobody reads yet."""
+    values = {"schema": SCHEMA, **values}
+    values = json.loads(json.dumps(plain(values)))  # as it will be read
+    values[_CHECKSUM] = _checksum(values)
+    (folder / MANIFEST).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads the manifest of a packed folder.
+
+    Raises:
+      UserError: it is missing, is not JSON, is of another schema, was edited, or lacks a value.
+    """
+    path = folder / MANIFEST
+    try:
+        values = read_json(path)
+    except RecursionError as error:  # brackets within brackets, many thousands deep
+        raise UserError(f"{path} is damaged: it is no manifest; pack the data again") from error
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise UserError(
+            f"{path} is not of the schema {SCHEMA} that this version reads; pack the data again"
+        )
+    if _CHECKSUM in values and values[_CHECKSUM] != _checksum(values):
+        raise UserError(
+            f"{path} is not what was written (its own checksum differs); pack the data again"
+        )
+    try:
+        return Manifest(
+            arrays=_expected_arrays(values),
+            beside=_expected_files(values.get("beside", {})),
+            num_classes=_at_least(1, values["classes"]),
+            scaling=_scaling(values["scaling"]),
+        )
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise UserError(
+            f"{path} is damaged: it lacks a value or has a wrong one ({error!r}); pack the data again"
+        ) from error
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """Of everything else in the manifest, however it is laid out as text."""
+    rest = {name: value for name, value in values.items() if name != _CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+# The functions below raise what `read_manifest` turns into one line.
+
+
+def _expected_arrays(values: dict[str, Any]) -> dict[str, ExpectedArray]:
+    clips, time, features, num_labels = (
+        _at_least(0, values[name]) for name in ("clips", "time", "features", "labels")
+    )
+    shapes = {"embeddings": (clips, time, features), "label_offsets": (clips + 1,)}
+    shapes["label_ids"] = (num_labels,)
+    return {
+        name: ExpectedArray(
+            size=_at_least(0, values["bytes"][name]),
+            checksum=values["sha256"][name],
+            dtype=dtype or np.dtype(values["dtype"]).str,
+            shape=shapes.get(name, (clips,)),
+        )
+        for name, dtype in ARRAYS.items()
+    }
+
+
+def _expected_files(values: dict[str, Any]) -> dict[str, ExpectedFile]:
+    if unknown := set(values.keys()) - set(BESIDE):
+        raise ValueError(f"no file of a packed folder is called {min(unknown)!r}")
+    return {
+        name: ExpectedFile(_at_least(0, what["bytes"]), what["sha256"])
+        for name, what in values.items()
+    }
+
+
+def _scaling(values: dict[str, Any]) -> Scaling:
+    scaling = Scaling(float(values["offset"]), float(values["scale"]))
+    if not math.isfinite(scaling.offset) or not math.isfinite(scaling.scale) or not scaling.scale:
+        raise ValueError(f"{scaling} cannot scale anything")
+    return scaling
+
+
+def _at_least(least: int, value: Any) -> int:
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{number} is less than {least}")
+    return number

@@ -1,0 +1,90 @@
+"""Writes clips as a packed folder: their arrays, a manifest, and what lies beside them."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mla_jax.data.class_list import FILE_NAME, ClassList
+from mla_jax.data.clips import ClipSet, require_alike
+from mla_jax.data.formats.manifest import ARRAYS, describe_beside, write_manifest
+from mla_jax.data.skipped import SKIPPED_FILE, Skipped, to_jsonl
+from mla_jax.errors import UserError
+
+
+def write_packed(
+    chunks: Iterable[ClipSet],
+    folder: Path,
+    *,
+    classes: ClassList | None = None,
+    source: dict[str, Any] | None = None,
+    skipped: Sequence[Skipped] = (),
+) -> None:
+    """Fills `folder`, which is there and which nobody reads yet; arguments and errors as for `pack`."""
+    manifest = _write_arrays(chunks, folder)
+    manifest["source"] = source or {}
+    if classes is not None:
+        (folder / FILE_NAME).write_text(classes.to_csv(), encoding="utf-8")
+    if skipped:
+        (folder / SKIPPED_FILE).write_text(to_jsonl(skipped), encoding="utf-8")
+    manifest["beside"] = describe_beside(folder)
+    write_manifest(folder, manifest)
+
+
+def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
+    """Streams the embeddings, gathers the rest (some 50 bytes a clip), returns the manifest."""
+    first: ClipSet | None = None
+    small: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS if name != "embeddings"}
+    num_clips = num_labels = 0
+    digest = hashlib.sha256()
+    with open(folder / "embeddings.npy", "wb") as file:
+        for chunk in chunks:
+            if first is None:
+                first = chunk
+                _write_header(file, first, 0)
+            require_alike(first, chunk)
+            data = np.ascontiguousarray(chunk.embeddings)
+            file.write(data.data)
+            digest.update(data.data)
+            for name in ("num_segments", "label_ids", "video_ids", "start_times"):
+                small[name].append(np.array(getattr(chunk, name), ARRAYS[name]))
+            small["label_offsets"].append(np.asarray(chunk.label_offsets[1:]) + num_labels)
+            num_clips += len(chunk)
+            num_labels += len(chunk.label_ids)
+        if first is None or num_clips == 0:
+            raise UserError("there are no clips to pack; nothing was written")
+        _write_header(file, first, num_clips)
+    small["label_offsets"].insert(0, np.zeros(1, np.int64))
+    checksums = {"embeddings": digest.hexdigest()}
+    for name, parts in small.items():
+        array = np.concatenate(parts)
+        with open(folder / f"{name}.npy", "wb") as file:
+            # Not `numpy.save`: of a small array it does not notice that the disk is full.
+            header = np.lib.format.header_data_from_array_1_0(array)
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(array.data)
+        checksums[name] = hashlib.sha256(array.data).hexdigest()
+    return {
+        "clips": num_clips,
+        "time": first.max_segments,
+        "features": first.num_features,
+        "classes": first.num_classes,
+        "dtype": first.embeddings.dtype.name,
+        "scaling": {"offset": first.scaling.offset, "scale": first.scaling.scale},
+        "labels": num_labels,
+        "sha256": checksums,
+        "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in ARRAYS},
+    }
+
+
+def _write_header(file: BinaryIO, like: ClipSet, num_clips: int) -> None:
+    """Writes the .npy header for `num_clips`; its length does not depend on the number."""
+    file.seek(0)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(like.embeddings.dtype),
+        "fortran_order": False,
+        "shape": (num_clips, like.max_segments, like.num_features),
+    }
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,0 +1,80 @@
+"""Writes clips as AudioSet was released: TFRecord files of `tf.train.SequenceExample`."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.formats.sequence_examples import tf, to_record
+from mla_jax.data.formats.tfrecords import SUFFIX
+from mla_jax.errors import UserError
+from mla_jax.storage.paths import require_local
+
+
+def write_records(
+    clips: ClipSet,
+    folder: str | Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Writes clips as AudioSet was released: one file for each two first characters of video ids.
+
+    uint8 embeddings become byte strings, others float lists (float16 reads back as float32). Files
+    of the same names are replaced, each in one step; others in the folder stay.
+
+    Args:
+      clips: what to write; each file has its clips in their order.
+      folder: made if it does not exist.
+      progress: called after each file with the clips written and the clips in all.
+
+    Returns:
+      The files in byte order; read in this order they give the same clips, sorted by file.
+
+    Raises:
+      UserError: a video id is empty or begins with what cannot be a file name, the folder cannot be
+        written, or it takes the names 'AB' and 'ab' for one.
+    """
+    folder = Path(require_local(folder, "folder"))
+    members: dict[str, list[int]] = {}
+    for i in range(len(clips)):
+        members.setdefault(_prefix(clips, i), []).append(i)
+    paths, written = [], 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for prefix in sorted(members, key=os.fsencode):
+            paths.append(folder / f"{prefix}{SUFFIX}")
+            _write_file(paths[-1], (to_record(clips, i) for i in members[prefix]))
+            written += len(members[prefix])
+            if progress is not None:
+                progress(written, len(clips))
+        lost = {path.name for path in paths} - set(os.listdir(folder))
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"cannot write records to {folder}: {reason}") from error
+    if lost:
+        raise UserError(
+            f"{folder} does not keep names apart that differ in case only, and lost "
+            f"{', '.join(sorted(lost))}; write to a file system that does"
+        )
+    return paths
+
+
+def _prefix(clips: ClipSet, i: int) -> str:
+    prefix = os.fsdecode(clips.video_ids[i])[:2]
+    if prefix in ("", ".", "..") or "/" in prefix or "\0" in prefix:
+        raise UserError(
+            f"{clips.describe(i)}: {prefix!r} cannot begin a file name; choose another video id"
+        )
+    return prefix
+
+
+def _write_file(path: Path, records: Iterable[bytes]) -> None:
+    """Writes a TFRecord file under a temporary name and renames it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with tf.io.TFRecordWriter(os.fsencode(temporary)) as writer:
+            for record in records:
+                writer.write(record)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

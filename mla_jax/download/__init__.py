@@ -1,1 +1,0 @@
-"""Getting AudioSet's release: its files over HTTP, checked, unpacked and counted."""

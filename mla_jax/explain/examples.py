@@ -1,0 +1,160 @@
+"""Which clips show what a model does: the best, the typical, the worst."""
+
+import dataclasses
+
+import numpy as np
+
+from mla_jax.data.clips import ClipSet
+from mla_jax.explain.maps import ClipMap, clip_maps
+from mla_jax.localization.events import Reference
+from mla_jax.runs.trained import TrainedModel
+
+KINDS = ("best", "typical", "worst")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ExampleClip:
+    """A clip, and what a model makes of it.
+
+    Attributes:
+      kind: why it is shown: best, typical or worst.
+      video_id, start_time: which clip it is; seconds into the video.
+      score: what it was chosen by, from `clip_scores`.
+      classes: indices of the classes that its maps show, from `classes_to_show`.
+      is_label: of each of these, whether the clip has it.
+      probabilities: [classes] the clip's, of these.
+      maps: by title, of these classes; see `mla_jax.explain.maps.clip_maps`.
+      events: [classes, time] bool, when they truly sound; None where that is not known.
+    """
+
+    kind: str
+    video_id: str
+    start_time: float
+    score: float
+    classes: list[int]
+    is_label: list[bool]
+    probabilities: np.ndarray
+    maps: dict[str, ClipMap]
+    events: np.ndarray | None = None
+
+
+def example_clips(
+    trained: TrainedModel,
+    clips: ClipSet,
+    probs: np.ndarray,
+    labels: np.ndarray,
+    truth: Reference | None = None,
+    *,
+    each: int = 2,
+) -> list[ExampleClip]:
+    """The best, typical and worst clips with their maps.
+
+    Args:
+      trained: the model.
+      clips: those to choose from.
+      probs, labels: [num_clips, num_classes] the model's probabilities, and the clips' labels.
+      truth: of these clips, when their sounds occur, if that is known.
+      each: how many of a kind.
+    """
+    scores = clip_scores(probs, labels)
+    chosen = choose_examples(scores, labels, each)
+    rows = [(kind, i) for kind in KINDS for i in chosen[kind]]
+    if not rows:
+        return []
+    made = []
+    maps_of_clips = clip_maps(trained, clips[[i for _, i in rows]])
+    for (kind, i), maps in zip(rows, maps_of_clips, strict=True):
+        classes = classes_to_show(probs[i], labels[i])
+        events = None
+        if truth is not None and truth.mask[i].any():
+            events = truth.active[i, : clips.num_segments[i], classes]
+        made.append(
+            ExampleClip(
+                kind,
+                video_id=clips.video_ids[i].decode(errors="replace"),
+                start_time=float(clips.start_times[i]),
+                score=float(scores[i]),
+                classes=classes,
+                is_label=labels[i, classes].tolist(),
+                probabilities=probs[i, classes],
+                maps={title: one.of(classes) for title, one in maps.items()},
+                events=events,
+            )
+        )
+    return made
+
+
+def clip_scores(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How well a clip's labels stand out: their mean probability minus the highest of any other class.
+
+    Args:
+      probs: [num_clips, num_classes] clip probabilities.
+      labels: [num_clips, num_classes] bool.
+
+    Returns:
+      [num_clips] float64, -1 ... 1; NaN for a clip without labels, or with all of them.
+    """
+    counts = labels.sum(axis=1)
+    means = np.einsum("ij,ij->i", probs, labels, dtype=np.float64)
+    others = np.where(labels, -np.inf, probs).max(axis=1)
+    with np.errstate(invalid="ignore"):
+        scores = means / counts - others
+    return np.where((counts == 0) | (counts == labels.shape[1]), np.nan, scores)
+
+
+def choose_examples(scores: np.ndarray, labels: np.ndarray, each: int) -> dict[str, list[int]]:
+    """The best clips, the typical ones (next to the median), and the worst.
+
+    Clips of the same labels say the same, so two of a kind differ in theirs where there are others. A clip
+    is of one kind only; with few clips there are fewer of each.
+
+    Args:
+      scores: [num_clips] from `clip_scores`; clips that are NaN are passed over.
+      labels: [num_clips, num_classes] bool.
+      each: how many of a kind.
+
+    Returns:
+      For each of `KINDS`, the row numbers of the clips.
+    """
+    defined = np.flatnonzero(~np.isnan(scores))
+    if not len(defined):
+        return {kind: [] for kind in KINDS}
+    median = np.median(scores[defined])
+    distance = {"best": -scores, "worst": scores, "typical": np.abs(scores - median)}
+    taken: set[int] = set()
+    chosen: dict[str, list[int]] = {}
+    for kind in ("best", "worst", "typical"):
+        ranked = defined[np.argsort(distance[kind][defined], kind="stable")]
+        chosen[kind] = _unlike(ranked, labels, taken, min(each, -(-len(defined) // 3)))
+        taken |= set(chosen[kind])
+    return {kind: chosen[kind] for kind in KINDS}
+
+
+def _unlike(ranked: np.ndarray, labels: np.ndarray, taken: set[int], count: int) -> list[int]:
+    """The first so many in order that are not taken, those with labels not seen before first."""
+    free = [int(i) for i in ranked if int(i) not in taken]
+    seen: set[bytes] = set()
+    fresh = []
+    for i in free:
+        key = labels[i].tobytes()
+        if key not in seen:
+            seen.add(key)
+            fresh.append(i)
+        if len(fresh) == count:
+            return fresh
+    return (fresh + [i for i in free if i not in fresh])[:count]
+
+
+def classes_to_show(probs: np.ndarray, labels: np.ndarray, most: int = 8) -> list[int]:
+    """The classes of a clip that its maps show: its labels, and the most probable others.
+
+    Labels come first, the most probable first in each group; at least two others where there are any.
+
+    Args:
+      probs, labels: [num_classes] of the clip.
+      most: how many classes there may be.
+    """
+    ranked = np.argsort(-probs, kind="stable")
+    mine = [int(k) for k in ranked if labels[k]][: most - 2]
+    others = [int(k) for k in ranked if not labels[k]]
+    return mine + others[: max(2, min(3, most - len(mine)))]

@@ -1,0 +1,130 @@
+"""How a model of several levels weighs them, class by class.
+
+Its output layer is a dense layer on the levels' clip probabilities, joined: a kernel [L * K, K] whose L
+blocks of K rows are the levels. The paper's claim is that classes favour different levels.
+
+Unit k of a level is not class k: only the output layer is trained on labels, and it takes all units of all
+levels for every class. So what a level does for a class is seen behind that layer, not in front of it.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from mla_jax.config import ModelConfig, parse_architecture
+from mla_jax.data.clips import ClipSet
+from mla_jax.runs.trained import TrainedModel
+
+_MOST_CLIPS, _BATCH = 2000, 250
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LevelShares:
+    """How the output layer weighs the levels.
+
+    Attributes:
+      names: [num_levels] the levels, the shallowest first, from `level_names`.
+      shares: [num_levels, num_classes] float64.
+      by_variance: whether they are `variance_shares`, of clips, or `weight_shares`, without any.
+    """
+
+    names: tuple[str, ...]
+    shares: np.ndarray
+    by_variance: bool
+
+
+def level_names(config: ModelConfig) -> tuple[str, ...]:
+    """The levels by the block that they stand behind, shallowest first: after block 2, after block 3."""
+    blocks = np.cumsum(parse_architecture(config.architecture))
+    return tuple(f"after block {n}" for n in blocks)
+
+
+def level_shares(trained: TrainedModel, clips: ClipSet | None = None) -> LevelShares | None:
+    """How a model's output layer weighs its levels; None for a model of a single level.
+
+    Args:
+      trained: the model.
+      clips: if given, `variance_shares` over at most 2,000 of them, evenly chosen. Without them, or where
+        features are attended to, so that the levels have no probabilities, `weight_shares`.
+    """
+    by_level = output_by_level(trained)
+    if by_level is None:
+        return None
+    names = level_names(trained.config.model)
+    if clips is None or trained.config.model.attend_to != "decisions":
+        return LevelShares(names, weight_shares(by_level), by_variance=False)
+    rows = np.unique(np.linspace(0, len(clips) - 1, _MOST_CLIPS).astype(int))
+    predictor = dataclasses.replace(trained.predictor, batch_size=min(_BATCH, len(rows)))
+    level_probs = [
+        np.stack([level.contributions().sum(axis=1) for level in batch.levels])
+        for batch in predictor.segment_batches(clips[rows], with_levels=True)
+    ]
+    shares = variance_shares(by_level, np.concatenate(level_probs, axis=1))
+    return LevelShares(names, shares, by_variance=True)
+
+
+def output_by_level(trained: TrainedModel) -> np.ndarray | None:
+    """The output layer's kernel by level, with the scale of the batch norm behind it, if there is one.
+
+    Returns:
+      [num_levels, num_classes, num_classes] float64, shallowest first; None for a single level.
+    """
+    config = trained.config.model
+    num_levels = len(parse_architecture(config.architecture))
+    if num_levels == 1:
+        return None
+    params = trained.variables["params"]
+    kernel = np.asarray(params["output"]["kernel"], np.float64)
+    by_level = kernel.reshape(num_levels, -1, kernel.shape[1])
+    if config.join == "deepest_first":
+        by_level = by_level[::-1]
+    if config.output_norm:
+        variance = np.asarray(trained.variables["batch_stats"]["output_norm"]["var"])
+        scale = np.asarray(params["output_norm"]["scale"])
+        by_level = by_level * (scale / np.sqrt(variance + config.norm_epsilon))
+    return by_level
+
+
+def weight_shares(by_level: np.ndarray) -> np.ndarray:
+    r"""How much of a class's weights falls on each level, by the kernel alone.
+
+    With $W_l$ the block of level $l$, class $k$ gives it the share
+    $\|W_l[:, k]\| / \sum_m \|W_m[:, k]\|$, in Euclidean norms: 1 for a class that uses one level alone, 1/L
+    for one that uses all alike. A batch norm behind the layer scales each column as a whole, and a bias
+    adds the same whatever the levels say: neither changes a share.
+
+    Args:
+      by_level: from `output_by_level`.
+
+    Returns:
+      [num_levels, num_classes] float64, each class's sum to one; NaN where all of its weights are zero.
+    """
+    sizes = np.linalg.norm(by_level, axis=1)
+    with np.errstate(invalid="ignore"):
+        return sizes / sizes.sum(axis=0)
+
+
+def variance_shares(by_level: np.ndarray, level_probs: np.ndarray) -> np.ndarray:
+    r"""How much of what moves a class's logit from clip to clip comes from each level.
+
+    Level $l$ adds $c_l = y_l W_l[:, k]$ to the logit $z = \sum_l c_l + b$ of class $k$, so that
+    $\mathrm{var}(z) = \sum_l \mathrm{cov}(c_l, z)$, and the share of the level is
+    $\mathrm{cov}(c_l, z) / \mathrm{var}(z)$. It is 0 for a level that says the same of every clip, however
+    large its weights, and may be below 0 for one that mostly takes back what others say. A batch norm behind
+    the layer changes no share. That a share is large does not say that the class would be lost without
+    the level: levels are built on each other, and say much the same.
+
+    Args:
+      by_level: as in `weight_shares`.
+      level_probs: [num_levels, num_clips, num_classes] each level's clip probabilities y, shallowest first.
+
+    Returns:
+      [num_levels, num_classes] float64, each class's sum to one; NaN where the logit does not vary.
+    """
+    added = np.matmul(level_probs.astype(np.float64), by_level)
+    added -= added.mean(axis=1, keepdims=True)
+    logits = added.sum(axis=0)
+    variance = np.mean(logits**2, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = np.mean(added * logits, axis=1) / variance
+    return np.where(variance > 1e-12, shares, np.nan)

@@ -1,0 +1,66 @@
+"""Where in a clip a model finds which class: maps of classes by seconds."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from mla_jax.data.clips import ClipSet
+from mla_jax.explain.levels import level_names, output_by_level
+from mla_jax.runs.trained import TrainedModel
+
+_BATCH = 250
+
+
+class ClipMap(NamedTuple):
+    """Numbers of a clip by class and second.
+
+    Attributes:
+      values: [classes, time].
+      kind: probability (0 to 1), weight (0 and up) or signed (above and below 0).
+    """
+
+    values: np.ndarray
+    kind: str
+
+    def of(self, classes: list[int]) -> "ClipMap":
+        """The rows of these classes alone."""
+        return ClipMap(self.values[classes], self.kind)
+
+
+def clip_maps(trained: TrainedModel, clips: ClipSet) -> list[dict[str, ClipMap]]:
+    r"""The maps of each clip, by title, of all classes by the clip's real segments.
+
+    The first is always `segment score`, the probability of each segment as a clip by itself. A model of one
+    level that attends to decisions has its `attention` as well, the weights of its segments. One of
+    several has none for a class: unit k of a level is not class k (`mla_jax.explain.levels`). But its
+    logit is a sum over levels and segments, up to the bias,
+
+    $$z_k = \sum_l \sum_t \sum_j W_l[j, k]\, a_{ltj} f_{ltj},$$
+
+    so its maps are what each segment adds to the class's logit by way of a level, minus the mean over the
+    clip's segments: above 0 where the level finds the class, below where it does not.
+    """
+    config = trained.config.model
+    predictor = dataclasses.replace(trained.predictor, batch_size=min(_BATCH, len(clips)))
+    output = predictor.predict_segments(clips, with_levels=True)
+    # By title, what is [clips, time, classes], and of which kind.
+    shown = {"segment score": (output.scores, "probability")}
+    by_level = output_by_level(trained)
+    if config.attend_to == "decisions" and by_level is not None:
+        for name, level, weights in zip(level_names(config), output.levels, by_level, strict=True):
+            shown[f"adds, {name}"] = (level.contributions() @ weights, "signed")
+    elif config.attend_to == "decisions" and config.pooling != "mean":
+        shown["attention"] = (output.levels[0].attention, "weight")
+    return [
+        {title: _map_of(values[i, :length], kind) for title, (values, kind) in shown.items()}
+        for i, length in enumerate(np.asarray(clips.num_segments))
+    ]
+
+
+def _map_of(values: np.ndarray, kind: str) -> ClipMap:
+    """Of [time, classes]; what is signed is compared with the mean over time."""
+    values = values.T
+    if kind == "signed":
+        values = values - values.mean(axis=1, keepdims=True)
+    return ClipMap(values, kind)

@@ -1,0 +1,200 @@
+"""The one way to apply a model to clips: compiled, in batches, on the devices that hold its variables."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from mla_jax.data.clips import ClipSet, Scaling
+from mla_jax.errors import UserError
+from mla_jax.inference.segments import SegmentOutput, segment_output
+from mla_jax.models.inputs import model_inputs
+from mla_jax.models.multi_level import MultiLevelModel, Variables
+from mla_jax.parallel.mesh import mesh_of, spread
+
+# So many batches are with the device while the host takes the results of those before.
+_BATCHES_AHEAD = 2
+
+T = TypeVar("T")
+
+
+@partial(jax.jit, static_argnames=("model", "scaling", "use_mask"))
+def clip_probabilities(
+    model: MultiLevelModel,
+    variables: Variables,
+    embeddings: jax.Array,
+    num_segments: jax.Array,
+    *,
+    scaling: Scaling,
+    use_mask: bool,
+) -> jax.Array:
+    """The compiled program behind `Predictor.predict`: [clips, classes], on the device."""
+    inputs, mask = model_inputs(
+        embeddings,
+        num_segments,
+        offset=scaling.offset,
+        scale=scaling.scale,
+        use_mask=use_mask,
+    )
+    logits: jax.Array = model.apply(variables, inputs, mask)  # type: ignore[assignment]
+    return jax.nn.sigmoid(logits)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictor:
+    """A model with its variables, ready to be applied to clips.
+
+    Clips are taken `batch_size` at a time; the last batch is filled up with clips of no segments, so that
+    one compiled program serves all. Where several devices hold the variables, each takes its share of a
+    batch.
+
+    Every method raises a UserError if the clips' vectors have another size than the model was made for.
+
+    Attributes:
+      model, variables: what `model.apply` takes.
+      use_mask: as in training; False makes padding count as segments, as the original programs do.
+      batch_size: clips in one compiled call.
+    """
+
+    model: MultiLevelModel
+    variables: Variables
+    use_mask: bool = True
+    batch_size: int = 500
+
+    def predict(
+        self, clips: ClipSet, on_progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Clip probabilities, [clips, classes] float32.
+
+        Args:
+          clips: any number of clips.
+          on_progress: called after each batch with the number of clips done so far.
+        """
+        probs = np.empty((len(clips), self.model.num_classes), np.float32)
+        done = 0
+        for part, found in run_ahead(self._batches(clips), self.start):
+            probs[done : done + len(part)] = found
+            done += len(part)
+            if on_progress:
+                on_progress(done)
+        return probs
+
+    def predict_segments(self, clips: ClipSet, *, with_levels: bool = False) -> SegmentOutput:
+        """What the model says of each segment of any number of clips.
+
+        The scores alone take 4 * time * classes bytes a clip, and each level several times that; where
+        that is too much, take them from `segment_batches`.
+        """
+        return _joined(list(self.segment_batches(clips, with_levels=with_levels)))
+
+    def segment_batches(
+        self, clips: ClipSet, *, with_levels: bool = False
+    ) -> Iterator[SegmentOutput]:
+        """The same, a batch at a time and in order."""
+        start = partial(self.start_segments, with_levels=with_levels)
+        for _, output in run_ahead(self._batches(clips), start):
+            yield output
+
+    def start(self, clips: ClipSet) -> Callable[[], np.ndarray]:
+        """Gives the device all batches at once; for sets whose probabilities fit into its memory.
+
+        Returns:
+          A function that blocks until they are there and returns the clip probabilities, [clips, classes]
+          float32; any thread may call it.
+        """
+        return self._start(clips, clip_probabilities)
+
+    def start_segments(
+        self, clips: ClipSet, *, with_levels: bool = False
+    ) -> Callable[[], SegmentOutput]:
+        """As `start`, for segments."""
+        return self._start(clips, partial(segment_output, with_levels=with_levels))
+
+    def _start(self, clips: ClipSet, program: Callable[..., Any]) -> Callable[[], Any]:
+        """Starts a program whose output is an array, or a tuple of arrays, each [clips, ...]."""
+        self._require_same_features(clips)
+        batches = [(self._dispatch(part, program), len(part)) for part in self._batches(clips)]
+        return lambda: _joined([_on_host(output, count) for output, count in batches])
+
+    def _batches(self, clips: ClipSet) -> Iterator[ClipSet]:
+        """The clips, `batch_size` at a time; of no clips an empty batch."""
+        for first in range(0, max(1, len(clips)), self.batch_size):
+            yield clips[first : first + self.batch_size]
+
+    def _dispatch(self, part: ClipSet, program: Callable[..., Any]) -> Any:
+        """Gives the device one batch; the output has `batch_size` clips, or a few more on several devices."""
+        mesh, fill = mesh_of(self.variables), self.batch_size - len(part)
+
+        def put(values: np.ndarray) -> jax.Array:
+            filled = np.pad(values, [(0, fill), *[(0, 0)] * (values.ndim - 1)]) if fill else values
+            return spread(filled.shape, lambda start, stop: filled[start:stop], mesh)
+
+        return program(
+            self.model,
+            self.variables,
+            put(np.asarray(part.embeddings)),
+            put(np.asarray(part.num_segments)),
+            scaling=part.scaling,
+            use_mask=self.use_mask,
+        )
+
+    def _require_same_features(self, clips: ClipSet) -> None:
+        expected = self.variables["params"]["block_0"]["dense"]["kernel"].shape[0]
+        if expected != clips.num_features:
+            raise UserError(
+                f"the clips have {clips.num_features} features a segment, the model takes {expected}; "
+                "give it embeddings of the encoder that it was trained on"
+            )
+
+
+def run_ahead(
+    batches: Iterable[ClipSet], start: Callable[[ClipSet], Callable[[], T]]
+) -> Iterator[tuple[ClipSet, T]]:
+    """Each batch with its output, in order, while the device works on the next ones.
+
+    Args:
+      batches: clips, a batch at a time; taken as they are needed.
+      start: gives the device a batch and returns a function that blocks until the output is there, as
+        `Predictor.start` does.
+    """
+    ahead: collections.deque[tuple[ClipSet, Callable[[], T]]] = collections.deque()
+    for batch in batches:
+        ahead.append((batch, start(batch)))
+        if len(ahead) > _BATCHES_AHEAD:
+            done, output = ahead.popleft()
+            yield done, output()
+    for done, output in ahead:
+        yield done, output()
+
+
+def average_predictions(predictions: Iterable[np.ndarray]) -> np.ndarray:
+    """The mean of several predictions of the same clips, [clips, classes] float32.
+
+    The published programs average the probabilities of their evaluations in this way.
+
+    Raises:
+      UserError: there are no predictions.
+    """
+    total, count = None, 0
+    for probs in predictions:
+        total = probs.astype(np.float64) if total is None else total + probs
+        count += 1
+    if total is None:
+        raise UserError("there are no predictions to average")
+    return (total / count).astype(np.float32)
+
+
+def _on_host(output: Any, count: int) -> Any:
+    """The output of the first `count` clips, in NumPy arrays."""
+    return jax.tree.map(lambda array: np.asarray(array)[:count], output)
+
+
+def _joined(parts: list[Any]) -> Any:
+    """The outputs of batches as one; an array of one batch is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)

@@ -1,0 +1,111 @@
+r"""What a model says of the segments of clips.
+
+Three quantities, each `[clips, time, ...]`:
+
+- the segment score: the model applied to the segment as a clip of its own, $\mathrm{model}(x_t)$;
+- for each level, the attention $a$, which says how much each segment counts for a class of that level;
+- for each level, the classification $f$ of each segment (paper, Eqs. 1 to 4).
+
+The score is the one to read by class. Where a model has several levels, its output layer mixes all units of
+all of them, and nothing ties unit k of a level to class k: $a$ and $f$ show how a level works, not when
+class k sounds. The score goes through the whole model, so it lives on the scale of the clip
+probabilities: that of a clip of one segment is the clip's own, and thresholds chosen on clips apply. With one
+level it is $f$. It needs no attention, so that every form of the model has it.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mla_jax.config import parse_architecture
+from mla_jax.data.clips import Scaling
+from mla_jax.models.inputs import model_inputs
+from mla_jax.models.multi_level import MultiLevelModel, Variables
+
+
+class Level(NamedTuple):
+    """What the head of one level says of each segment; float32.
+
+    Attributes:
+      attention: a, [clips, time, classes]; with `attend_to=features` that of the features, [clips, time,
+        hidden_units]. Sums to one over time. Padding has 0, or its share where it counts
+        (`use_mask=False`).
+      segment_probs: f, [clips, time, classes]; NaN in padding. None with `attend_to=features`, where
+        segments are pooled before anything is classified.
+    """
+
+    attention: np.ndarray
+    segment_probs: np.ndarray | None
+
+    def contributions(self) -> np.ndarray:
+        """What each segment adds to the level's clip probabilities, a f, [clips, time, classes].
+
+        0 in padding. (Where padding counts it adds to them as well; that is left out.)
+        """
+        assert self.segment_probs is not None, "features are attended to"
+        return self.attention * np.nan_to_num(self.segment_probs)
+
+
+class SegmentOutput(NamedTuple):
+    """What a model says of clips and their segments; float32.
+
+    Attributes:
+      probs: the clips' probabilities, [clips, classes].
+      scores: the segments' scores, [clips, time, classes]; NaN in padding, whether it is masked or not.
+      levels: the levels, the shallowest first; empty unless asked for.
+    """
+
+    probs: np.ndarray
+    scores: np.ndarray
+    levels: tuple[Level, ...]
+
+
+@partial(jax.jit, static_argnames=("model", "scaling", "use_mask", "with_levels"))
+def segment_output(
+    model: MultiLevelModel,
+    variables: Variables,
+    embeddings: jax.Array,
+    num_segments: jax.Array,
+    *,
+    scaling: Scaling,
+    use_mask: bool,
+    with_levels: bool,
+) -> SegmentOutput:
+    """The compiled program behind `Predictor.predict_segments`: its output, on the device."""
+    inputs, mask = model_inputs(
+        embeddings,
+        num_segments,
+        offset=scaling.offset,
+        scale=scaling.scale,
+        use_mask=use_mask,
+    )
+    logits, sown = model.apply(variables, inputs, mask, mutable=["intermediates"])
+    batch, time, features = inputs.shape
+    single: jax.Array = model.apply(  # type: ignore[assignment]
+        variables, inputs.reshape(batch * time, 1, features)
+    )
+    present = (jnp.arange(time)[None, :] < num_segments[:, None])[:, :, None]
+
+    def nan_in_padding(values: jax.Array) -> jax.Array:
+        return jnp.where(present, values, jnp.nan)
+
+    levels = []
+    if with_levels:
+        for a, f in _levels(model, sown["intermediates"]):
+            levels.append(Level(a, None if f is None else nan_in_padding(f)))  # type: ignore[arg-type]
+    scores = nan_in_padding(jax.nn.sigmoid(single).reshape(batch, time, -1))
+    return SegmentOutput(jax.nn.sigmoid(logits), scores, tuple(levels))  # type: ignore[arg-type]
+
+
+def _levels(model: MultiLevelModel, sown: Variables) -> list[tuple[jax.Array, jax.Array | None]]:
+    """Attention and segment probabilities of each level; a shared head has sown once for each."""
+    found = []
+    for level in range(len(parse_architecture(model.config.architecture))):
+        head, call = ("head_0", level) if model.config.share_heads else (f"head_{level}", 0)
+        values = sown[head]
+        f = values["segment_probs"][call] if "segment_probs" in values else None
+        found.append((values["attention"][call], f))
+    return found

@@ -1,0 +1,185 @@
+"""A file of strong labels (which class sounds when), in the form of the DCASE challenges.
+
+It is tab-separated text. Its first line names the columns `filename`, `onset`, `offset` and
+`event_label` (others may stand beside them); times are seconds from the start of the file:
+
+    filename     onset   offset   event_label
+    abc.wav      0.5     2.0      Speech
+    silence.wav
+
+A file in which nothing sounds has a line of its name alone; a file that has no line is unknown.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mla_jax.data.class_list import ClassList
+from mla_jax.errors import UserError
+from mla_jax.storage.cache import local_copy
+from mla_jax.storage.files import write_text
+
+COLUMNS = ("filename", "onset", "offset", "event_label")
+
+# What float() takes beyond this (1_000, nan, inf, digits of other scripts) is no time.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+class Event(NamedTuple):
+    """A class that sounds from `onset` to `offset`, in seconds; `label` is its index."""
+
+    onset: float
+    offset: float
+    label: int
+
+
+StrongLabels = Mapping[str, Sequence[Event]]
+"""The events of every file, by its name; an empty list for a file in which nothing sounds."""
+
+
+def read_strong_labels(path: str | Path, classes: ClassList) -> dict[str, list[Event]]:
+    """Reads a file of strong labels, in the file's order.
+
+    Args:
+      path: the file.
+      classes: the classes; `event_label` is a display name or a mid of one.
+
+    Raises:
+      UserError: the file cannot be read, is empty or lacks a column, or a line has no file name, a time that
+        is missing, negative or not a number, an onset behind its offset, or a label that is not known;
+        the message has the file and the line.
+    """
+    copy = local_copy(path)
+    with copy.naming():
+        return _read(Path(copy.path), classes)
+
+
+def _read(path: Path, classes: ClassList) -> dict[str, list[Event]]:
+    try:
+        # A byte-order mark is dropped, and \r\n is \n.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"cannot read the strong labels {path}: {error}; give a tab-separated text file"
+        ) from error
+    columns = _columns(path, lines[0])
+    index = _class_index(classes)
+    events: dict[str, list[Event]] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:
+            continue
+        where = f"{path}, line {number}"
+        cells = [cell.strip() for cell in line.split("\t")]
+        if len(cells) > len(columns):
+            raise UserError(
+                f"{where}: {len(cells)} cells, but the first line names {len(columns)} columns; put "
+                "one tab between two cells"
+            )
+        row = dict(zip(columns, cells + [""] * (len(columns) - len(cells)), strict=True))
+        name, *event = (row[column] for column in COLUMNS)
+        if not name:
+            raise UserError(f"{where}: no file name; give one in the column filename")
+        events.setdefault(name, [])
+        if any(event):
+            events[name].append(_parse_event(where, *event, index=index))
+    if not events:
+        raise UserError(f"{path} lists no file; give a line for each, even if nothing sounds in it")
+    return events
+
+
+def _columns(path: Path, header: str) -> list[str]:
+    columns = [name.strip() for name in header.split("\t")]
+    if not any(columns):
+        raise UserError(f"{path} is empty; its first line must be {', '.join(COLUMNS)}, with tabs")
+    for name in COLUMNS:
+        if columns.count(name) != 1:
+            what = "no column" if name not in columns else "more than one column"
+            raise UserError(
+                f"{path}, line 1: {what} {name}; the first line must name the columns "
+                f"{', '.join(COLUMNS)}, with tabs between them"
+            )
+    return columns
+
+
+def _parse_event(
+    where: str, onset: str, offset: str, label: str, *, index: Mapping[str, list[int]]
+) -> Event:
+    times = []
+    for column, text in (("onset", onset), ("offset", offset)):
+        if not _NUMBER.fullmatch(text):
+            raise UserError(
+                f"{where}: {column} {text!r} is not a number; give seconds, such as 1.5, or leave all "
+                "three cells of a file without events empty"
+            )
+        times.append(float(text))
+    _require_times(where, *times)
+    found = index.get(label, [])
+    if len(found) == 1:
+        return Event(times[0], times[1], found[0])
+    if found:
+        raise UserError(
+            f"{where}: event_label {label!r} may be class {found[0]} or {found[1]}; give the mid"
+        )
+    near = difflib.get_close_matches(label, index, 1)
+    hint = f"did you mean {near[0]!r}?" if near else "give a name or mid of the class list"
+    raise UserError(f"{where}: event_label {label!r} is not known; {hint}")
+
+
+def _require_times(where: str, onset: float, offset: float) -> None:
+    for column, time in (("onset", onset), ("offset", offset)):
+        if not 0 <= time < math.inf:
+            raise UserError(
+                f"{where}: {column} {time:g} is not valid; give seconds from the start of the file, 0 or more"
+            )
+    if onset > offset:
+        raise UserError(
+            f"{where}: onset {onset:g} is behind offset {offset:g}; are the columns swapped?"
+        )
+
+
+def _class_index(classes: ClassList) -> dict[str, list[int]]:
+    """The classes that a label may mean: one, but for names that several classes have."""
+    index: dict[str, list[int]] = {}
+    for k, names in enumerate(zip(classes.mids, classes.names, strict=True)):
+        for name in {name.strip() for name in names} - {""}:
+            index.setdefault(name, []).append(k)
+    return index
+
+
+def write_strong_labels(path: str | Path, events: StrongLabels, classes: ClassList) -> None:
+    """Writes a file that `read_strong_labels` reads back unchanged; labels are written by name.
+
+    Args:
+      path: the file; it is replaced in one move.
+      events: the events of every file, by its name.
+      classes: the names of the labels.
+
+    Raises:
+      UserError: there is no file, a name cannot stand in such a file or is that of several classes, a time
+        is not valid, or the file cannot be written.
+    """
+    if not events:
+        raise UserError(f"there are no files to write to {path}; give at least one")
+    index = _class_index(classes)
+    lines = ["\t".join(COLUMNS)]
+    for name, rows in events.items():
+        if not name or name != name.strip() or re.search(r"[\t\n\r]", name):
+            raise UserError(
+                f"the file name {name!r} cannot stand in {path}; leave out tabs, line breaks and space "
+                "around it"
+            )
+        for onset, offset, label in rows:
+            _require_times(f"{path}, {name}", onset, offset)
+            text = classes.names[label].strip() if 0 <= label < len(classes) else ""
+            if index.get(text) != [label] or re.search(r"[\t\n\r]", text):
+                raise UserError(
+                    f"{path}, {name}: class {label} has no name of its own that can stand in such a "
+                    f"file; give it one in the list of the {len(classes)} classes"
+                )
+            lines.append(f"{name}\t{float(onset)!r}\t{float(offset)!r}\t{text}")
+        if not rows:
+            lines.append(f"{name}\t\t\t")
+    write_text(path, "\n".join(lines) + "\n")

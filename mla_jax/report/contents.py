@@ -1,0 +1,193 @@
+"""What a report shows: its runs, each with its evaluation. `gather` makes a `Report`, `page` renders it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mla_jax.config import Config
+from mla_jax.data.class_list import ClassList
+from mla_jax.data.clips import ClipSet
+from mla_jax.evaluation import metrics
+from mla_jax.evaluation.bootstrap import bootstrap_map, interval
+from mla_jax.evaluation.metrics import Metrics
+from mla_jax.explain.examples import ExampleClip
+from mla_jax.explain.levels import LevelShares, level_shares
+from mla_jax.localization.events import Reference
+from mla_jax.localization.segment_metrics import SegmentMetrics
+from mla_jax.report.truth import segment_metrics
+from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.trained import TrainedModel
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvalData:
+    """The clips that a report's runs are evaluated on.
+
+    Attributes:
+      path: where they lie.
+      clips: N of them.
+      labels: [N, num_classes] bool.
+      counts: [N, num_resamples] from `clip_counts`, the same for every run.
+      chosen: indices of the classes whose precision-recall curves are shown.
+      truth: when the sounds truly occur; None where that is not known.
+    """
+
+    path: str
+    clips: ClipSet
+    labels: np.ndarray
+    counts: np.ndarray
+    chosen: list[int]
+    truth: Reference | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReportRun:
+    """A run: what is in its folder, and an evaluation of it.
+
+    Attributes:
+      name: what the report calls it, unlike any other's.
+      path: its folder.
+      config: its settings.
+      results: what its results.json holds; {} before it is finished.
+      log: the entries of its metrics.jsonl.
+      trained: its checkpoint, the best by validation or the newest; None if it has none.
+      levels: how it weighs its levels; None of a single level, or without a checkpoint.
+      metrics: on the clips of the report, or those of results.json; None without an evaluation.
+      step: the checkpoint that the metrics are of; 0 if there are none.
+      resampled: [num_resamples] mAP on resamples of the clips, the same for all runs; or None.
+      chosen_probs: [num_clips, num_chosen] probabilities of the report's chosen classes; or None.
+      segment_metrics: how well it tells when classes sound; None without strong labels.
+    """
+
+    name: str
+    path: Path
+    config: Config
+    results: dict[str, Any]
+    log: list[dict[str, Any]]
+    trained: TrainedModel | None = None
+    levels: LevelShares | None = None
+    metrics: Metrics | None = None
+    step: int = 0
+    resampled: np.ndarray | None = None
+    chosen_probs: np.ndarray | None = None
+    segment_metrics: SegmentMetrics | None = None
+
+    @classmethod
+    def open(cls, name: str, path: Path, *, restore: bool = True) -> "ReportRun":
+        """Reads a run's folder, its checkpoint too if `restore` asks for that; evaluates nothing.
+
+        Raises:
+          UserError: it is no run, or damaged.
+        """
+        folder = RunFolder(path)
+        config, results, log = folder.config(), folder.results() or {}, folder.metrics()
+        if not (restore and folder.has_checkpoints()):
+            return cls(name, path, config, results, log)
+        trained = TrainedModel.open(path)
+        return cls(name, path, config, results, log, trained, level_shares(trained))
+
+    def with_results(self) -> "ReportRun":
+        """With the evaluation that results.json holds, if it has one."""
+        results = self.results
+        if results.get("mAP") is None:
+            return self
+        resampled = results.get("bootstrap_mAP")
+        return dataclasses.replace(
+            self,
+            metrics=Metrics(
+                mAP=results["mAP"],
+                AUC=_number(results["AUC"]),
+                d_prime=_number(results["d_prime"]),
+                mean_class_d_prime=_number(results.get("mean_class_d_prime")),
+                num_clips=results["num_clips"],
+                average_precision=self._column("average_precision"),
+                auc=self._column("AUC"),
+                class_d_prime=self._column("d_prime"),
+                num_positives=self._column("num_positives").astype(np.int64),
+            ),
+            step=results["step"],
+            resampled=None if resampled is None else np.array(resampled, float),
+        )
+
+    def with_evaluation(self, probs: np.ndarray, data: EvalData) -> "ReportRun":
+        """With an evaluation of its checkpoint on these clips, of these probabilities."""
+        assert self.trained is not None
+        of_segments = None
+        if data.truth is not None:
+            of_segments = segment_metrics(self.trained, data.clips, data.truth)
+        return dataclasses.replace(
+            self,
+            levels=level_shares(self.trained, data.clips),
+            metrics=metrics.evaluate(probs, data.labels),
+            step=self.trained.step,
+            resampled=bootstrap_map(probs, data.labels, data.counts),
+            chosen_probs=probs[:, data.chosen],
+            segment_metrics=of_segments,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every field of the config, as `section.field`."""
+        return {
+            f"{section}.{name}": value
+            for section, fields in self.config.to_dict().items()
+            for name, value in fields.items()
+        }
+
+    @property
+    def classes(self) -> ClassList | None:
+        """The run's classes, if it says."""
+        if self.trained is not None:
+            return self.trained.classes
+        rows = self.results.get("classes")
+        if not rows:
+            return None
+        return ClassList(tuple(r["mid"] for r in rows), tuple(r["name"] for r in rows))
+
+    @property
+    def num_train_clips(self) -> np.ndarray | None:
+        """[num_classes] how many training clips each class has, if the run says."""
+        rows = self.results.get("classes")
+        return self._column("num_train_clips") if rows and "num_train_clips" in rows[0] else None
+
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mAP, if there are resamples."""
+        if self.resampled is None or self.metrics is None:
+            return None
+        return interval(self.resampled, self.metrics.mAP)
+
+    def _column(self, name: str) -> np.ndarray:
+        """A number of each class in results.json, [num_classes] float64; NaN where it is not defined."""
+        return np.array([_number(row[name]) for row in self.results["classes"]], float)
+
+
+def _number(value: float | None) -> float:
+    """A number of results.json, where null stands for one that is not defined."""
+    return np.nan if value is None else value
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Report:
+    """A report of one or several runs on the same classes.
+
+    Attributes:
+      runs: in the order they were given.
+      classes: the classes of all of them.
+      data: the clips that the runs are evaluated on; None where there are none.
+      chosen: indices of the classes whose precision-recall curves are shown.
+      examples: clips of the first run.
+      notes: what is left out, and why; each a sentence.
+    """
+
+    runs: list[ReportRun]
+    classes: ClassList
+    data: EvalData | None
+    examples: list[ExampleClip]
+    notes: list[str]
+
+    @property
+    def num_train_clips(self) -> np.ndarray | None:
+        """[num_classes] of the first run that says."""
+        return next((r.num_train_clips for r in self.runs if r.num_train_clips is not None), None)

@@ -1,0 +1,199 @@
+"""Gathers what finished runs left, and evaluates them: makes the `Report` that `page` renders."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mla_jax.data.class_list import ClassList
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.skipped import Skipped
+from mla_jax.errors import UserError
+from mla_jax.evaluation.bootstrap import clip_counts
+from mla_jax.evaluation.summaries import choose_classes
+from mla_jax.explain.examples import ExampleClip, example_clips
+from mla_jax.progress import Progress
+from mla_jax.report.contents import EvalData, Report, ReportRun
+from mla_jax.report.truth import read_truth
+from mla_jax.storage import paths
+
+
+def gather(
+    workdirs: Sequence[str | Path],
+    data: str = "",
+    *,
+    classes: Sequence[str] = (),
+    events: str | Path = "",
+) -> Report:
+    """What a report of some runs shows.
+
+    Args:
+      workdirs: the runs' folders, in the report's order.
+      data: what to evaluate on; empty: the runs' own `data.eval`, if it is still there.
+      classes: names or indices of those with precision-recall curves; empty: nine, frequent to rare.
+      events: strong labels of these clips, if there are any: a file as `read_strong_labels` takes it.
+
+    Raises:
+      UserError: a run or the data cannot be used.
+    """
+    names = run_names(workdirs)
+    runs = [ReportRun.open(n, paths.as_path(w)) for n, w in zip(names, workdirs, strict=True)]
+    notes = [note for run in runs for note in _what_is_missing(run)]
+    all_classes = _shared_classes(runs)
+    path, clips = _open_data(runs, data, notes)
+    chosen = choose_classes(all_classes.names, _frequency(runs, clips, len(all_classes)), classes)
+    if clips is None:
+        if events:
+            notes.append(f"{events} is not used: it is about the eval clips.")
+        runs = _only_comparable([run.with_results() for run in runs])
+        return Report(runs, all_classes, None, [], notes)
+    truth = read_truth(events, all_classes, clips) if events else None
+    eval_data = EvalData(path, clips, clips.multi_hot(), clip_counts(len(clips)), chosen, truth)
+    runs, examples = _evaluate(runs, eval_data)
+    notes += [note for run in runs for note in _compare_with_results(run, path)]
+    return Report(runs, all_classes, eval_data, examples, notes)
+
+
+def run_names(workdirs: Sequence[str | Path]) -> list[str]:
+    """Names for runs: as much of the ends of their paths as tells them apart.
+
+    What all end in alike, such as seed0, is left out; a run by itself keeps it, behind its folder's name.
+
+    Raises:
+      UserError: there is no run, or the same is given twice.
+    """
+    whole = [paths.resolved(paths.as_path(w)).parts for w in workdirs]
+    if not whole:
+        raise UserError("give at least one run's folder")
+    if len(set(whole)) < len(whole):
+        raise UserError("the same run is given twice; give each once")
+    if len(whole) == 1:
+        return ["/".join(whole[0][-2 if whole[0][-1].startswith("seed") else -1 :])]
+    while len({parts[-1:] for parts in whole}) == 1:
+        whole = [parts[:-1] for parts in whole]
+    lengths = range(1, max(map(len, whole)) + 1)
+    candidates = (["/".join(parts[-length:]) for parts in whole] for length in lengths)
+    return next(names for names in candidates if len(set(names)) == len(names))
+
+
+def _what_is_missing(run: ReportRun) -> list[str]:
+    notes = []
+    if not run.results:
+        notes.append(f"{run.name} has no results.json: it is not finished.")
+    if run.trained is None:
+        notes.append(f"{run.name} has no checkpoint: it is not evaluated here.")
+    return notes
+
+
+def _shared_classes(runs: Sequence[ReportRun]) -> ClassList:
+    """The class list of all runs."""
+    known = [(run.name, run.classes) for run in runs if run.classes is not None]
+    if not known:
+        raise UserError(
+            f"{runs[0].path} has neither a checkpoint nor results of classes: train it for longer"
+        )
+    first, classes = known[0]
+    for name, other in known:
+        if other != classes:
+            raise UserError(
+                f"{first} and {name} are of different classes; a report takes runs of the same"
+            )
+    return classes
+
+
+def _open_data(
+    runs: Sequence[ReportRun], data: str, notes: list[str]
+) -> tuple[str, ClipSet | None]:
+    """The clips to evaluate on, and where they lie; None, and a note, where there are none."""
+    named = {data} if data else {run.config.data.eval for run in runs}
+    path = next(iter(named))
+    opener = next((run.trained for run in runs if run.trained is not None), None)
+    why = ""
+    if len(named) > 1:
+        why = "The runs name different eval data"
+    elif not path:
+        why = "The runs name no eval data"
+    elif not data and not _is_there(path):
+        why = f"The eval data, {path}, is not there"
+    elif opener is None:
+        why = "No run has a checkpoint"
+    if why or opener is None:
+        notes.append(
+            f"{why}, so intervals, precision-recall curves and example clips are left out where "
+            "results.json does not have them; give the eval data with --data."
+        )
+        return "", None
+    skipped: list[Skipped] = []
+    clips = opener.open_clips(path, skipped=skipped)
+    if skipped:
+        notes.append(f"{len(skipped):,} bad records of {path} are left out.")
+    return path, clips
+
+
+def _is_there(path: str) -> bool:
+    """Whether eval data that a run names are there; of a bucket that cannot be used too, they are not."""
+    try:
+        return paths.as_path(path).exists()
+    except UserError:
+        return False
+
+
+def _frequency(runs: Sequence[ReportRun], clips: ClipSet | None, num_classes: int) -> np.ndarray:
+    """What classes are chosen by: training clips if a run says how many, else eval clips."""
+    for run in runs:
+        if run.num_train_clips is not None:
+            return run.num_train_clips
+    return np.zeros(num_classes) if clips is None else clips.class_counts()
+
+
+def _evaluate(
+    runs: Sequence[ReportRun], data: EvalData
+) -> tuple[list[ReportRun], list[ExampleClip]]:
+    """The runs with their evaluations, where they have a checkpoint; and examples of the first."""
+    evaluated: list[ReportRun] = []
+    examples: list[ExampleClip] = []
+    for run in runs:
+        if run.trained is None:
+            evaluated.append(run)
+            continue
+        progress = Progress(f"predict with {run.name}", len(data.clips), "clips")
+        probs = run.trained.predict(data.clips, progress.update)
+        progress.close()
+        evaluated.append(run.with_evaluation(probs, data))
+        if run is runs[0]:
+            examples = example_clips(run.trained, data.clips, probs, data.labels, data.truth)
+    return evaluated, examples
+
+
+def _only_comparable(runs: list[ReportRun]) -> list[ReportRun]:
+    """Without the resamples of runs that were evaluated on other clips than the first that has any."""
+
+    def clips_of(run: ReportRun) -> tuple[Any, ...]:
+        results = run.results
+        resamples = len(results["bootstrap_mAP"])
+        return run.config.data.eval, results.get("evaluated_on"), results["num_clips"], resamples
+
+    kept = [clips_of(run) for run in runs if run.resampled is not None]
+    return [
+        run
+        if run.resampled is None or clips_of(run) == kept[0]
+        else dataclasses.replace(run, resampled=None)
+        for run in runs
+    ]
+
+
+def _compare_with_results(run: ReportRun, path: str) -> list[str]:
+    """A note where results.json states another mAP for the same data and step."""
+    results, metrics = run.results, run.metrics
+    same = results.get("evaluated_on") == "eval" and run.config.data.eval == path
+    stated = results.get("mAP")
+    if metrics is None or not same or stated is None or results.get("step") != run.step:
+        return []
+    if abs(stated - metrics.mAP) <= 1e-4:
+        return []
+    return [
+        f"results.json of {run.name} states an mAP of {stated:.4f} on {path}; these clips give "
+        f"{metrics.mAP:.4f}: the data, the versions or the device are others now."
+    ]

@@ -1,0 +1,125 @@
+"""A report as one HTML page that loads nothing.
+
+Everything that comes from data goes through Jinja2's escaping; only the page's own style and script are
+put in as they are, and a policy in the page lets no other script run and nothing be fetched.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+import mla_jax
+from mla_jax.report import pictures, tables
+from mla_jax.report.contents import Report
+
+_FOLDER = Path(__file__).parent / "template"
+
+
+def render(report: Report) -> str:
+    """The page as HTML; equal reports give equal text."""
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=False,
+        keep_trailing_newline=True,
+    )
+    style, script = (_part(name) for name in ("page.css", "page.js"))
+    context = _context(report)
+    return pages.get_template("page.html").render(
+        **context,
+        parts=_parts(context),
+        style=style,
+        script=script,
+        style_hash=_policy_hash(style),
+        script_hash=_policy_hash(script),
+        version=mla_jax.__version__,
+    )
+
+
+def _part(name: str) -> Markup:
+    return Markup((_FOLDER / name).read_text(encoding="utf-8"))
+
+
+def _policy_hash(text: str) -> str:
+    """The hash by which a content security policy names an inline style or script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _context(report: Report) -> dict[str, Any]:
+    """What the template shows, by the names that it has there."""
+    names = [run.name for run in report.runs]
+    drawn = pictures.pictures(report)
+    return {
+        "title": f"Report: {names[0]}" if len(names) == 1 else f"Report of {len(names)} runs",
+        "summary": _summary(report),
+        "results": tables.results(report),
+        "results_note": tables.results_note(report),
+        "when": tables.segments(report),
+        "comparison": tables.comparison(report),
+        "facts": tables.facts(report),
+        "differing": tables.settings(report, only_differing=True),
+        "settings": tables.settings(report),
+        "classes": tables.classes(report),
+        "pictures": drawn,
+        "examples": [
+            {
+                "title": f"{example.kind.capitalize()}: {example.video_id}, from {example.start_time:g} s",
+                "labels": [
+                    report.classes.names[k]
+                    for k, labelled in zip(example.classes, example.is_label, strict=True)
+                    if labelled
+                ],
+                "picture": picture,
+            }
+            for example, picture in zip(report.examples, drawn["examples"], strict=True)
+        ],
+        "examples_notes": [
+            f"Clips as {names[0]} hears them, chosen by how well their labels stand out: the mean "
+            "probability of the labels minus the highest of any other class, from 1 (best) to "
+            "\N{MINUS SIGN}1 (worst); typical is next to the median of all clips. Of clips with the same "
+            "labels one is taken.",
+            pictures.meaning_of_maps(report.examples),
+        ],
+        "notes": report.notes,
+    }
+
+
+def _summary(report: Report) -> list[str]:
+    """The lines at the top."""
+    lines = []
+    evaluated = [(run, run.metrics) for run in report.runs if run.metrics is not None]
+    if evaluated:
+        best, metrics = max(evaluated, key=lambda pair: pair[1].mAP)
+        span = best.interval()
+        text = f"mAP {metrics.mAP:.3f}"
+        if span:
+            text += f" (95 % interval {span[0]:.3f} to {span[1]:.3f})"
+        clips = f"on {metrics.num_clips:,} clips of {len(report.classes):,} classes"
+        who = f"The highest is {best.name}: " if len(evaluated) > 1 else ""
+        lines.append(f"{who}{text} {clips}.")
+    else:
+        lines.append("No run here has been evaluated.")
+    if report.notes:
+        lines.append("Something is left out; the last part says what, and why.")
+    return lines
+
+
+def _parts(context: dict[str, Any]) -> Sequence[tuple[str, str]]:
+    """The id and title of every part that is there."""
+    there = {
+        "results": ("Results", True),
+        "comparison": ("Comparison", context["comparison"]),
+        "when": ("When", context["when"]),
+        "training": ("What was trained on what", True),
+        "classes": ("Classes", context["classes"]),
+        "levels": ("Levels", context["pictures"]["levels"]),
+        "examples": ("Example clips", context["examples"]),
+        "notes": ("What is not here", context["notes"]),
+    }
+    return [(part, name) for part, (name, shown) in there.items() if shown]

@@ -1,0 +1,235 @@
+"""The tables of a report, as what the page's template takes: captions, headings, cells as text."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mla_jax.evaluation.bootstrap import interval
+from mla_jax.report.contents import Report, ReportRun
+
+Table = dict[str, Any]
+
+NOTHING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+
+
+def _table(
+    caption: str, head: list[str], rows: list[list[str]], words: Sequence[str] = ()
+) -> Table:
+    """A table of text; all columns but the first and those in `words` are numbers, set to the right."""
+    return {
+        "caption": caption,
+        "head": [
+            {"text": text, "number": i > 0 and text not in words} for i, text in enumerate(head)
+        ],
+        "rows": rows,
+    }
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number to read; a dash for what is not there, or not a number."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return NOTHING
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.{digits}f}"
+
+
+def _span(low_high: tuple[float, float] | None, sign: str = "") -> str:
+    if low_high is None:
+        return NOTHING
+    low, high = low_high
+    return f"{low:{sign}.3f} to {high:{sign}.3f}"
+
+
+def results(report: Report) -> Table:
+    """A row for each run: its metrics, with the interval of the mAP."""
+    rows = [
+        [
+            run.name,
+            number(run.metrics and run.metrics.mAP),
+            _span(run.interval()),
+            number(run.metrics and run.metrics.AUC),
+            number(run.metrics and run.metrics.d_prime),
+            number(run.step or None),
+            str(run.results.get("step_chosen_by") or NOTHING),
+            number(run.metrics and run.metrics.num_clips),
+        ]
+        for run in report.runs
+    ]
+    head = ["run", "mAP", "95 % interval", "AUC", "d-prime", "step", "step chosen by", "clips"]
+    return _table("Means over classes", head, rows, ("step chosen by",))
+
+
+def results_note(report: Report) -> str:
+    """What the metrics are of, and how sure they are."""
+    sizes = {len(run.resampled) for run in report.runs if run.resampled is not None}
+    text = "mAP is mean average precision, AUC the area under the ROC curve, d-prime that AUC as a distance."
+    if sizes:
+        text += (
+            f" The interval holds the mAP of 95 % of {max(sizes)} resamples of the clips, set about the "
+            "figure: what other clips would say of this trained model, not what other seeds would."
+        )
+    if report.data is not None:
+        clips = report.data.clips
+        text += (
+            f" Evaluated on {report.data.path}: {len(clips):,} clips of up to {clips.max_segments} segments "
+            f"of {clips.num_features} features, {clips.embeddings.dtype}."
+        )
+    return text
+
+
+def segments(report: Report) -> Table | None:
+    """A row for each run: how well it tells when classes sound; None without strong labels."""
+    columns = {
+        "macro AP": "macro_average_precision",
+        "macro AUC": "macro_auc",
+        "micro AP": "micro_average_precision",
+        "macro F1": "macro_f1",
+        "error rate": "error_rate",
+        "clips": "num_clips",
+        "seconds": "num_segments",
+    }
+    rows = [
+        [run.name, *(number(getattr(run.segment_metrics, name)) for name in columns.values())]
+        for run in report.runs
+        if run.segment_metrics
+    ]
+    return _table("By seconds, from strong labels", ["run", *columns], rows) if rows else None
+
+
+def comparison(report: Report) -> Table | None:
+    """A row for each pair of runs that were evaluated on the same resamples; None without such pairs."""
+    rows = []
+    evaluated = [
+        (run.name, run.metrics.mAP, run.resampled)
+        for run in report.runs
+        if run.metrics is not None and run.resampled is not None
+    ]
+    for (a, a_map, a_resampled), (b, b_map, b_resampled) in itertools.combinations(evaluated, 2):
+        difference = a_map - b_map
+        low, high = interval(a_resampled - b_resampled, difference)
+        verdict = "not told apart"
+        if not low <= 0 <= high:
+            verdict = f"{a if difference > 0 else b} is ahead"
+        span = _span((low, high), "+")
+        rows.append([f"{a} {_MINUS} {b}", f"{difference:+.3f}", span, verdict])
+    if not rows:
+        return None
+    head = ["runs", "difference in mAP", "95 % interval", "verdict"]
+    return _table("Differences in mAP", head, rows, ("verdict",))
+
+
+def facts(report: Report) -> Table:
+    """A column for each run: the model, the data, how long it trained, and on what."""
+    lines = {
+        "architecture": lambda r: r.settings["model.architecture"],
+        "pooling": lambda r: r.settings["model.pooling"],
+        "parameters": lambda r: number(r.results.get("parameters")),
+        "trained on": lambda r: r.settings["data.train"] or NOTHING,
+        "training clips": lambda r: number(r.results.get("clips", {}).get("train")),
+        "held-out clips": lambda r: number(r.results.get("clips", {}).get("validation")),
+        "steps trained": lambda r: number(r.results.get("steps_trained")),
+        "clips a step": lambda r: number(r.settings["data.batch_size"]),
+        "seed": lambda r: str(r.settings["train.seed"]),
+        "minutes, evaluations included": lambda r: number(_minutes(r), 1),
+        "device": _device,
+        "versions": _versions,
+    }
+    rows = [[name, *(str(show(run)) for run in report.runs)] for name, show in lines.items()]
+    head = ["", *(run.name for run in report.runs)]
+    return _table("Models and data", head, rows, head)
+
+
+def _minutes(run: ReportRun) -> float | None:
+    seconds = run.results.get("seconds")
+    return None if seconds is None else seconds / 60
+
+
+def _device(run: ReportRun) -> str:
+    device = run.results.get("device")
+    return f"{device['count']} x {device['kind']}" if device else NOTHING
+
+
+def _versions(run: ReportRun) -> str:
+    versions = run.results.get("versions") or {}
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) or NOTHING
+
+
+def settings(report: Report, *, only_differing: bool = False) -> Table | None:
+    """A column for each run; with `only_differing` None where no setting differs."""
+    names = list(dict.fromkeys(name for run in report.runs for name in run.settings))
+    rows = []
+    for name in names:
+        values = [_setting(run.settings.get(name)) for run in report.runs]
+        if not only_differing or len(set(values)) > 1:
+            rows.append([name, *values])
+    if only_differing and not rows:
+        return None
+    caption = "Settings that differ" if only_differing else "Settings"
+    head = ["setting", *(run.name for run in report.runs)]
+    return _table(caption, head, rows, head)
+
+
+def _setting(value: Any) -> str:
+    return NOTHING if value is None or value == "" else str(value)
+
+
+def classes(report: Report) -> Table | None:
+    """The table that can be sorted and searched; None where no run was evaluated.
+
+    A heading has a `kind`: n for numbers, n falling where a click puts the largest first. Its `sort` says
+    how the rows are sorted by it, if they are. A cell has a `text`, and the `value` to sort by, empty where
+    there is none.
+    """
+    metrics = {run.name: run.metrics for run in report.runs if run.metrics is not None}
+    if not metrics:
+        return None
+    names, of_runs = list(metrics), list(metrics.values())
+    several = len(names) > 1
+    columns: list[tuple[str, np.ndarray, str]] = []
+    if report.num_train_clips is not None:
+        columns.append(("training clips", report.num_train_clips, ",.0f"))
+    columns.append(("eval clips", of_runs[0].num_positives, ",.0f"))
+    first = len(columns)
+    for name, one in metrics.items():
+        label = name if several else "average precision"
+        columns.append((label, one.average_precision, ".3f"))
+    if not several:
+        columns.append(("AUC", of_runs[0].auc, ".3f"))
+    if len(names) == 2:
+        difference = of_runs[0].average_precision - of_runs[1].average_precision
+        columns.append(("difference", difference, "+.3f"))
+    order = np.argsort(-columns[first][1], kind="stable")
+    head = [
+        {"text": "index", "kind": "n", "sort": ""},
+        {"text": "class", "kind": "", "sort": ""},
+        *({"text": text, "kind": "n falling", "sort": ""} for text, _, _ in columns),
+    ]
+    head[2 + first]["sort"] = "descending"
+    rows = [
+        {
+            "index": int(k),
+            "name": report.classes.names[k],
+            "id": report.classes.mids[k],
+            "cells": [_cell(values[k], form) for _, values, form in columns],
+        }
+        for k in order
+    ]
+    caption = "average precision by run" if several else "average precision and AUC"
+    if len(names) == 2:
+        caption += f"; difference is {names[0]} minus {names[1]}"
+    return {"caption": caption, "head": head, "rows": rows}
+
+
+def _cell(value: Any, form: str) -> dict[str, str]:
+    value = float(value)
+    if math.isnan(value):
+        return {"text": NOTHING, "value": ""}
+    text = f"{value:{form}}".replace("-", _MINUS)
+    if float(text.replace(",", "").replace(_MINUS, "-")) == 0:  # not -0.000
+        text = f"{0.0:{form.lstrip('+')}}"
+    return {"text": text, "value": f"{value:.6g}"}

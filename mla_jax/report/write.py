@@ -1,0 +1,39 @@
+"""Writes the report of some runs as one HTML file: gather, render, write."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mla_jax.errors import UserError
+from mla_jax.report.contents import Report
+from mla_jax.report.gather import gather
+from mla_jax.storage import files, paths
+
+
+def write_report(
+    workdirs: Sequence[str | Path],
+    output: str | Path,
+    data: str = "",
+    *,
+    classes: Sequence[str] = (),
+    events: str | Path = "",
+) -> Report:
+    """Writes a report to `output`, an HTML file, which appears when it is complete.
+
+    The other arguments are those of `gather`.
+
+    Raises:
+      UserError: a run or the data cannot be used, the output cannot be written, or what draws is not
+        installed.
+    """
+    try:
+        from mla_jax.report.page import render
+    except ImportError as error:
+        raise UserError(
+            f"a report needs {error.name}, which is not installed: pip install 'mla_jax[plots]'"
+        ) from error
+    if paths.as_path(output).is_dir():
+        raise UserError(f"{output} is a folder; give the HTML file to write")
+    with files.replacing(output) as file:  # at once: what cannot be written should not take minutes
+        report = gather(workdirs, data, classes=classes, events=events)
+        file.write(render(report))
+    return report

@@ -1,0 +1,120 @@
+"""Evaluating models while they are trained, and the average of their probabilities over the evaluations."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mla_jax.data.clips import ClipSet
+from mla_jax.errors import UserError
+from mla_jax.evaluation.metrics import Metrics, evaluate
+from mla_jax.inference.predictor import Predictor
+from mla_jax.parallel import processes
+from mla_jax.storage import files
+
+
+class Evaluation(NamedTuple):
+    """Models on each set of clips; by set, a list with one item for each model.
+
+    Attributes:
+      step: of the models.
+      probs: clip probabilities, [clips, classes] float32.
+      scores: made of them.
+    """
+
+    step: int
+    probs: dict[str, list[np.ndarray]]
+    scores: dict[str, list[Metrics]]
+
+    def entry(self, i: int) -> dict[str, float]:
+        """What the log says of the i-th model, such as `eval_mAP`."""
+        return {
+            f"{name}_{metric}": getattr(scores[i], metric)
+            for name, scores in self.scores.items()
+            for metric in ("mAP", "AUC", "d_prime")
+        }
+
+
+class Evaluator:
+    """Evaluates models on sets of clips, of which each process takes its share.
+
+    Attributes:
+      labels: by set, [clips, classes] bool.
+    """
+
+    def __init__(self, sets: dict[str, ClipSet]) -> None:
+        self.labels = {name: clips.multi_hot() for name, clips in sets.items()}
+        self._shares = {
+            name: clips[processes.own_share(len(clips))] for name, clips in sets.items()
+        }
+
+    def start(self, step: int, predictors: Sequence[Predictor]) -> Callable[[], Evaluation]:
+        """Gives the device all clips at once, for each model.
+
+        Returns:
+          A function that blocks until the probabilities are there, and scores them. Any thread may call it;
+          of several processes only the main thread, so that all come to the same sets in the same order.
+        """
+        pending = {
+            name: [predictor.start(clips) for predictor in predictors]
+            for name, clips in self._shares.items()
+        }
+
+        def finish() -> Evaluation:
+            found = Evaluation(step, {}, {})
+            for name, labels in self.labels.items():
+                probs = [processes.gather_shares(wait(), len(labels)) for wait in pending[name]]
+                found.probs[name] = probs
+                found.scores[name] = [evaluate(of_model, labels) for of_model in probs]
+            return found
+
+        return finish
+
+
+class AveragedPredictions:
+    """Sums the probabilities of models over all their evaluations, and keeps the sums in a folder.
+
+    The published programs report the average.
+
+    Attributes:
+      steps: of the evaluations so far.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.steps: list[int] = []
+        self._folder = folder
+        self._sums: np.ndarray | None = None
+
+    def add(self, step: int, probs: Sequence[np.ndarray]) -> None:
+        """Adds an evaluation, with [clips, classes] for each model, and writes the sums."""
+        added = np.stack(probs)
+        self._sums = added if self._sums is None else self._sums + added
+        self.steps.append(step)
+        with files.replacing(self._file(step), binary=True) as file:
+            np.savez(file, sums=self._sums, steps=np.array(self.steps))
+        # Two checkpoints are kept, and one may still be in writing.
+        for old in self._folder.glob("sums-*.npz"):
+            if int(old.stem.removeprefix("sums-")) not in self.steps[-3:]:
+                old.unlink()
+
+    def restore(self, step: int) -> None:
+        """Goes back to the sums as of a step; raises a UserError if they cannot be read."""
+        path = self._file(step)
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+                self._sums, self.steps = kept["sums"], kept["steps"].tolist()
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{path} cannot be read ({error}); remove {self._folder} to train its seeds again"
+            ) from error
+
+    def mean(self, i: int) -> np.ndarray:
+        """The average of the i-th model, [clips, classes] float32."""
+        assert self._sums is not None
+        mean: np.ndarray = self._sums[i] / len(self.steps)
+        return mean
+
+    def _file(self, step: int) -> Path:
+        return self._folder / f"sums-{step}.npz"

@@ -1,0 +1,65 @@
+"""What a run says of itself: beside the state in a checkpoint, and in its results."""
+
+import dataclasses
+from typing import Any
+
+from mla_jax.config import Config
+from mla_jax.evaluation import summaries
+from mla_jax.evaluation.metrics import Metrics
+from mla_jax.models.multi_level import num_parameters
+from mla_jax.runs.data import RunData
+from mla_jax.runs.environment import environment
+from mla_jax.training.state import TrainState
+
+
+def checkpoint_meta(config: Config, data: RunData) -> dict[str, Any]:
+    """What is kept beside the state in a checkpoint, so that it can be used without the training data."""
+    return {
+        "config": config.to_dict(),
+        "classes": dataclasses.asdict(data.classes),
+        "num_features": data.train.num_features,
+        "max_segments": data.train.max_segments,
+    }
+
+
+def results_of(
+    config: Config,
+    data: RunData,
+    state: TrainState,
+    scores: Metrics | None,
+    *,
+    evaluated_on: str | None,
+    step_chosen_by: str,
+    steps_trained: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What results.json holds of a run.
+
+    Args:
+      config, data: of the run.
+      state: of the step that was chosen.
+      scores: of that step on `evaluated_on`, "eval" or "validation"; None if nothing was evaluated.
+      step_chosen_by: how it was chosen, in words.
+      steps_trained, seconds: how long the run was trained.
+    """
+    summary: dict[str, Any] = {}
+    classes: list[dict[str, Any]] = []
+    if scores is not None:
+        summary = summaries.summarize(scores)
+        classes = summaries.per_class(
+            scores, data.classes.mids, data.classes.names, data.train.class_counts()
+        )
+    return {
+        **summary,
+        "step": int(state.step),
+        "step_chosen_by": step_chosen_by,
+        "evaluated_on": evaluated_on,
+        "steps_trained": steps_trained,
+        "clips": data.sizes(),
+        "seed": config.train.seed,
+        "architecture": config.model.architecture,
+        "parameters": num_parameters(state.variables),
+        "seconds": seconds,
+        **environment(),
+        "classes": classes,
+    }

@@ -1,0 +1,124 @@
+"""A threshold for each class, chosen on a run's validation clips when its training ends."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from mla_jax.data.class_list import ClassList
+from mla_jax.errors import UserError
+from mla_jax.evaluation.thresholds import choose_thresholds, f1_scores
+from mla_jax.runs.data import RunData
+from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.trained import TrainedModel
+from mla_jax.storage import files
+
+
+def choose(probs: np.ndarray, labels: np.ndarray, classes: ClassList, step: int) -> dict[str, Any]:
+    """Chooses the thresholds with the largest F1.
+
+    Args:
+      probs, labels: of the validation clips, [clips, classes].
+      classes: the classes.
+      step: of which checkpoint the probabilities are.
+
+    Returns:
+      What thresholds.json holds: the step, the number of clips, the mean of the classes' F1, and for each
+      class its threshold (infinity, null in JSON: never reported), its F1 on these clips, on which it was
+      chosen and so flatters, and its number of positives.
+    """
+    thresholds = choose_thresholds(probs, labels)
+    f1, positives = f1_scores(probs, labels, thresholds), labels.sum(axis=0)
+    return {
+        "chosen_on": "validation",
+        "maximises": "F1 of each class",
+        "step": step,
+        "num_clips": len(labels),
+        "macro_F1": float(np.nanmean(f1)) if positives.any() else math.nan,
+        "classes": [
+            {
+                "index": k,
+                "mid": classes.mids[k],
+                "name": classes.names[k],
+                "threshold": float(thresholds[k]),
+                "F1": float(f1[k]),
+                "num_positives": int(positives[k]),
+            }
+            for k in range(len(thresholds))
+        ],
+    }
+
+
+def choose_for_run(workdir: str | Path, step: int = 0) -> np.ndarray:
+    """Chooses the thresholds of a trained run anew, and writes its thresholds.json.
+
+    Training has done this for the step that it chose. It is needed for another step, and for runs that
+    were trained by versions that did not.
+
+    Args:
+      workdir: the run.
+      step: which checkpoint; 0: the best by validation.
+
+    Returns:
+      [num_classes] float64; infinity for a class without positives in validation.
+
+    Raises:
+      UserError: there is no such run, it has no validation split, its data cannot be read, or the file
+        cannot be written.
+    """
+    chosen = _choose_again(workdir, TrainedModel.open(workdir, step))
+    path = RunFolder(workdir).thresholds_file
+    files.write_json(path, chosen)
+    logging.info("%s: thresholds chosen on %d validation clips", path, chosen["num_clips"])
+    return _values(chosen)
+
+
+def thresholds_of(workdir: str | Path, trained: TrainedModel) -> np.ndarray:
+    """The thresholds of a model of a run: those that the run has, or if it has none of this step, new ones.
+
+    Nothing is written.
+
+    Returns:
+      [num_classes] float64, as `choose_for_run`.
+
+    Raises:
+      UserError: the file is damaged, or as `choose_for_run`.
+    """
+    path = RunFolder(workdir).thresholds_file
+    if path.exists():
+        kept = files.read_json(path)
+        try:
+            values, step = _values(kept), kept["step"]
+            mids = tuple(c["mid"] for c in kept["classes"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path} is damaged: it holds no thresholds; remove it, and they are chosen again"
+            ) from error
+        if step == trained.step and mids == trained.classes.mids:
+            return values
+    logging.info("%s has no thresholds of step %d: choosing them", workdir, trained.step)
+    return _values(_choose_again(workdir, trained))
+
+
+def _values(chosen: dict[str, Any]) -> np.ndarray:
+    found = [c["threshold"] for c in chosen["classes"]]
+    return np.array([math.inf if value is None else value for value in found], np.float64)
+
+
+def _choose_again(workdir: str | Path, trained: TrainedModel) -> dict[str, Any]:
+    """Opens the validation clips of a run again to choose on them."""
+    config = trained.config
+    if not config.data.validation_fraction:
+        raise UserError(
+            f"{workdir} has no validation split to choose thresholds on; give a number instead, or train "
+            "with --config.data.validation_fraction=0.05"
+        )
+    data = dataclasses.replace(config.data, eval="")  # which decides nothing
+    validation = RunData.open(dataclasses.replace(config, data=data)).validation
+    assert validation is not None
+    return choose(
+        trained.predict(validation), validation.multi_hot(), trained.classes, trained.step
+    )

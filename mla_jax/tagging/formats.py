@@ -1,0 +1,222 @@
+"""Files of tags, written a batch at a time: JSON Lines, CSV or Parquet, by the ending of the name.
+
+`.jsonl`: one line for each clip. `.csv` and `.parquet`: one row for each clip and reported label, or with
+segments one for each clip, reported label and segment, with these columns:
+
+| column | Parquet type | |
+| --- | --- | --- |
+| video_id | string | |
+| start_time | double | seconds into the video, of the clip or window |
+| index | int32 | of the class, from 0 |
+| mid, name | string | of the class |
+| probability | float | of the clip; CSV has 6 decimals |
+| segment | int32 | with segments: its place in the clip, from 0 |
+| segment_start | double | with segments: seconds into the video |
+| score | float | with segments: the segment's score for this class; CSV has 6 decimals |
+
+A clip without a reported label has no row, and in JSON Lines an empty list of labels.
+"""
+
+import contextlib
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mla_jax.data.class_list import ClassList
+from mla_jax.data.clips import ClipSet
+from mla_jax.errors import UserError
+from mla_jax.storage import files
+
+_DECIMALS = 6
+_ROW_GROUP = 100_000  # rows; of a Parquet file this much is in memory
+
+# The columns of .csv and .parquet, by name: the types that Parquet has.
+_COLUMNS = {
+    "video_id": "string",
+    "start_time": "double",
+    "index": "int32",
+    "mid": "string",
+    "name": "string",
+    "probability": "float",
+}
+_SEGMENT_COLUMNS = {"segment": "int32", "segment_start": "double", "score": "float"}
+
+
+class Tags(NamedTuple):
+    """A batch of N clips and the R labels that are reported of them.
+
+    Attributes:
+      clips: the clips.
+      owner: [R] which of them each label is of, ascending.
+      labels: [R] int32 class indices, those of a clip in the order in which they are written.
+      probs: [R] float32 the clip's probability of the label.
+      scores: [R, time] float32 the score of each segment for the label; None without segments.
+      segment_starts: [N, time] float64 seconds into the video at which each segment begins.
+    """
+
+    clips: ClipSet
+    owner: np.ndarray
+    labels: np.ndarray
+    probs: np.ndarray
+    scores: np.ndarray | None
+    segment_starts: np.ndarray
+
+
+Write = Callable[[Tags], None]
+
+
+def require_format(path: str | Path) -> str:
+    """The format of a file of this name.
+
+    Raises:
+      UserError: the ending is none of those known.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in _WRITERS:
+        raise UserError(
+            f"{path} has an ending that says no format; give a name that ends in {', '.join(_WRITERS)}"
+        )
+    return suffix
+
+
+@contextlib.contextmanager
+def open_tag_file(path: str | Path, classes: ClassList, segments: bool = False) -> Iterator[Write]:
+    """A new file of tags, which appears when the block ends well, and else not at all.
+
+    Args:
+      path: the file; its ending says the format.
+      classes: what the labels are indices of.
+      segments: whether tags have scores of segments, which are then written.
+
+    Yields:
+      A function that writes the tags of a batch.
+
+    Raises:
+      UserError: the ending is not known, or the file cannot be written.
+    """
+    suffix = require_format(path)
+    with (
+        files.replacing(path, binary=suffix == ".parquet") as file,
+        _WRITERS[suffix](file, classes, segments) as write,
+    ):
+        yield write
+
+
+@contextlib.contextmanager
+def _write_jsonl(file: Any, classes: ClassList, segments: bool) -> Iterator[Write]:
+    def write(tags: Tags) -> None:
+        clips = tags.clips
+        ends = np.searchsorted(tags.owner, np.arange(len(clips)), side="right").tolist()
+        first = 0
+        for i, end in enumerate(ends):
+            line: dict[str, Any] = {
+                "video_id": clips.video_ids[i].decode(errors="replace"),
+                "start_time": float(clips.start_times[i]),
+            }
+            count = int(clips.num_segments[i])
+            if segments:
+                line["segment_starts"] = tags.segment_starts[i, :count].tolist()
+            line["labels"] = [_label(tags, r, count, classes) for r in range(first, end)]
+            file.write(json.dumps(line) + "\n")
+            first = end
+
+    yield write
+
+
+def _label(tags: Tags, r: int, count: int, classes: ClassList) -> dict[str, Any]:
+    """The `r`-th label, of a clip of so many segments."""
+    k = int(tags.labels[r])
+    label: dict[str, Any] = {
+        "index": k,
+        "mid": classes.mids[k],
+        "name": classes.names[k],
+        "probability": round(float(tags.probs[r]), _DECIMALS),
+    }
+    if tags.scores is not None:
+        label["segments"] = _rounded(tags.scores[r, :count])
+    return label
+
+
+@contextlib.contextmanager
+def _write_csv(file: Any, classes: ClassList, segments: bool) -> Iterator[Write]:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *(_SEGMENT_COLUMNS if segments else ())])
+
+    def write(tags: Tags) -> None:
+        columns = _rows(tags, classes)
+        cells = (_rounded(c) if c.dtype == np.float32 else c.tolist() for c in columns)
+        writer.writerows(zip(*cells, strict=True))
+
+    yield write
+
+
+@contextlib.contextmanager
+def _write_parquet(file: Any, classes: ClassList, segments: bool) -> Iterator[Write]:
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise UserError(
+            "writing .parquet needs pyarrow: pip install pyarrow, or give a name that ends in .csv"
+        ) from error
+    types = _COLUMNS | (_SEGMENT_COLUMNS if segments else {})
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in types.items()])
+    waiting: list[Any] = []
+
+    def flush() -> None:
+        if waiting:
+            table = pa.Table.from_batches(waiting)
+            writer.write_table(table, row_group_size=len(table))
+            waiting.clear()
+
+    def write(tags: Tags) -> None:
+        columns = _rows(tags, classes)
+        waiting.append(pa.record_batch([pa.array(c) for c in columns], schema=schema))
+        if sum(batch.num_rows for batch in waiting) >= _ROW_GROUP:
+            flush()
+
+    with pq.ParquetWriter(file, schema) as writer:
+        yield write
+        flush()
+
+
+def _rows(tags: Tags, classes: ClassList) -> list[np.ndarray]:
+    """The columns of the rows, of the types that `_COLUMNS` has; strings as objects.
+
+    Without segments a row is a label, with segments a label and a real segment of its clip.
+    """
+    owner, labels, probs, more = tags.owner, tags.labels, tags.probs, []
+    if tags.scores is not None:
+        counts = np.asarray(tags.clips.num_segments)[owner].astype(np.int64)
+        row = np.repeat(np.arange(len(counts)), counts)
+        segment = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        owner, labels, probs = owner[row], labels[row], probs[row]
+        starts = tags.segment_starts[owner, segment]
+        more = [segment.astype(np.int32), starts, tags.scores[row, segment]]
+    ids = [v.decode(errors="replace") for v in tags.clips.video_ids.tolist()]
+    start_times = np.asarray(tags.clips.start_times, np.float64)
+    return [
+        np.array(ids, object)[owner],
+        start_times[owner],
+        labels,
+        np.array(classes.mids, object)[labels],
+        np.array(classes.names, object)[labels],
+        probs,
+        *more,
+    ]
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    """To six decimals, as Python floats, which write them short."""
+    return [round(value, _DECIMALS) for value in values.tolist()]
+
+
+_WRITERS: dict[str, Callable[[Any, ClassList, bool], contextlib.AbstractContextManager[Write]]] = {
+    ".jsonl": _write_jsonl,
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+}

@@ -1,0 +1,197 @@
+"""Tags clips with a trained run, as a stream: read, predict, write, a batch at a time."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.skipped import list_beside
+from mla_jax.errors import UserError
+from mla_jax.inference.predictor import run_ahead
+from mla_jax.progress import Progress
+from mla_jax.runs import thresholds
+from mla_jax.runs.trained import TrainedModel
+from mla_jax.tagging import formats
+from mla_jax.tagging.formats import Tags
+from mla_jax.tagging.windows import Windowing, batches_of_windows
+
+# Of long clips a batch has fewer, so that it has at most so many segments.
+_BATCH_SEGMENTS = 5000
+
+
+@dataclasses.dataclass(frozen=True)
+class TagOptions:
+    """What is written of each clip.
+
+    Attributes:
+      top_k: the most labels that a clip or window gets.
+      threshold: only labels that are at least so probable are reported, so that a clip may have none;
+        "validation": each class has its own, the run's (`mla_jax.runs.thresholds`).
+      segments: write the scores of segments too (`mla_jax.inference.segments` says what a score is).
+      window: segments of a window, into which longer clips are cut; 0: as many as clips had in training.
+      hop: segments from the start of one window to that of the next; 0: `window`.
+      segment_seconds: how long a segment is; AudioSet's have 1.0.
+      batch_size: the most clips or windows in one compiled call.
+
+    Raises:
+      UserError: a value is not valid.
+    """
+
+    top_k: int = 5
+    threshold: float | str | None = None
+    segments: bool = False
+    window: int = 0
+    hop: int = 0
+    segment_seconds: float = 1.0
+    batch_size: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "batch_size"):
+            value = getattr(self, name)
+            if value < 1:
+                raise UserError(f"{name}={value} is not valid: it must be at least 1")
+        if self.threshold in (None, "validation"):
+            return
+        try:
+            valid = 0 <= float(self.threshold) <= 1
+        except ValueError:
+            valid = False
+        if not valid:
+            raise UserError(
+                f"threshold={self.threshold} is not valid: it must be a probability, 0 to 1, or validation"
+            )
+
+
+class Tagged(NamedTuple):
+    """What was tagged.
+
+    Attributes:
+      clips: how many clips were read.
+      items: how many were written: clips, and of long ones windows.
+      skipped: how many were left out.
+    """
+
+    clips: int
+    items: int
+    skipped: int
+
+
+def predict_to_file(
+    workdir: str | Path,
+    data: str,
+    output: str | Path,
+    options: TagOptions | None = None,
+    *,
+    step: int = 0,
+    bad_records: str = "",
+) -> Tagged:
+    """Writes the most probable labels of every clip, in bounded memory.
+
+    A clip of more segments than a window has is written as windows, each with a start time of its own;
+    `mla_jax.tagging.windows` says which. The file's ending says its format (`mla_jax.tagging.formats` has the
+    columns of .csv and .parquet); a line of .jsonl is
+
+        {"video_id": ..., "start_time": seconds, "labels": [{"index", "mid", "name", "probability"}, ...]}
+
+    labels by falling probability, equal ones by index. With `options.segments` a line also has
+    `segment_starts`, the seconds into the video at which each segment begins, and a label `segments`, their
+    scores. The file appears when it is complete; records that were left out (`bad_records="skip"`) are
+    listed beside it.
+
+    Args:
+      workdir: the run.
+      data: a packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file.
+      output: the file to write: .jsonl, .csv or .parquet.
+      options: what is written of each clip; `TagOptions()` if not given.
+      step: which checkpoint; 0: the best by validation, else the newest.
+      bad_records: error or skip; as in training if not given.
+
+    Raises:
+      UserError: an argument is not valid, the run or the data cannot be used, or the output cannot be
+        written.
+    """
+    formats.require_format(output)
+    options = options or TagOptions()
+    tagger = Tagger.open(workdir, options, step)
+    stream = tagger.trained.stream_clips(data, bad_records=bad_records)
+    whole = 0 < stream.time <= tagger.windows.length  # no clip is cut: progress is in clips
+    progress = Progress("predict", *((stream.total, "clips") if whole else (0, "windows")))
+    items = 0
+    with formats.open_tag_file(output, tagger.trained.classes, options.segments) as write:
+        for tags in tagger.tag(stream.chunks, stream.time):
+            write(tags)
+            items += len(tags.clips)
+            read = stream.place or f"{stream.clips:,} of {stream.total:,} clips begun"
+            progress.update(items, "" if whole else read)
+    progress.close()
+    list_beside(output, stream.skipped)
+    return Tagged(stream.clips, items, len(stream.skipped))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tagger:
+    """A trained model and how clips are tagged with it.
+
+    Attributes:
+      trained: the model.
+      options: what is said of each clip.
+      windows: how longer clips are cut.
+      limits: [num_classes] float64, the least probability with which each class is reported.
+    """
+
+    trained: TrainedModel
+    options: TagOptions
+    windows: Windowing
+    limits: np.ndarray
+
+    @classmethod
+    def open(cls, workdir: str | Path, options: TagOptions, step: int = 0) -> "Tagger":
+        """A run's model, with the run's thresholds where `options` asks for them.
+
+        Raises:
+          UserError: the run cannot be used, or the window does not fit the hop.
+        """
+        trained = TrainedModel.open(workdir, step)
+        length = options.window or trained.max_segments
+        windows = Windowing(length, options.hop or length, options.segment_seconds)
+        if options.threshold == "validation":
+            limits = thresholds.thresholds_of(workdir, trained)
+        else:
+            limits = np.full(len(trained.classes), float(options.threshold or 0))
+        return cls(trained, options, windows, limits)
+
+    def tag(self, chunks: Iterable[ClipSet], time: int = 0) -> Iterator[Tags]:
+        """The tags of the clips, or of their windows, in order and a batch at a time.
+
+        Args:
+          chunks: the clips; taken as they are needed, a few batches ahead, which the device has.
+          time: the most segments that a clip has, if that is known; else 0.
+        """
+        width = min(self.windows.length, time or self.windows.length)
+        size = max(1, min(self.options.batch_size, _BATCH_SEGMENTS // width))
+        batches = batches_of_windows(chunks, self.windows, width=width, batch_size=size)
+        predictor = dataclasses.replace(self.trained.predictor, batch_size=size)
+        if self.options.segments:
+            for clips, output in run_ahead(batches, predictor.start_segments):
+                yield self._choose(clips, output.probs, output.scores)
+        else:
+            for clips, probs in run_ahead(batches, predictor.start):
+                yield self._choose(clips, probs, None)
+
+    def _choose(self, clips: ClipSet, probs: np.ndarray, scores: np.ndarray | None) -> Tags:
+        """Labels at or above their limits, the `top_k` most probable, of equal ones the lower index."""
+        shown = np.where(probs >= self.limits, probs, np.float32(-1))
+        order = np.argsort(-shown, axis=1, kind="stable")[:, : self.options.top_k]
+        keep = np.take_along_axis(shown, order, axis=1) >= 0
+        owner, labels = np.nonzero(keep)[0], order[keep].astype(np.int32)
+        return Tags(
+            clips=clips,
+            owner=owner,
+            labels=labels,
+            probs=probs[owner, labels],
+            scores=None if scores is None else scores[owner, :, labels],
+            segment_starts=self.windows.segment_starts(clips),
+        )

@@ -1,8 +1,0 @@
-"""AudioSet's released features for TensorFlow Datasets.
-
-`import mla_jax.tfds` makes the name known: `tfds.load("audioset_embeddings")`.
-"""
-
-from mla_jax.tfds.audioset_embeddings.audioset_embeddings_dataset_builder import Builder, Config
-
-__all__ = ["Builder", "Config"]

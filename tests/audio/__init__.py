@@ -1,0 +1,1 @@
+"""Sound files, front end and encoders."""

@@ -1,0 +1,324 @@
+"""Reading records: round trips, TensorFlow's own parser, order, memory, and the release."""
+
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mla_jax.data.class_list import FILE_NAME, ClassList
+from mla_jax.data.clips import ClipSet, concatenate
+from mla_jax.data.formats import record_batches
+from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.formats.frames import read_frames
+from mla_jax.data.formats.record_writer import write_records
+from mla_jax.data.formats.sequence_examples import tf
+from mla_jax.data.formats.tfrecords import RecordFiles
+from mla_jax.data.sources import stream_clips
+from tests.support.helpers import (
+    assert_same_clips,
+    in_order_of_files,
+    raises_user_error,
+    random_clips,
+    read_clips,
+)
+from tests.support.records import message, payload, write_file
+
+
+def parse_with_tensorflow(files: Sequence[Path], dtype: Any, features: int) -> Any:
+    """Each record by `tf.io.parse_single_sequence_example`, as NumPy: the independent reference."""
+    if dtype == np.uint8:
+        embedding = tf.io.FixedLenSequenceFeature([], tf.string)
+    else:
+        embedding = tf.io.FixedLenSequenceFeature([features], tf.float32)
+
+    def parse(record: Any) -> Any:
+        context, lists = tf.io.parse_single_sequence_example(
+            record,
+            {
+                "video_id": tf.io.FixedLenFeature([], tf.string),
+                "start_time_seconds": tf.io.FixedLenFeature([], tf.float32),
+                "labels": tf.io.VarLenFeature(tf.int64),
+            },
+            {"audio_embedding": embedding},
+        )
+        vectors = lists["audio_embedding"]
+        if dtype == np.uint8:
+            vectors = tf.io.decode_raw(vectors, tf.uint8)
+        values = tf.sparse.to_dense(context["labels"])
+        return context["video_id"], context["start_time_seconds"], values, vectors
+
+    dataset = tf.data.TFRecordDataset([str(path) for path in files])
+    return dataset.map(parse, num_parallel_calls=2).prefetch(64).as_numpy_iterator()
+
+
+def assert_same_as_tensorflow(clips: ClipSet, files: Sequence[Path]) -> None:
+    count = 0
+    reference = parse_with_tensorflow(files, clips.embeddings.dtype, clips.num_features)
+    for i, (video_id, start, label_ids, vectors) in enumerate(reference):
+        assert clips.video_ids[i] == video_id
+        assert clips.start_times[i] == start
+        assert clips.labels_of(i) == sorted(label_ids.tolist())
+        assert clips.num_segments[i] == len(vectors)
+        padded = np.zeros_like(clips.embeddings[i])
+        padded[: len(vectors)] = vectors
+        assert clips.embeddings.dtype == vectors.dtype
+        assert clips.embeddings[i].tobytes() == padded.tobytes()
+        count += 1
+    assert count == len(clips)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
+def test_round_trip(tmp_path: Path, dtype: str) -> None:
+    clips = in_order_of_files(random_clips(num_clips=40, dtype=dtype))
+    files = write_records(clips, tmp_path)
+    if dtype == "float16":  # reads back as the same float32
+        clips = dataclasses.replace(clips, embeddings=clips.embeddings.astype(np.float32))
+    read = read_clips(tmp_path)
+    assert_same_clips(read, clips)
+    assert_same_as_tensorflow(read, files)
+
+
+def test_another_time_axis(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for k in range(3):
+        write_file(
+            tmp_path / f"{k}.tfrecord",
+            [
+                payload(
+                    b"id%d" % i,
+                    start=float(i),
+                    label_ids=rng.permutation(7)[: rng.integers(1, 8)].tolist(),
+                    segments=rng.normal(size=(rng.integers(1, 26), 5)).tolist(),
+                )
+                for i in range(20)
+            ],
+        )
+    clips = read_clips(tmp_path, max_segments=25, chunk_size=13)
+    assert clips.embeddings.shape == (60, 25, 5)
+    assert_same_as_tensorflow(clips, sorted(tmp_path.iterdir()))
+
+
+def test_labels_in_any_order_and_features_of_no_use(tmp_path: Path) -> None:
+    example = message(label_ids=(6, 0, 3))
+    example.context.feature["end_time_seconds"].float_list.value.append(40.0)
+    example.context.feature["comment"].bytes_list.value.append(b"mine")
+    example.feature_lists.feature_list["rgb"].feature.add().bytes_list.value.append(b"x")
+    clips = read_clips(write_file(tmp_path / "a", [example.SerializeToString()]))
+    assert clips.labels_of(0) == [0, 3, 6]
+    assert clips.video_ids.tolist() == [b"the_video"]
+    assert clips.start_times.tolist() == [30.0]
+    assert clips.embeddings[0, :2].tobytes() == b"abcdefgh"
+    assert not clips.embeddings[0, 2:].any()
+
+
+def test_finds_files_in_the_order_of_their_names(tmp_path: Path) -> None:
+    names = ["--.tfrecord", "-0.tfrecord", "AB.tfrecord", "_a.tfrecord", "ab.tfrecord"]
+    for name in [*reversed(names), "notes.txt"]:
+        (tmp_path / name).touch()
+    (tmp_path / "folder.tfrecord").mkdir()
+    paths = [tmp_path / name for name in names]
+    assert RecordFiles(str(tmp_path)).paths == paths
+    assert RecordFiles(str(tmp_path / "-*.tfrecord")).paths == paths[:2]
+    assert RecordFiles(str(paths[0])).paths == paths[:1]
+    for nothing in (str(tmp_path / "folder.tfrecord"), str(tmp_path / "none*")):
+        with raises_user_error(f"no record files at {nothing}; give a folder"):
+            RecordFiles(nothing)
+
+
+@pytest.fixture(scope="module")
+def many_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ClipSet]:
+    """More files than are read at once, of a clip or two each."""
+    clips = random_clips(num_clips=400)
+    ids = np.array([f"{i * 7 % 300:03d}"[::-1] for i in range(400)], "S3")
+    clips = dataclasses.replace(clips, video_ids=np.char.add(ids, b"-"))
+    clips = clips[np.argsort(clips.video_ids, kind="stable")]
+    folder = tmp_path_factory.mktemp("many")
+    for name in np.unique(clips.video_ids):
+        (file,) = write_records(clips[clips.video_ids == name], folder / "one")
+        file.rename(folder / f"{name.decode()}.tfrecord")
+    (folder / "one").rmdir()
+    return folder, clips
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+def test_order_does_not_depend_on_chunks(many_files: tuple[Path, ClipSet], chunk_size: int) -> None:
+    folder, clips = many_files
+    stream = stream_clips(str(folder), ReadOptions(7, max_segments=5, chunk_size=chunk_size))
+    chunks = list(stream.chunks)
+    assert_same_clips(concatenate(chunks), clips)
+    sizes = [len(chunk) for chunk in chunks]
+    assert max(sizes) == min(chunk_size, 400)
+    assert min(sizes[:-1], default=chunk_size) == chunk_size
+    assert (stream.clips, stream.files, stream.place) == (400, 300, "file 300 of 300")
+    assert not stream.skipped
+
+
+def test_clips_of_any_length_come_in_chunks_of_bounded_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a time axis of their own, chunks are padded to their longest clip."""
+    monkeypatch.setattr(record_batches, "CHUNK_BYTES", 40_000)
+    rng = np.random.default_rng(0)
+    lengths = [3, 1, 2, 2000, 5, 4, 9000, 1, 3]
+    vectors = [rng.integers(1, 256, (n, 4), np.uint8) for n in lengths]
+    path = write_file(
+        tmp_path / "a",
+        [payload(b"%d" % i, segments=[v.tobytes() for v in x]) for i, x in enumerate(vectors)],
+    )
+    assert max(len(frame.payload) for frame in read_frames([path])) > 40_000
+    stream = stream_clips(str(path), ReadOptions(7, max_segments=None))
+    assert (stream.total, stream.time) == (0, 0)
+    chunks = list(stream.chunks)
+    assert [len(chunk) for chunk in chunks] == [3, 1, 2, 1, 2]
+    assert [chunk.max_segments for chunk in chunks] == [3, 2000, 5, 9000, 3]
+    found = [c.embeddings[i, : c.num_segments[i]] for c in chunks for i in range(len(c))]
+    for got, wanted in zip(found, vectors, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_long_clips(tmp_path: Path) -> None:
+    long = payload(b"long", segments=[bytes([i] * 4) for i in range(7)])
+    path = write_file(tmp_path / "a", [payload(), long, payload()])
+    with raises_user_error(f"{path}, record 1, video id 'long': it has 7 segments, more than 5"):
+        read_clips(path)
+    stream = stream_clips(str(path), ReadOptions(7, max_segments=5, long_clips="crop"))
+    (clips,) = stream.chunks
+    assert (stream.clips, stream.cropped, stream.skipped) == (3, 1, [])
+    assert clips.num_segments.tolist() == [2, 5, 2]
+    assert clips.embeddings[1, :, 0].tolist() == list(range(5))
+    assert read_clips(path, max_segments=7).num_segments.tolist() == [2, 7, 2]
+
+
+def test_a_large_file_is_read_in_pieces(tmp_path: Path) -> None:
+    segments = [bytes([k]) * 5000 for k in range(5)]
+    path = write_file(tmp_path / "a", [payload(b"%d" % i, segments=segments) for i in range(40)])
+    assert path.stat().st_size > 900_000  # of which the first quarter is read ahead
+    clips = read_clips(path, chunk_size=16)
+    assert clips.video_ids.tolist() == [b"%d" % i for i in range(40)]
+    assert (clips.embeddings == np.arange(5, dtype=np.uint8)[:, None]).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_classes": 0}, {"max_segments": 0}, {"chunk_size": 0}, {"long_clips": "cut"},
+     {"bad_records": "ignore"}],
+)  # fmt: skip
+def test_options_out_of_range(options: dict[str, Any]) -> None:
+    with raises_user_error(f"{next(iter(options))} is ", "it must be"):
+        ReadOptions(**{"num_classes": 3, **options})
+
+
+# The process.
+
+
+def run(program: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+
+
+def test_import_is_quiet_and_hides_accelerators() -> None:
+    done = run(
+        "from mla_jax.data.formats.sequence_examples import tf; tf.constant(1); "
+        "assert not tf.config.get_visible_devices('GPU')"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_process_ends_that_has_not_read_to_the_end(many_files: tuple[Path, ClipSet]) -> None:
+    """While TensorFlow reads ahead, in a thread that runs Python."""
+    program = """
+import os, signal, sys, threading
+from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.sources import stream_clips
+stream = stream_clips(sys.argv[1], ReadOptions(7, max_segments=5, chunk_size=20))
+assert len(next(stream.chunks)) == 20
+if len(sys.argv) > 2:
+    threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    while True:
+        list(stream_clips(sys.argv[1], ReadOptions(7, max_segments=5, chunk_size=1)).chunks)
+"""
+    with ThreadPoolExecutor() as pool:
+        ended, interrupted = pool.map(lambda more: run(program, many_files[0], *more), [[], ["x"]])
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert interrupted.returncode == -signal.SIGINT
+    assert interrupted.stderr.endswith("KeyboardInterrupt\n")
+
+
+# The release.
+
+
+@pytest.fixture(scope="module")
+def release(audioset_dir: Path) -> dict[str, ClipSet]:
+    return {
+        split: read_clips(audioset_dir / split, num_classes=527, max_segments=10)
+        for split in ("bal_train", "eval")
+    }
+
+
+@pytest.mark.audioset
+@pytest.mark.parametrize(
+    ("split", "list_name", "num_files", "num_clips", "num_short", "num_labels"),
+    [
+        ("bal_train", "balanced_train_segments", 4070, 22160, 378, 52882),
+        ("eval", "eval_segments", 4062, 20371, 395, 51804),
+    ],
+)
+def test_release_against_its_lists(
+    audioset_dir: Path,
+    release: dict[str, ClipSet],
+    split: str,
+    list_name: str,
+    num_files: int,
+    num_clips: int,
+    num_short: int,
+    num_labels: int,
+) -> None:
+    clips = release[split]
+    assert RecordFiles(str(audioset_dir / split)).files == num_files
+    assert len(clips) == num_clips
+    assert (clips.num_segments < 10).sum() == num_short
+    assert len(clips.label_ids) == num_labels
+    clips.check_values()
+    classes = ClassList.read(audioset_dir / "csv" / FILE_NAME)
+    index = {mid: k for k, mid in enumerate(classes.mids)}
+    with open(audioset_dir / "csv" / f"{list_name}.csv", encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.reader(lines, skipinitialspace=True) if row[0][0] != "#"]
+    listed = {
+        row[0]: (np.float32(row[1]), sorted(index[mid] for mid in row[3].split(",")))
+        for row in rows
+    }
+    found = {
+        clips.video_ids[i].decode(): (clips.start_times[i], clips.labels_of(i))
+        for i in range(len(clips))
+    }
+    assert len(rows) == len(listed) == len(found) == num_clips
+    assert found == listed
+
+
+@pytest.mark.audioset
+@pytest.mark.parametrize("split", ["eval", pytest.param("bal_train", marks=pytest.mark.slow)])
+def test_release_is_what_tensorflow_parses(
+    audioset_dir: Path, release: dict[str, ClipSet], split: str
+) -> None:
+    assert_same_as_tensorflow(release[split], RecordFiles(str(audioset_dir / split)).paths)
+
+
+@pytest.mark.audioset
+def test_release_round_trip(
+    audioset_dir: Path, release: dict[str, ClipSet], tmp_path: Path
+) -> None:
+    first = release["bal_train"][:3000]
+    written = write_records(first, tmp_path)
+    names = sorted(path.name for path in (audioset_dir / "bal_train").glob("*.tfrecord"))
+    assert [path.name for path in written] == names[: len(written)]
+    assert_same_clips(read_clips(tmp_path, num_classes=527, max_segments=10), first)

@@ -1,0 +1,184 @@
+"""What becomes of a run's processes is said in one line: real processes, without JAX."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.supervision import EXIT_LOST_CONTACT, EXIT_PEER_FAILED, Supervisor
+
+ROOT = Path(__file__).parent.parent.parent
+WAIT = "import time; time.sleep(60)"
+
+
+def watch(*programs: str, first: int = 0, total: int = 0) -> tuple[int, list[str], float]:
+    said: list[str] = []
+    began = time.monotonic()
+    supervisor = Supervisor(
+        [[sys.executable, "-c", program] for program in programs],
+        [{}] * len(programs),
+        first=first,
+        total=total,
+        say=said.append,
+    )
+    return supervisor.wait(), said, time.monotonic() - began
+
+
+def test_all_end_well(capfd: pytest.CaptureFixture[str]) -> None:
+    first = "print('[Gloo] Rank 0 is connected'); print('result'); import sys; print('told', file=sys.stderr)"
+    code, said, _ = watch(first, "print('I')")
+    assert (code, said) == (0, [])
+    out, err = capfd.readouterr()
+    assert sorted(out.splitlines()) == ["process 1: I", "result"]
+    assert err == "told\n"
+
+
+def test_a_stopped_run_is_to_be_continued() -> None:
+    assert watch("raise SystemExit(75)", "raise SystemExit(75)")[:2] == (75, [])
+
+
+def test_the_one_that_was_killed_is_named_and_the_others_are_ended() -> None:
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    code, said, seconds = watch(WAIT, WAIT, killed)
+    assert code == 75
+    assert len(said) == 1
+    assert said[0].startswith(
+        "error: process 2 of 3 was ended by SIGKILL, as a machine does that runs out"
+    )
+    assert "the other 2 on this machine ended with it" in said[0]
+    assert seconds < 20
+
+
+def test_what_the_others_say_of_a_death_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    """Peers notice first, or dump a page: the cause is still named, and its words are kept."""
+    peer = f"import os, sys; print('a page', file=sys.stderr, flush=True); os._exit({EXIT_LOST_CONTACT})"
+    aborted = "import os, time; time.sleep(.5); os.abort()"
+    cause = (
+        "import os, sys, time; time.sleep(1); print('error: no such file', file=sys.stderr, flush=True)\n"
+        "os._exit(2)"
+    )
+    code, said, _ = watch(peer, aborted, cause)
+    assert code == 2
+    assert said == [
+        "error: process 2 of 3 failed with exit code 2; the other 2 on this machine ended with it"
+    ]
+    assert "process 2: error: no such file" in capfd.readouterr().err
+
+
+def test_a_lone_process_that_lost_the_others_can_be_started_again() -> None:
+    joined = "from experiments.supervision import tell_joined; tell_joined();"
+    for program in (f"raise SystemExit({EXIT_LOST_CONTACT})", "import os; os.abort()"):
+        code, said, _ = watch(joined + program, first=3, total=8)
+        assert code == 75
+        assert said[0].startswith("error: process 3 of 8 has lost the other processes of the run")
+        code, said, _ = watch(program, first=3, total=8)
+        assert code == 2
+        assert said == ["error: process 3 of 8 did not find the others; start all of them, alike"]
+
+
+def test_a_process_that_ends_with_another_is_not_to_be_continued() -> None:
+    """Else a loop that starts it again would do so for ever, while the other has a mistake to be mended."""
+    code, said, _ = watch(f"raise SystemExit({EXIT_PEER_FAILED})", first=3, total=8)
+    assert code == 2
+    assert said == [
+        "error: process 3 of 8 ends since another could not go on, whose output says why"
+    ]
+    mistaken = "import time; time.sleep(.5); raise SystemExit(2)"
+    code, said, _ = watch(f"raise SystemExit({EXIT_PEER_FAILED})", mistaken)
+    assert code == 2
+    assert said[0].startswith("error: process 1 of 2 failed with exit code 2")
+
+
+def test_a_page_of_c_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    page = "F1 client.h:80] Terminating process because the JAX distributed service detected\\n@ 0x7f\\n"
+    program = f"import os; os.write(2, b'before\\n{page}'); os.abort()"
+    watch(program)
+    assert capfd.readouterr().err == "before\n"
+
+
+def test_a_death_comes_before_what_others_make_of_it() -> None:
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    code, said, _ = watch("import time; time.sleep(.3); raise SystemExit(2)", killed)
+    assert code == 75
+    assert said[0].startswith("error: process 1 of 2 was ended by SIGKILL")
+
+
+def test_a_crash_is_not_to_be_continued() -> None:
+    code, said, _ = watch("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", WAIT)
+    assert code == 1
+    assert "process 0 of 2 was ended by SIGSEGV" in said[0]
+
+
+PARENT = """
+import sys
+from experiments.supervision import Supervisor
+sys.exit(Supervisor([[sys.executable, "-c", sys.argv[1]]] * 2, [{}, {}]).wait())
+"""
+CHILD = """
+import os, signal, sys, time
+from experiments.supervision import end_with_parent
+end_with_parent()
+got = []
+signal.signal(signal.SIGTERM, lambda *_: got.append(1))
+print("up", os.getpid(), flush=True)
+while not got:
+    time.sleep(0.01)
+time.sleep(0.3)
+sys.exit(75 if len(got) == 1 else 1)
+"""
+
+
+def _start() -> tuple[subprocess.Popen[str], list[int]]:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, CHILD],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert parent.stdout is not None
+    return parent, [int(parent.stdout.readline().split()[-1]) for _ in range(2)]
+
+
+def test_ctrl_c_reaches_every_process_once() -> None:
+    """A terminal sends it to the whole process group, of which the children are no part."""
+    parent, _ = _start()
+    with parent:
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.wait(timeout=20) == 75
+
+
+def test_a_second_signal_ends_all_at_once() -> None:
+    deaf = CHILD.replace("while not got", "while True")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, deaf],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with parent:
+        assert parent.stdout is not None
+        assert parent.stderr is not None
+        for _ in range(2):
+            parent.stdout.readline()
+        parent.terminate()
+        time.sleep(0.3)
+        assert parent.poll() is None
+        parent.terminate()
+        assert parent.wait(timeout=20) == 75
+        assert parent.stderr.read().startswith("ended at once, as asked")
+
+
+def test_no_process_outlives_its_parent() -> None:
+    parent, children = _start()
+    with parent:
+        parent.kill()
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in children):
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -1,0 +1,79 @@
+"""A run's data as a whole: ids in both splits, what was left out, and class lists that do not fit."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mla_jax.config import Config, DataConfig
+from mla_jax.data.class_list import ClassList
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.packing import pack
+from mla_jax.runs.data import RunData
+from tests.support.helpers import raises_user_error, random_clips
+from tests.support.records import payload, write_file
+
+
+@pytest.fixture
+def packed_pair(tmp_path: Path) -> Callable[[list[str], list[str]], Config]:
+    """Packs a train and an eval set of given ids; returns the config that opens them."""
+
+    def make(train: list[str], evaluation: list[str]) -> Config:
+        for name, ids in (("train", train), ("eval", evaluation)):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            clips = ClipSet.from_arrays(
+                np.ones((len(ids), 2, 3), np.uint8), np.ones((len(ids), 4)), video_ids=ids
+            )
+            pack([clips], tmp_path / name)
+        data = DataConfig(train=str(tmp_path / "train"), eval=str(tmp_path / "eval"))
+        return Config(data=data)
+
+    return make
+
+
+def test_an_id_in_both_train_and_eval(
+    packed_pair: Callable[[list[str], list[str]], Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    RunData.open(packed_pair(["a", "b", "c"], ["d", "e"]))
+    # Clips without ids are numbered, in train as in eval.
+    RunData.open(packed_pair(["clip0000000", "clip0000001"], ["clip0000000"]))
+    assert not caplog.messages
+    config = packed_pair(["a", "b", "-c", "clip0000000"], ["b", "x", "-c", "clip0000000"])
+    opened = RunData.open(config)
+    assert opened.sizes() == {"train": 4, "eval": 4}
+    (warned,) = caplog.messages
+    for part in ("2 video ids", config.data.train, config.data.eval, "'-c'"):
+        assert part in warned
+    assert "\n" not in warned
+
+
+def test_a_run_gathers_what_was_left_out(tmp_path: Path) -> None:
+    train = write_file(tmp_path / "train", [payload(b"good"), payload(label_ids=())])
+    evaluation = write_file(tmp_path / "eval", [payload(b"other"), b"no message"])
+    data = DataConfig(
+        train=str(train),
+        eval=str(evaluation),
+        num_classes=7,
+        max_segments=5,
+        bad_records="skip",
+    )
+    opened = RunData.open(Config(data=data))
+    assert [entry[:3] for entry in opened.skipped] == [
+        (str(train), 1, "the_video"),
+        (str(evaluation), 1, ""),
+    ]
+
+
+def test_a_class_list_of_another_length(tmp_path: Path) -> None:
+    pack([random_clips()], tmp_path / "p", classes=ClassList.numbered(8))
+    data = DataConfig(train=str(tmp_path / "p"))
+    with raises_user_error(str(tmp_path / "p"), "7 classes, but 8 are in use"):
+        RunData.open(Config(data=data))
+    (tmp_path / "list.csv").write_text(ClassList.numbered(5).to_csv())
+    data = DataConfig(
+        train=str(tmp_path / "p"), class_list=str(tmp_path / "list.csv"), num_classes=7
+    )
+    with raises_user_error("num_classes=7, but the class list has 5 classes", "class_list"):
+        RunData.open(Config(data=data))

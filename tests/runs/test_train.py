@@ -1,0 +1,123 @@
+"""A run in its folder: what it refuses, what may change, what it leaves."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mla_jax as mla
+from mla_jax.parallel.signals import InterruptedRunError
+from mla_jax.runs.data import RunData
+from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.thresholds import thresholds_of
+from mla_jax.storage import files
+from mla_jax.training.sampler import make_sampler
+from tests.support.helpers import raises_user_error, random_clips
+from tests.support.small_runs import SMALL, train_quietly
+
+NAMES = tuple(f"class {k}" for k in range(7))
+MIDS = tuple(f"/m/{k}" for k in range(7))
+
+
+def _config(folder: Path, **train: int) -> mla.Config:
+    return mla.Config.from_dict(
+        {
+            "model": SMALL,
+            "data": {"train": str(folder / "train"), "eval": str(folder / "eval"), "batch_size": 8},
+            "train": {"steps": 4, "log_every": 2, "eval_every": 2, "checkpoint_every": 2, **train},
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for seed, split in enumerate(("train", "eval")):
+        classes = mla.ClassList(MIDS, NAMES)
+        mla.pack([random_clips(num_clips=30, seed=seed)], tmp_path / split, classes=classes)
+    return tmp_path
+
+
+def test_an_eval_set_of_other_classes_is_refused(folder: Path) -> None:
+    other = mla.ClassList(MIDS[::-1], NAMES[::-1])
+    (folder / "eval/class_labels_indices.csv").write_text(other.to_csv())
+    with pytest.raises(mla.UserError, match=r"beside .*eval is not the one in use"):
+        RunData.open(_config(folder))
+
+
+def test_an_eval_set_of_another_encoder_is_refused(folder: Path) -> None:
+    mla.pack([random_clips(features=9)], folder / "wide")
+    config = _config(folder)
+    data = dataclasses.replace(config.data, eval=str(folder / "wide"))
+    with raises_user_error("has 9 features a segment"):
+        RunData.open(dataclasses.replace(config, data=data))
+
+
+def test_sets_that_differ_have_other_fingerprints(folder: Path) -> None:
+    data = RunData.open(_config(folder))
+    prints = data.fingerprints()
+    assert prints == RunData.open(_config(folder)).fingerprints()
+    assert prints["train"] != prints["eval"]
+    assert dataclasses.replace(data, train=data.train[::-1]).fingerprints() != prints
+
+
+def test_a_run_that_diverged_before_a_checkpoint_can_be_mended(folder: Path) -> None:
+    config, run = _config(folder), RunFolder(folder / "run")
+    wild = dataclasses.replace(config, optim=mla.OptimConfig(learning_rate=1e38))
+    with raises_user_error("is not finite", "its batch was ", f"{run.not_finite_file} names all"):
+        train_quietly(wild, run.path)
+    assert run.results() is None
+    told = files.read_json(run.not_finite_file)
+    clips = mla.open_packed(folder / "train")
+    rows = make_sampler(clips, "balanced", seed=0, batch_size=8)(told["step"] - 1).tolist()
+    assert told["clips"] == [{"row": i, "video_id": clips.video_ids[i].decode()} for i in rows]
+    assert train_quietly(config, run.path)["step"] == 4
+
+
+def test_what_may_change_and_what_may_not(folder: Path) -> None:
+    train_quietly(_config(folder), folder / "run")
+    longer = _config(folder, steps=8, log_every=3, eval_every=0, checkpoint_every=5)
+    with pytest.raises(InterruptedRunError):
+        train_quietly(longer, folder / "run", should_stop=lambda: True)
+    run = RunFolder(folder / "run")
+    assert run.results() is None, "a run that was made longer is not finished any more"
+    assert train_quietly(longer, run.path)["step"] == 8
+    assert [entry["step"] for entry in run.metrics()] == [2, 4, 5, 6, 8]
+    with raises_user_error("train.seed (was 0, now 1)"):
+        train_quietly(_config(folder, seed=1), folder / "run")
+
+
+def test_a_run_without_eval_split_says_so(folder: Path) -> None:
+    config = _config(folder)
+    alone = dataclasses.replace(config, data=dataclasses.replace(config.data, eval=""))
+    results = train_quietly(alone, folder / "run")
+    assert results["evaluated_on"] is None
+    assert "mAP" not in results
+    assert results["step"] == 4
+    assert not RunFolder(folder / "run").thresholds_file.exists()
+
+
+def test_a_run_made_before_opens_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at step 8 of 12, two steps after a log entry, by a version that wrote no thresholds."""
+    with zipfile.ZipFile(Path(__file__).with_name("run_made_before.zip")) as kept:
+        kept.extractall(tmp_path)
+    monkeypatch.chdir(tmp_path)  # its settings name data/train and data/eval
+    expected = json.loads(Path("expected.json").read_text())
+    model = mla.TrainedModel.open("run")
+    assert model.step == expected["step"] == 8
+    probs = model.predict(model.open_clips("data/eval"))
+    np.testing.assert_allclose(probs, expected["probabilities"], rtol=1e-5)
+    np.testing.assert_allclose(thresholds_of("run", model), expected["thresholds"], rtol=1e-5)
+    run = RunFolder("run")
+    assert not run.thresholds_file.exists()
+    results = train_quietly(run.config(), "run")
+    assert {name: results[name] for name in expected["results"]} == expected["results"]
+    entries = run.metrics()
+    assert [entry["step"] for entry in entries] == [3, 6, 9, 12]
+    for entry, like in zip(entries, expected["metrics"], strict=True):
+        assert {name: entry[name] for name in like} == pytest.approx(like, rel=1e-4)
+    assert files.read_json(run.thresholds_file)["step"] == 12

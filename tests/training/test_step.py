@@ -1,0 +1,118 @@
+"""A training step: its loss, its batch, its optimizer."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import sklearn.metrics
+
+import mla_jax as mla
+from mla_jax.config import OptimConfig
+from mla_jax.training.batches import DeviceClips
+from mla_jax.training.losses import binary_cross_entropy
+from mla_jax.training.state import keras_adam, make_optimizer
+from mla_jax.training.step import train_step
+from tests.support.helpers import random_clips
+from tests.support.small_runs import SMALL
+
+K = 5
+
+
+def test_cross_entropy_is_scikit_learns_and_keeps_what_clipping_loses() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(7, K)).astype(np.float32) * 3
+    labels = (rng.random((7, K)) < 0.4).astype(np.float32)
+    expected = [
+        sklearn.metrics.log_loss(labels[:, k], 1 / (1 + np.exp(-logits[:, k])), labels=[0, 1])
+        for k in range(K)
+    ]
+    assert float(binary_cross_entropy(logits, labels)) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(binary_cross_entropy(jnp.full((1, 1), -50.0), jnp.ones((1, 1)))) == 50.0
+
+
+def test_clips_of_weight_zero_are_not_there() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(6, K)), np.round(rng.random((6, K)))
+    weights = jnp.array([1.0, 1, 1, 1, 0, 0])
+    weighted = binary_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), weights)
+    alone = binary_cross_entropy(jnp.asarray(logits[:4]), jnp.asarray(labels[:4]))
+    assert float(weighted) == pytest.approx(float(alone), rel=1e-6)
+
+
+def test_adam_is_kerass_formula() -> None:
+    config = OptimConfig(learning_rate=0.01, epsilon=1e-2)  # large enough for its place to matter
+    optimizer = keras_adam(config)
+    rng = np.random.default_rng(0)
+    param = jnp.asarray(rng.normal(size=4), jnp.float32)
+    state, expected = optimizer.init(param), np.asarray(param, np.float64)
+    m = v = np.zeros(4)
+    for t in range(1, 30):
+        gradient = rng.normal(size=4).astype(np.float32)
+        updates, state = optimizer.update(jnp.asarray(gradient), state)
+        param = optax.apply_updates(param, updates)
+        m = 0.9 * m + 0.1 * gradient
+        v = 0.999 * v + 0.001 * gradient.astype(np.float64) ** 2
+        rate = 0.01 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        expected = expected - rate * m / (np.sqrt(v) + 1e-2)
+        np.testing.assert_allclose(param, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_adams_epsilon_stands_before_the_correction() -> None:
+    # optax's own stands behind it, where at step 1 the same effect takes 1 / sqrt(1 - b2) times as much.
+    gradient = jnp.array([1e-3])
+    ours, _ = keras_adam(OptimConfig(epsilon=1e-4)).update(
+        gradient, keras_adam(OptimConfig()).init(gradient)
+    )
+    for epsilon, equal in ((1e-4, False), (1e-4 / math.sqrt(1e-3), True)):
+        adam = optax.adam(1e-3, eps=epsilon)
+        theirs, _ = adam.update(gradient, adam.init(gradient))
+        assert np.allclose(ours, theirs, rtol=1e-4, atol=0) == equal
+
+
+def test_gradients_are_clipped_by_their_norm() -> None:
+    config = OptimConfig(clip_norm=0.5, learning_rate=1.0, b1=0.0, epsilon=1e6)
+    gradient = {"a": jnp.asarray([3.0, 4.0])}
+    optimizer = make_optimizer(config)
+    moves, _ = optimizer.update(gradient, optimizer.init(gradient))
+    plain = make_optimizer(dataclasses.replace(config, clip_norm=0.0))
+    expected, _ = plain.update({"a": jnp.asarray([0.3, 0.4])}, plain.init(gradient))
+    np.testing.assert_allclose(moves["a"], expected["a"], rtol=1e-5)
+    assert float(optax.tree.norm(moves)) > 0
+
+
+@pytest.mark.parametrize("dropout_rate", [0.4, 0.0])
+def test_every_step_has_its_own_dropout(dropout_rate: float) -> None:
+    clips = random_clips(num_clips=12)
+    config = mla.ModelConfig(**SMALL, dropout_rate=dropout_rate)
+    model = mla.build_model(config, clips.num_classes)
+    state = mla.fresh_state(model, clips, mla.Config())
+    batch = DeviceClips.put(clips).batch(jnp.arange(12))
+    optimizer, key = make_optimizer(OptimConfig()), jax.random.key(1)
+    step = jax.jit(lambda state: train_step(model, optimizer, state, batch, key))
+    first, second = (step(state.replace(step=jnp.int32(n)))[1].loss for n in (0, 1))
+    assert (float(first) == float(second)) == (dropout_rate == 0)
+
+
+@pytest.mark.parametrize("use_mask", [True, False])
+def test_a_batch_is_its_clips(use_mask: bool) -> None:
+    clips, rows = random_clips(num_clips=20, time=4), np.array([5, 0, 5, 19])
+    batch = jax.jit(DeviceClips.put(clips, use_mask=use_mask).batch)(jnp.asarray(rows))
+    np.testing.assert_array_equal(
+        batch.embeddings, (clips.embeddings[rows].astype(np.float32) - 128) / 128
+    )
+    np.testing.assert_array_equal(batch.labels, clips.multi_hot()[rows])
+    np.testing.assert_array_equal(
+        batch.mask, clips.mask()[rows] if use_mask else np.ones((4, 4), bool)
+    )
+
+
+def test_float_embeddings_and_their_scaling_reach_the_model() -> None:
+    clips = random_clips(num_clips=6, dtype="float16", scaling=mla.Scaling(5.0, 2.0))
+    batch = DeviceClips.put(clips).batch(jnp.arange(6))
+    assert batch.embeddings.dtype == jnp.float32
+    expected = (clips.embeddings.astype(np.float32) - 5) / 2
+    np.testing.assert_allclose(batch.embeddings, expected, rtol=1e-6)
