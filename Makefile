@@ -16,7 +16,7 @@ test: lint
 	$(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
 
 test-slow: $(READY)
-	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=3" $(BIN)/python -m pytest -m slow
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=3" $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

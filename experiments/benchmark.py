@@ -30,6 +30,7 @@ from experiments.benchmarks.rows import NotMeasuredError, Row, machine, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes
 from experiments.markdown import update_markdown
 from mla_jax.errors import UserError
+from mla_jax.runs.folder import require_output
 from mla_jax.storage import files, paths
 
 flags.adopt_module_key_flags(cli)
@@ -75,12 +76,13 @@ def main() -> None:
     if _UPDATE.value and not _RESULTS.value:
         raise UserError("--update needs --results, the file that is shown")
     found = files.read_json(_RESULTS.value) if _RESULTS.value else _measure()
-    on = found[0]["machine"]
-    versions = ", ".join(f"{k} {v}" for k, v in on["versions"].items() if v)
-    print(f"{on['processor']}, {on['threads']} threads, {on['device']['kind']}; {versions}\n")
-    print(table(found))
+    with files.taken_as(_RESULTS.value, "a file that this program has written"):
+        on, shown = found[0]["machine"], table(found)
+        versions = ", ".join(f"{k} {v}" for k, v in on["versions"].items() if v)
+        about = f"{on['processor']}, {on['threads']} threads, {on['device']['kind']}; {versions}"
+    cli.tell(f"{about}\n\n{shown}", _OUTPUT.value)
     if _UPDATE.value:
-        update_markdown(_UPDATE.value, Path(_RESULTS.value).stem, table(found))
+        update_markdown(_UPDATE.value, Path(_RESULTS.value).stem, shown)
 
 
 def _measure() -> list[dict[str, Any]]:
@@ -88,6 +90,8 @@ def _measure() -> list[dict[str, Any]]:
     for name in wanted:
         if name not in PARTS:
             raise UserError(f"--only={name} is not known: choose from {', '.join(PARTS)}")
+    if _OUTPUT.value:
+        require_output(_OUTPUT.value)
     for flag in (_DATA_DIR, _RECORDS, _WORKDIR):
         paths.require_local(flag.value, f"--{flag.name}")
     if _RECORDS.value and not any(Path(_RECORDS.value).glob("*.tfrecord")):
@@ -100,7 +104,7 @@ def _measure() -> list[dict[str, Any]]:
     on = machine(["torch", "scikit-learn", "tensorflow-cpu", "tensorflow"])
     old = (
         files.read_json(_OUTPUT.value)
-        if _OUTPUT.value and paths.as_path(_OUTPUT.value).exists()
+        if _OUTPUT.value and paths.as_path(_OUTPUT.value).is_file()
         else []
     )
     found: list[dict[str, Any]] = []
@@ -113,7 +117,10 @@ def _measure() -> list[dict[str, Any]]:
         found += [{"part": name} | dataclasses.asdict(row) | {"machine": on} for row in rows]
         if _OUTPUT.value:
             kept = [row for row in old if row["part"] not in wanted]
-            files.write_json(_OUTPUT.value, sorted(found + kept, key=_place))
+            try:
+                files.write_json(_OUTPUT.value, sorted(found + kept, key=_place))
+            except UserError as error:  # what was measured is printed in the end
+                cli.say(f"warning: {error}")
     return found
 
 

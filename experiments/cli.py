@@ -1,6 +1,9 @@
 """What the command-line programs share: flags, errors of one line, and exit codes."""
 
 import contextlib
+import os
+import re
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,10 +16,11 @@ from mla_jax import config as config_lib
 from mla_jax import presets
 from mla_jax.errors import UserError
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED, InterruptedRunError
-from mla_jax.storage import paths
+from mla_jax.storage import outputs, paths
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # what shells report of a command that SIGINT ended
+EXIT_NOBODY_READS = 141  # ... and of one that SIGPIPE ended
 
 RECORDS_OR_ARRAYS = "a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays"
 CLIPS = f"A packed folder; {RECORDS_OR_ARRAYS}"
@@ -36,6 +40,7 @@ def define_config() -> Callable[[], config_lib.Config]:
     # A frozen dataclass cannot take overrides, so a dictionary takes them, and the class is built from it.
     # ml_collections looks the overrides up at once, so a misspelt field fails here.
     with _one_line_errors():
+        expand_homes()
         for argument in sys.argv[1:]:
             if argument.startswith("--config."):
                 config_lib.require_field(argument.removeprefix("--config.").split("=")[0])
@@ -103,7 +108,20 @@ def debug() -> bool:
 
 def say(line: str) -> None:
     """Prints a line on stderr: results go to stdout, everything else here."""
-    print(line, file=sys.stderr, flush=True)
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # a terminal that is gone, or a full disk, should stop no work
+
+
+def tell(line: str, output: str) -> None:
+    """Prints a result on stdout, or where `output` itself goes there, on stderr."""
+    if outputs.is_standard_output(output):
+        say(line)
+    else:
+        print(line, flush=True)
 
 
 def scores(results: Mapping[str, Any]) -> str:
@@ -123,8 +141,10 @@ def run(main: Callable[[], None]) -> None:
         with _one_line_errors(UserError, OSError):
             if len(argv) > 1:
                 raise UserError(f"{argv[1]!r} is not a flag; see --help")
+            _use_own_numbers()
             try:
                 main()
+                sys.stdout.flush()
             except InterruptedRunError as stop:
                 say(str(stop))
                 sys.exit(EXIT_TO_BE_CONTINUED)
@@ -132,16 +152,114 @@ def run(main: Callable[[], None]) -> None:
                 say("interrupted")
                 sys.exit(EXIT_INTERRUPTED)
             except Exception as error:
-                if not paths.is_of_bucket(error) or _DEBUG.value:
+                if _DEBUG.value or not (known := known_cause(error)):
                     raise
-                raise UserError(f"a bucket cannot be used any more: {error}") from error
+                raise UserError(known) from error
 
     def parse(argv: Sequence[str]) -> Sequence[str]:
         with _one_line_errors():
             rest: Sequence[str] = flags.FLAGS(argv)
         return rest
 
-    app.run(guarded, flags_parser=parse)
+    with _standard_streams():
+        expand_homes()
+        app.run(guarded, flags_parser=parse)
+
+
+def known_cause(error: Exception) -> str:
+    """What to tell the user of an error that is no fault of the program, though it looks like one; or ""."""
+    if paths.is_of_bucket(error):
+        return f"a bucket cannot be used any more: {error}"
+    wanted = os.environ.get("JAX_PLATFORMS")
+    if not wanted or "jax" not in sys.modules or isinstance(error, UserError | OSError):
+        return ""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):  # JAX gives no reason for the second
+        return (
+            f"JAX_PLATFORMS={wanted}: JAX can use no such device here; unset it, or name one that this "
+            "machine has, such as cpu"
+        )
+    return ""
+
+
+def expand_homes() -> None:
+    """Expands `~` where flags have it, which no shell does behind a `=`."""
+
+    def home(found: re.Match[str]) -> str:
+        return os.path.expanduser(found[0])
+
+    for i, argument in enumerate(sys.argv[1:], 1):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("-"):
+            name, equals, value = "", "", argument
+        sys.argv[i] = name + equals + re.sub(r"(?:^|(?<=,))~[^/,]*", home, value)
+
+
+# What else in the environment would make other models of the same settings, and what it is here.
+_NUMBERS = {"JAX_ENABLE_X64": "0", "JAX_DEFAULT_PRNG_IMPL": "threefry2x32"}
+
+
+def _use_own_numbers() -> None:
+    """Models are of the numbers that the settings say, whatever the shell asks of JAX for other projects."""
+    off = ("0", "false", "off", "no", "n", "f", "")
+    for name, ours in _NUMBERS.items():
+        asked = os.environ.get(name, ours).lower()
+        if asked == ours or (ours == "0" and asked in off):
+            continue
+        say(f"{name}={os.environ[name]} is not used: models here are made with {ours}")
+        os.environ[name] = ours
+        if "jax" in sys.modules:
+            import jax
+
+            jax.config.update(name.lower(), False if ours == "0" else ours)
+
+
+@contextlib.contextmanager
+def _standard_streams() -> Iterator[None]:
+    """Lets the block print, whatever stdout and stderr are.
+
+    Closed ones take everything. What their encoding does not have is escaped. Where they are a pipe that
+    nobody reads any more, as behind `| head`, the program ends quietly.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(EXIT_NOBODY_READS)
+    except OSError as error:
+        _drop_output()
+        say(f"error: cannot print: {error.strerror or error}")
+        sys.exit(EXIT_USER_ERROR)
+
+
+def _drop_output() -> None:
+    """Lets Python end in peace: it prints what is left when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2) if nobody_reads() else (1,):
+        os.dup2(nowhere, number)
+
+
+def nobody_reads() -> bool:
+    """Whether stdout or stderr is a pipe whose other end is closed."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _quieten_orbax() -> None:
@@ -166,7 +284,7 @@ def _one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds or _FLAG_ERRORS as error:  # noqa: B030 (a tuple of exception types)
-        if "--debug" in sys.argv:
+        if "--debug" in sys.argv or (isinstance(error, BrokenPipeError) and nobody_reads()):
             raise
         # An OSError's first argument is a number.
         message = error if isinstance(error, OSError) or not error.args else error.args[0]

@@ -34,7 +34,7 @@ def main() -> None:
     clip_picture.write_clip_picture(
         _WORKDIR.value, _OUTPUT.value, _CLIP.value, _DATA.value, events=_EVENTS.value
     )
-    print(f"clip {_CLIP.value}: {_OUTPUT.value}")
+    cli.tell(f"clip {_CLIP.value}: {_OUTPUT.value}", _OUTPUT.value)
 
 
 if __name__ == "__main__":

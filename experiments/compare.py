@@ -13,14 +13,16 @@ from typing import Any
 from absl import flags
 
 from experiments import cli
-from experiments.markdown import markdown_table, update_markdown
+from experiments.markdown import has_markers, markdown_table, update_markdown
 from experiments.table.comparison import settings_without_paths
 from mla_jax.errors import UserError
 from mla_jax.presets import preset_of
-from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.folder import RunFolder, require_output
 from mla_jax.storage import files, paths
 
 flags.adopt_module_key_flags(cli)
+
+_SCORES = ("mAP", "AUC", "d_prime")
 
 _WORKDIRS = flags.DEFINE_list("workdirs", [], "Folders of finished runs, in the table's order.")
 _OUTPUT = flags.DEFINE_string("output", "", "The JSON file to write.")
@@ -44,8 +46,7 @@ def gather(workdir: Path) -> dict[str, Any]:
         "form": preset_of(config.model, ignoring=("architecture", "pooling")) or "own",
         "config": settings_without_paths(config),
         "curve": [
-            {"step": r["step"], "loss": r["loss"]}
-            | {name: r[f"eval_{name}"] for name in ("mAP", "AUC", "d_prime")}
+            {"step": r["step"], "loss": r["loss"]} | {name: r[f"eval_{name}"] for name in _SCORES}
             for r in run.metrics()
             if "eval_mAP" in r
         ],
@@ -53,10 +54,11 @@ def gather(workdir: Path) -> dict[str, Any]:
     }
     average = workdir / "average.json"  # of evaluate --average_from, if there is one
     if average.exists():
-        figures = files.read_json(average)
-        row["average"] = {
-            k: figures[k] for k in ("mAP", "AUC", "d_prime", "steps_averaged", "num_clips")
-        }
+        found = files.read_json(average)
+        with files.taken_as(average, "of evaluate --average_from; move it away, or make it again"):
+            row["average"] = {k: found[k] for k in ("steps_averaged", "num_clips")} | {
+                k: files.number(found[k]) for k in _SCORES
+            }
     return row
 
 
@@ -75,11 +77,11 @@ def table(rows: list[dict[str, Any]]) -> str:
                 "form": row["form"],
                 "padding": "masked" if data["mask"] else "as zeros",
                 "step": f"{row['step']:,}",
-                "mAP": row["mAP"],
-                "AUC": row["AUC"],
-                "d-prime": row["d_prime"],
+                "mAP": files.number(row["mAP"]),
+                "AUC": files.number(row["AUC"]),
+                "d-prime": files.number(row["d_prime"]),
                 "checkpoints averaged": len(average.get("steps_averaged", [])) or None,
-                "averaged mAP": average.get("mAP"),
+                "averaged mAP": files.number(average["mAP"]) if average else None,
             }
         )
     return markdown_table(lines)
@@ -95,7 +97,9 @@ def curves(rows: list[dict[str, Any]]) -> str:
             point = next((p for p in row["curve"] if p["step"] == step), None)
             padding = "" if row["config"]["data"]["mask"] else ", unmasked"
             line[f"{row['form']}{padding}"] = (
-                f"{point['mAP']:.3f} / {point['AUC']:.3f}" if point else None
+                " / ".join(f"{files.number(point[name]):.3f}" for name in ("mAP", "AUC"))
+                if point
+                else None
             )
         lines.append(line)
     return markdown_table(lines)
@@ -107,21 +111,20 @@ def main() -> None:
         raise UserError(
             "give --workdirs, finished runs, or --results, a file of them; one of the two"
         )
+    if _OUTPUT.value:
+        require_output(_OUTPUT.value)
     if _RESULTS.value:
         name, rows = Path(_RESULTS.value).stem, files.read_json(_RESULTS.value)
     else:
         name, rows = Path(_OUTPUT.value).stem, [gather(paths.as_path(w)) for w in _WORKDIRS.value]
+    with files.taken_as(_RESULTS.value, "a file that compare --output has written"):
+        texts = {name: table(rows), f"{name} curves": curves(rows)}
+    cli.tell("\n\n".join(texts.values()), _OUTPUT.value)
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, rows)
     if _UPDATE.value:
-        path = paths.as_path(_UPDATE.value)
-        old = path.read_text(encoding="utf-8") if path.is_file() else ""
-        texts = {name: table(rows), f"{name} curves": curves(rows)}
-        for marker in [m for m in texts if f"<!-- {m} -->" in old] or [name]:
-            update_markdown(path, marker, texts[marker])
-    print(table(rows))
-    print()
-    print(curves(rows))
+        for marker in [m for m in texts if has_markers(_UPDATE.value, m)] or [name]:
+            update_markdown(_UPDATE.value, marker, texts[marker])
 
 
 if __name__ == "__main__":

@@ -137,6 +137,8 @@ def _run_as_told(told: str, main: Callable[[], None]) -> None:
     except processes.PeerFailedError:
         code = EXIT_PEER_FAILED
     except (UserError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and cli.nobody_reads():
+            os._exit(cli.EXIT_NOBODY_READS)
         cli.say(f"error: {' '.join(str(error).split())}")
         code = cli.EXIT_USER_ERROR
     except InterruptedRunError as stop:
@@ -145,7 +147,10 @@ def _run_as_told(told: str, main: Callable[[], None]) -> None:
         sys.exit(EXIT_TO_BE_CONTINUED)  # as all the others do
     except Exception as error:
         code = EXIT_LOST_CONTACT if processes.lost_contact(error) else 1
-        if code == 1 or cli.debug():
+        if code == 1 and (known := cli.known_cause(error)) and not cli.debug():
+            cli.say(f"error: {' '.join(known.split())}")
+            code = cli.EXIT_USER_ERROR
+        elif code == 1 or cli.debug():
             logging.exception("process %d failed", processes.number())
     if code:
         sys.stdout.flush()

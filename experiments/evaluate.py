@@ -6,6 +6,8 @@ With --average_from the probabilities of all kept checkpoints from that step on 
 paper's program.
 """
 
+from typing import Any
+
 from absl import flags
 
 from experiments import cli
@@ -32,14 +34,18 @@ def main() -> None:
     cli.require(_WORKDIR, _DATA)
     if _STEP.value and _AVERAGE_FROM.value:
         raise UserError("give --step or --average_from, not both")
-    results = trained.evaluate(
+    trained.evaluate(
         _WORKDIR.value,
         _DATA.value,
         step=_STEP.value,
         average_from=_AVERAGE_FROM.value,
         bad_records=_BAD_RECORDS.value or "",
         output=_OUTPUT.value,
+        show=lambda results: cli.tell(_in_one_line(results), _OUTPUT.value),
     )
+
+
+def _in_one_line(results: dict[str, Any]) -> str:
     averaged = results["steps_averaged"]
     what = f"step {averaged[0]}"
     if len(averaged) > 1:
@@ -48,7 +54,7 @@ def main() -> None:
         what += f", the only checkpoint kept from {_AVERAGE_FROM.value} on: nothing to average"
     if results["skipped_records"]:
         what += f", without {results['skipped_records']:,} bad records"
-    print(f"{what}: {cli.scores(results)}")
+    return f"{what}: {cli.scores(results)}"
 
 
 if __name__ == "__main__":

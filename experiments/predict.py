@@ -70,7 +70,7 @@ def main() -> None:
         what += f" in {done.items:,} windows"
     if done.skipped:
         what += f", without {done.skipped:,} bad records"
-    print(f"{_OUTPUT.value}: {what}")
+    cli.tell(f"{_OUTPUT.value}: {what}", _OUTPUT.value)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from mla_jax.config import DataConfig
 from mla_jax.data.packing import pack_data
 from mla_jax.data.sources import open_packed
 from mla_jax.errors import UserError
+from mla_jax.storage import outputs
 
 flags.adopt_module_key_flags(cli)
 
@@ -67,6 +68,7 @@ def main() -> None:
         print(f"{_VERIFY.value} is as it was written: {len(clips):,} clips")
         return
     cli.require(_INPUT, _OUTPUT)
+    outputs.require_new_folder(_OUTPUT.value)
     config = DataConfig(
         class_list=_CLASS_LIST.value,
         num_classes=_NUM_CLASSES.value,

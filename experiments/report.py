@@ -47,7 +47,8 @@ def main() -> None:
     )
     for note in report.notes:
         cli.say(note)
-    print(f"a report of {', '.join(run.name for run in report.runs)}: {_OUTPUT.value}")
+    names = ", ".join(run.name for run in report.runs)
+    cli.tell(f"a report of {names}: {_OUTPUT.value}", _OUTPUT.value)
 
 
 if __name__ == "__main__":

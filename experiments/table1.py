@@ -165,8 +165,11 @@ def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
 def _shown(workdir: Path) -> set[str]:
     """The rows and seeds of the table that was written before."""
     path = workdir / "table1.json"
-    rows_there = files.read_json(path)["rows"] if path.exists() else []
-    return {f"{row['name']} seed {seed}" for row in rows_there for seed in row["seeds"]}
+    if not path.exists():
+        return set()
+    there = files.read_json(path)
+    with files.taken_as(path, "a table of this program; give another --workdir"):
+        return {f"{row['name']} seed {seed}" for row in there["rows"] for seed in row["seeds"]}
 
 
 def write(workdir: Path, made: dict[str, object]) -> None:
@@ -197,15 +200,17 @@ def main() -> None:
     """Makes or shows the table as the flags say."""
     if _RESULTS.value:
         made = files.read_json(_RESULTS.value)
+        with files.taken_as(_RESULTS.value, "a table1.json that table1 has written"):
+            comparison.markdown(made)
     elif _DATA_DIR.value and _WORKDIR.value:
         with StopOnSignal() as should_stop:
             made = make(paths.as_path(_WORKDIR.value), should_stop)
     else:
         raise UserError("give --data_dir and --workdir, or --results, a table1.json made before")
     text = comparison.markdown(made)
+    print(text, flush=True)
     if _UPDATE.value:
         update_markdown(_UPDATE.value, "table1", text)
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,10 @@ def _train(config: Config) -> None:
             f"step {results['step']} ({results['step_chosen_by']}) on {results['evaluated_on']}: "
             f"{cli.scores(results)}"
         )
-    add_to_tensorboard(_WORKDIR.value)
+    try:
+        add_to_tensorboard(_WORKDIR.value)
+    except Exception as error:  # the run is finished: what is only looked at must not fail it
+        cli.say(f"warning: no pictures for TensorBoard: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

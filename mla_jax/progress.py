@@ -33,9 +33,9 @@ class Progress:
     ) -> None:
         """Starts at `start` units; writes to `stream` (default: stderr), or nothing unless `shown`."""
         self.label, self.total, self.unit = label, total, unit
-        self._stream = stream or sys.stderr
-        self._silent = not shown
-        self._terminal = self._stream.isatty()
+        self._stream = stream or sys.stderr  # None where that was closed
+        self._silent = not shown or self._stream is None
+        self._terminal = self._stream is not None and self._stream.isatty()
         self._start, self._began = start, time.monotonic()
         self._updates = 0
         self._shown = self._began
@@ -74,17 +74,25 @@ class Progress:
 
     def _write(self, line: str) -> None:
         if self._terminal:
-            self._stream.write("\r" + line.ljust(self._width))
+            self._print("\r" + line.ljust(self._width))
             self._width = len(line)
         else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            self._print(line + "\n")
+
+    def _print(self, text: str) -> None:
+        """Prints text; a terminal that is gone, or a full disk, silences the rest, and stops no work."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:  # nobody reads: programs end then
+            raise
+        except OSError:
+            self._silent = True
 
     def close(self) -> None:
         """Ends the line on a terminal."""
         if self._terminal and self._width:
-            self._stream.write("\n")
-            self._stream.flush()
+            self._print("\n")
             self._width = 0
 
 

@@ -9,6 +9,7 @@ from experiments.markdown import markdown_table
 from mla_jax.config import Config
 from mla_jax.evaluation.bootstrap import interval
 from mla_jax.evaluation.summaries import choose_classes
+from mla_jax.storage import files
 
 SCORES = ("mAP", "AUC", "d_prime")
 NUM_FIGURE_ROWS = 7  # as many as can be told apart in the picture
@@ -67,8 +68,14 @@ def settings_without_paths(config: Config) -> dict[str, Any]:
 
 
 def _spread(values: list[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation (0 of a single value) and the values themselves."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    """Mean, sample standard deviation (0 of a single value) and the values themselves.
+
+    Values that are infinite, or not defined, have such a mean, and no deviation.
+    """
+    if not np.isfinite(values).all():
+        spread = float("nan")
+    else:
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return {"mean": float(np.mean(values)), "spread": spread, "values": values}
 
 
@@ -160,9 +167,9 @@ def markdown(table: dict[str, Any]) -> str:
 
 
 def _show(score: dict[str, Any]) -> str:
-    shown = f"{score['mean']:.3f}"
-    if len(score["values"]) > 1:
-        shown += f" ± {score['spread']:.3f}"
+    shown, spread = f"{files.number(score['mean']):.3f}", files.number(score["spread"])
+    if len(score["values"]) > 1 and not np.isnan(spread):
+        shown += f" ± {spread:.3f}"
     return shown
 
 

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from mla_jax.report.figures import style
 
@@ -23,13 +21,14 @@ def class_precision_by_model(table: dict[str, Any], path: str | Path) -> None:
     classes = table["figure_classes"]
     rows = [row for row in table["rows"] if row["name"] in table["figure_rows"]]
     precision = np.array([row["class_average_precision"] for row in rows], float)
-    figure = Figure(figsize=(11, 1.6 + 0.42 * len(classes) + 0.22 * (len(rows) // 3)), dpi=150)
-    FigureCanvasAgg(figure)
+    figure = style.new_figure(
+        11, 1.6 + 0.42 * len(classes) + 0.22 * (len(rows) // 3), layout="none"
+    )
     left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(classes))[::-1]
     # Models of a line stand one above the other, so that equal ones do not hide each other.
     offsets = np.linspace(0.3, -0.3, len(rows)) if len(rows) > 1 else [0.0]
-    lowest = np.nanmin(precision, axis=0)
+    lowest = np.fmin.reduce(precision, axis=0)  # NaN where no model has one
     for i, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
         points = style.line_style(i) | {"linestyle": "none", "markersize": 5, "clip_on": False}
         left.plot(100 * (precision[i] / lowest - 1), places + offset, **points)

@@ -142,7 +142,7 @@ def load_pca(path: str | os.PathLike[str]) -> Pca:
       UserError: it is not there, damaged, or something else.
     """
     try:
-        with Path(path).open("rb") as raw, np.load(raw) as file:
+        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             vectors, means = file[VECTORS].astype(np.float32), file[MEANS].astype(np.float32)
             encoder = json.loads(str(file["encoder"])) if "encoder" in file else {}
     except FileNotFoundError as error:

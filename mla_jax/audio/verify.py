@@ -109,7 +109,7 @@ def verify_yamnet(weights: Weights, tflite: str | os.PathLike[str]) -> list[Chec
 
 def _silence_vector(path: str | os.PathLike[str]) -> np.ndarray:
     try:
-        vector = np.load(path)
+        vector = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     if vector.shape != (128,) or vector.dtype != np.uint8:

@@ -80,7 +80,7 @@ def load_weights(encoder: str, path: str | os.PathLike[str] | None = None) -> We
             f"python -m experiments.download_encoder --encoder={encoder} --output={place} brings them"
         )
     try:
-        with place.open("rb") as raw, np.load(raw) as file:
+        with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             about = json.loads(str(file[_ABOUT]))
             arrays = {name: file[name] for name in file.files if name != _ABOUT}
             weights = Weights(arrays=arrays, **about)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,84 +148,73 @@ class ClipSet:
         Raises:
           UserError: names the first clip that is wrong and what is wrong with it.
         """
-        segments = np.asarray(self.num_segments)
-        wrong = np.flatnonzero((segments < 1) | (segments > self.max_segments))
-        if wrong.size:
-            i = int(wrong[0])
-            raise UserError(
-                f"{self.describe(i)} has {segments[i]} segments; it must have 1 to {self.max_segments}"
-            )
+        most, last = self.max_segments, self.num_classes - 1
+        segments, ids = np.asarray(self.num_segments), np.asarray(self.label_ids)
+        _refuse(
+            (segments < 1) | (segments > most),
+            lambda i: f"{self.describe(i)} has {segments[i]} segments; it must have 1 to {most}",
+        )
         counts = np.diff(self.label_offsets)
         ends = (int(self.label_offsets[0]), int(self.label_offsets[-1]))
-        if (counts < 0).any() or ends != (0, len(self.label_ids)):
-            raise UserError(
-                f"label_offsets do not ascend from 0 to {len(self.label_ids)}, the labels"
-            )
+        if (counts < 0).any() or ends != (0, len(ids)):
+            raise UserError(f"label_offsets do not ascend from 0 to {len(ids)}, the labels")
         owner = np.repeat(np.arange(len(self)), counts)
-        ids = np.asarray(self.label_ids)
-        wrong = np.flatnonzero((ids < 0) | (ids >= self.num_classes))
-        if wrong.size:
-            j = int(wrong[0])
-            raise UserError(
-                f"{self.describe(owner[j])} has label {ids[j]}; labels must be 0 to {self.num_classes - 1}"
-            )
-        wrong = np.flatnonzero((np.diff(ids) <= 0) & (np.diff(owner) == 0))
-        if wrong.size:
-            j = int(wrong[0])
-            raise UserError(
-                f"{self.describe(owner[j])} has labels {ids[j]}, {ids[j + 1]}; they must ascend "
-                "without repeats"
-            )
+        _refuse(
+            (ids < 0) | (ids > last),
+            lambda j: f"{self.describe(owner[j])} has label {ids[j]}; labels must be 0 to {last}",
+        )
+        _refuse(
+            (np.diff(ids) <= 0) & (np.diff(owner) == 0),
+            lambda j: (
+                f"{self.describe(owner[j])} has labels {ids[j]}, {ids[j + 1]}; they must ascend without "
+                "repeats"
+            ),
+        )
         if self.embeddings.dtype != np.uint8:
-            finite = np.isfinite(self.embeddings).all(axis=(1, 2))
-            if not finite.all():
-                i = int(np.flatnonzero(~finite)[0])
-                raise UserError(
-                    f"{self.describe(i)} has NaN or infinity in its embeddings "
-                    f"({int((~finite).sum())} such clips); mend or leave out these clips"
-                )
+            wrong = ~np.isfinite(self.embeddings).all(axis=(1, 2))
+            _refuse(
+                wrong,
+                lambda i: (
+                    f"{self.describe(i)} has NaN or infinity in its embeddings ({wrong.sum()} such clips); "
+                    "mend or leave out these clips"
+                ),
+            )
 
     def describe(self, i: int) -> str:
-        """Names clip `i` for a message."""
+        """Names clip `i` in a message."""
         return f"clip {int(i)} (video id {self.video_ids[i].decode(errors='replace')!r})"
 
     def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> "ClipSet":
         """The chosen clips: views for a slice of step 1, copies for an array of indices or bools."""
+        offsets = np.asarray(self.label_offsets)
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            start, stop, _ = rows.indices(len(self))
+            chosen: slice | np.ndarray = slice(start, max(start, stop))
+            offsets = offsets[start : max(start, stop) + 1]
+            labels: slice | np.ndarray = slice(offsets[0], offsets[-1])
+            offsets = offsets - offsets[0]
+        else:
+            chosen = self._indices(rows)
+            counts = offsets[chosen + 1] - offsets[chosen]
+            first, offsets = offsets[chosen], np.append(0, np.cumsum(counts)).astype(np.int64)
+            labels = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], counts)
+        return dataclasses.replace(
+            self,
+            embeddings=self.embeddings[chosen],
+            num_segments=self.num_segments[chosen],
+            label_offsets=offsets,
+            label_ids=self.label_ids[labels],
+            video_ids=self.video_ids[chosen],
+            start_times=self.start_times[chosen],
+        )
+
+    def _indices(self, rows: slice | np.ndarray | Sequence[int]) -> np.ndarray:
         if isinstance(rows, slice):
-            start, stop, step = rows.indices(len(self))
-            if step == 1:
-                stop = max(start, stop)
-                first, last = self.label_offsets[start], self.label_offsets[stop]
-                return self._replace_rows(
-                    slice(start, stop),
-                    np.asarray(self.label_offsets[start : stop + 1]) - first,
-                    self.label_ids[first:last],
-                )
-            rows = np.arange(start, stop, step)
+            return np.arange(len(self))[rows]
         chosen = np.asarray(rows)
         if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iub"):
             raise TypeError("a ClipSet is indexed by a slice or by a 1-D array of indices or bools")
-        chosen = np.arange(len(self))[chosen if chosen.dtype == bool else chosen.astype(np.int64)]
-        offsets = np.asarray(self.label_offsets)
-        counts = offsets[chosen + 1] - offsets[chosen]
-        new_offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        positions = np.arange(new_offsets[-1]) + np.repeat(
-            offsets[chosen] - new_offsets[:-1], counts
-        )
-        return self._replace_rows(chosen, new_offsets, self.label_ids[positions])
-
-    def _replace_rows(
-        self, rows: slice | np.ndarray, offsets: np.ndarray, ids: np.ndarray
-    ) -> "ClipSet":
-        return dataclasses.replace(
-            self,
-            embeddings=self.embeddings[rows],
-            num_segments=self.num_segments[rows],
-            label_offsets=offsets,
-            label_ids=ids,
-            video_ids=self.video_ids[rows],
-            start_times=self.start_times[rows],
-        )
+        return np.arange(len(self))[chosen if chosen.dtype == bool else chosen.astype(np.int64)]
 
     def labels_of(self, i: int) -> list[int]:
         """The class indices of clip `i`."""
@@ -246,27 +235,11 @@ class ClipSet:
         """Which vectors are real, [num_clips, time] bool."""
         return np.arange(self.max_segments) < np.asarray(self.num_segments)[:, None]
 
-    def summary(self) -> dict[str, Any]:
-        """What is in the set, as plain numbers for a manifest, a results file or a person."""
-        counts = self.class_counts()
-        present = counts[counts > 0]
-        return {
-            "clips": len(self),
-            "time": self.max_segments,
-            "features": self.num_features,
-            "classes": self.num_classes,
-            "dtype": self.embeddings.dtype.name,
-            "labels": int(counts.sum()),
-            "clips_by_segments": {
-                n: int(c) for n, c in enumerate(np.bincount(self.num_segments)) if c
-            },
-            "positives_per_class": {
-                "min": int(present.min(initial=counts.max(initial=0))),
-                "median": float(np.median(present)) if present.size else 0.0,
-                "max": int(counts.max(initial=0)),
-            },
-            "classes_without_positives": np.flatnonzero(counts == 0).tolist(),
-        }
+
+def _refuse(wrong: np.ndarray, describe: Callable[[int], str]) -> None:
+    """Raises a UserError that describes the first row where `wrong`, if there is one."""
+    if wrong.any():
+        raise UserError(describe(int(wrong.argmax())))
 
 
 def _ragged_labels(
@@ -336,19 +309,15 @@ def concatenate(parts: Sequence[ClipSet]) -> ClipSet:
     if not parts:
         raise UserError("there are no clips to join")
     first = parts[0]
+    if len(parts) == 1:
+        return first
     for part in parts[1:]:
         require_alike(first, part)
-    starts = np.cumsum([0] + [len(part.label_ids) for part in parts])
-    return ClipSet(
-        embeddings=np.concatenate([part.embeddings for part in parts]),
-        num_segments=np.concatenate([part.num_segments for part in parts]),
-        label_offsets=np.concatenate(
-            [[0]]
-            + [np.asarray(p.label_offsets[1:]) + s for p, s in zip(parts, starts, strict=False)]
-        ).astype(np.int64),
-        label_ids=np.concatenate([part.label_ids for part in parts]),
-        video_ids=np.concatenate([part.video_ids for part in parts]),
-        start_times=np.concatenate([part.start_times for part in parts]),
-        num_classes=first.num_classes,
-        scaling=first.scaling,
-    )
+    starts = np.cumsum([0, *(len(part.label_ids) for part in parts[:-1])])
+    offsets = [np.asarray(p.label_offsets[1:]) + s for p, s in zip(parts, starts, strict=True)]
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("embeddings", "num_segments", "label_ids", "video_ids", "start_times")
+    }
+    joined["label_offsets"] = np.concatenate([np.zeros(1, np.int64), *offsets])
+    return dataclasses.replace(first, **joined)

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mla_jax.config import DataConfig
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
@@ -94,23 +96,24 @@ def _shown(stream: ClipStream) -> Iterator[ClipSet]:
 
 
 def _account(clips: ClipSet, stream: ClipStream, classes: ClassList | None) -> list[str]:
-    summary = clips.summary()
-    positives = summary["positives_per_class"]
-    absent = summary["classes_without_positives"]
+    """What was packed, as lines for a person."""
+    lengths = [
+        f"{n}: {count:,}" for n, count in enumerate(np.bincount(clips.num_segments)) if count
+    ]
+    counts = clips.class_counts()
+    present = counts[counts > 0]
+    least, median = (present.min(), np.median(present)) if present.size else (0, 0)
     names = (classes or ClassList.numbered(clips.num_classes)).names
-    lengths = [f"{n}: {count:,}" for n, count in summary["clips_by_segments"].items()]
+    absent = [names[k] for k in np.flatnonzero(counts == 0)]
     no_list = " (no class list found: classes are shown by index; --class_list gives one)"
     rows = {
         "files": f"{stream.files:,}",
-        "clips": f"{summary['clips']:,}, of {summary['time']} segments x {summary['features']} "
-        f"features, {summary['dtype']}",
+        "clips": f"{len(clips):,}, of {clips.max_segments} segments x {clips.num_features} features, "
+        f"{clips.embeddings.dtype}",
         "clips by segments": ", ".join(lengths),
-        "labels": f"{summary['labels']:,} of {summary['classes']} classes{'' if classes else no_list}",
-        "positives per class": f"min {positives['min']:,}, median {positives['median']:,g}, max "
-        f"{positives['max']:,}",
-        "without positives": f"{len(absent)}: {_shortened([names[k] for k in absent])}"
-        if absent
-        else "no class",
+        "labels": f"{counts.sum():,} of {clips.num_classes} classes{'' if classes else no_list}",
+        "positives per class": f"min {least:,}, median {median:,g}, max {counts.max():,}",
+        "without positives": f"{len(absent)}: {_shortened(absent)}" if absent else "no class",
         "cropped clips": f"{stream.cropped:,}" if stream.cropped else "",
         "skipped records": f"{len(stream.skipped):,}",
     }

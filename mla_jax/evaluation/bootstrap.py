@@ -93,7 +93,12 @@ def interval(resampled: np.ndarray, estimate: float, level: float = 0.95) -> tup
       resampled: [num_resamples] values, NaN where undefined.
       estimate: the value on the clips themselves.
       level: the share of resamples between the ends.
+
+    Returns:
+      Its ends; NaN where no resample has a value.
     """
+    if np.isnan(resampled).all():
+        return float("nan"), float("nan")
     tail = (1 - level) / 2
     low, high = np.nanquantile(resampled - np.nanmean(resampled), (tail, 1 - tail))
     return float(estimate + low), float(estimate + high)

@@ -11,6 +11,7 @@ from mla_jax.explain.examples import classes_to_show
 from mla_jax.explain.maps import ClipMap, clip_maps
 from mla_jax.report.gather import run_names
 from mla_jax.report.truth import read_truth
+from mla_jax.runs.folder import require_output
 from mla_jax.runs.trained import TrainedModel
 
 
@@ -44,6 +45,8 @@ def write_clip_picture(
         raise UserError(
             f"a picture needs {error.name}, which is not installed: pip install 'mla_jax[plots]'"
         ) from error
+    style.require_format(output)
+    require_output(output, [data, events])
     runs = _open_runs(workdirs)
     first = next(iter(runs.values()))
     one = _find_clip(first, data or first.config.data.eval, clip)

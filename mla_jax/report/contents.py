@@ -19,6 +19,7 @@ from mla_jax.localization.segment_metrics import SegmentMetrics
 from mla_jax.report.truth import segment_metrics
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.trained import TrainedModel
+from mla_jax.storage import files
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,16 +92,16 @@ class ReportRun:
     def with_results(self) -> "ReportRun":
         """With the evaluation that results.json holds, if it has one."""
         results = self.results
-        if results.get("mAP") is None:
+        if "mAP" not in results:
             return self
         resampled = results.get("bootstrap_mAP")
         return dataclasses.replace(
             self,
             metrics=Metrics(
                 mAP=results["mAP"],
-                AUC=_number(results["AUC"]),
-                d_prime=_number(results["d_prime"]),
-                mean_class_d_prime=_number(results.get("mean_class_d_prime")),
+                AUC=results["AUC"],
+                d_prime=results["d_prime"],
+                mean_class_d_prime=results.get("mean_class_d_prime", np.nan),
                 num_clips=results["num_clips"],
                 average_precision=self._column("average_precision"),
                 auc=self._column("AUC"),
@@ -160,12 +161,7 @@ class ReportRun:
 
     def _column(self, name: str) -> np.ndarray:
         """A number of each class in results.json, [num_classes] float64; NaN where it is not defined."""
-        return np.array([_number(row[name]) for row in self.results["classes"]], float)
-
-
-def _number(value: float | None) -> float:
-    """A number of results.json, where null stands for one that is not defined."""
-    return np.nan if value is None else value
+        return np.array([files.number(row[name]) for row in self.results["classes"]], float)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -191,7 +191,7 @@ def _compare_with_results(run: ReportRun, path: str) -> list[str]:
     stated = results.get("mAP")
     if metrics is None or not same or stated is None or results.get("step") != run.step:
         return []
-    if abs(stated - metrics.mAP) <= 1e-4:
+    if np.isclose(stated, metrics.mAP, rtol=0, atol=1e-4, equal_nan=True):
         return []
     return [
         f"results.json of {run.name} states an mAP of {stated:.4f} on {path}; these clips give "

@@ -6,6 +6,7 @@ put in as they are, and a policy in the page lets no other script run and nothin
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def _summary(report: Report) -> list[str]:
     lines = []
     evaluated = [(run, run.metrics) for run in report.runs if run.metrics is not None]
     if evaluated:
-        best, metrics = max(evaluated, key=lambda pair: pair[1].mAP)
+        best, metrics = max(evaluated, key=lambda pair: (not math.isnan(pair[1].mAP), pair[1].mAP))
         span = best.interval()
         text = f"mAP {metrics.mAP:.3f}"
         if span:

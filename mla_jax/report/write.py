@@ -6,7 +6,8 @@ from pathlib import Path
 from mla_jax.errors import UserError
 from mla_jax.report.contents import Report
 from mla_jax.report.gather import gather
-from mla_jax.storage import files, paths
+from mla_jax.runs.folder import require_output
+from mla_jax.storage import files
 
 
 def write_report(
@@ -31,9 +32,7 @@ def write_report(
         raise UserError(
             f"a report needs {error.name}, which is not installed: pip install 'mla_jax[plots]'"
         ) from error
-    if paths.as_path(output).is_dir():
-        raise UserError(f"{output} is a folder; give the HTML file to write")
-    with files.replacing(output) as file:  # at once: what cannot be written should not take minutes
-        report = gather(workdirs, data, classes=classes, events=events)
-        file.write(render(report))
+    require_output(output, [data, events])
+    report = gather(workdirs, data, classes=classes, events=events)
+    files.write_text(output, render(report))
     return report

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mla_jax.errors import UserError
 from mla_jax.parallel.mesh import everywhere
 from mla_jax.parallel.processes import anywhere, from_main, lost_contact
 from mla_jax.storage import paths  # before Orbax opens a path: it says how gs:// is opened
-from mla_jax.storage.files import plain
+from mla_jax.storage.files import to_json
 from mla_jax.training.state import TrainState
 
 _SCORE, _STOPPED = "validation_mAP", "stopped"
@@ -50,6 +51,24 @@ def _meta_checksum(meta: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
+def require_readable_later(folder: str | Path) -> None:
+    """Refuses a folder from which no checkpoint could be read: what saves them would not say so.
+
+    Orbax takes `[a]` for a pattern when it reads, and a backslash for a slash, and takes no name that is not
+    UTF-8; when it writes, it does not.
+
+    Raises:
+      UserError: the folder's path has such a part; the message says which.
+    """
+    path = str(paths.absolute(folder))
+    found = re.search(r"\[[^/]*\]|\\|[\ud800-\udfff]", path)
+    if found:
+        raise UserError(
+            f"{path}: checkpoints in a folder with {found[0]!r} in its path cannot be read; rename that "
+            "folder, or give another"
+        )
+
+
 class _NewestAndBest(PreservationPolicy):
     """Keeps the newest `keep` regular checkpoints (0: all), the best, and the very newest.
 
@@ -78,11 +97,13 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path, *, keep: int = 0, read_only: bool = False) -> None:
         self.folder = paths.absolute(folder)
+        require_readable_later(self.folder)
         if read_only and not self.folder.is_dir():
             raise UserError(f"{self.folder} does not exist: there are no checkpoints there")
         # Orbax would keep scores for its own ranking only; ours are in the meta of each checkpoint.
         self._scores: dict[int, float | None] = {}
         self._stops: set[int] = set()
+        self._reads_back = False  # whether what is saved here was once read and found whole
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
@@ -133,7 +154,7 @@ class Checkpoints:
         validation_mAP: float | None = None,
         stopped: bool = False,
     ) -> None:
-        """Saves a state in the background.
+        """Saves a state in the background; the first also is read again, so that it is known to be there.
 
         Args:
           state: copied first, so that it may be donated at once.
@@ -142,18 +163,20 @@ class Checkpoints:
           stopped: the run stopped here, between its regular checkpoints.
 
         Raises:
-          UserError: this checkpoint, or the one before it, could not be written.
+          UserError: this checkpoint, or the one before it, could not be written, or the first not be read.
         """
         state = jax.tree.map(jnp.copy, state)
         step = int(state.step)
-        kept = plain(
-            {
-                **meta,
-                _SCORE: validation_mAP,
-                _STOPPED: stopped,
-                "arrays": layout(state),
-                "sha256": checksum(state),
-            }
+        kept = json.loads(
+            to_json(
+                {
+                    **meta,
+                    _SCORE: validation_mAP,  # NaN, which chooses nothing, becomes None
+                    _STOPPED: stopped,
+                    "arrays": layout(state),
+                    "sha256": checksum(state),
+                }
+            )
         )
         kept["meta_sha256"] = _meta_checksum(kept)
         self._note(step, kept)
@@ -164,6 +187,20 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(kept)
                 ),
             )
+            if not self._reads_back:
+                self._manager.wait_until_finished()
+        if not self._reads_back:
+            self._read_back(step, jax.eval_shape(lambda: state))
+
+    def _read_back(self, step: int, like: TrainState) -> None:
+        try:
+            self.restore(step, like)
+        except UserError as error:
+            raise UserError(
+                f"{error}: it was written, but what was read back is not the same; give a workdir on another "
+                "disk, or by another path"
+            ) from error
+        self._reads_back = True
 
     def read_meta(self, step: int) -> dict[str, Any]:
         """The JSON values that were kept beside the state of `step`.
@@ -258,7 +295,7 @@ class Checkpoints:
             if ours.get(name) != theirs.get(name):
                 raise UserError(
                     f"checkpoint {where} is of another model: its {name} is {theirs.get(name)}, this "
-                    f"model's is {ours.get(name)}"
+                    f"model's is {ours.get(name)}{_hint_of_x64(ours, theirs)}"
                 )
         with _reading(where):
             state: TrainState = self._manager.restore(
@@ -273,6 +310,14 @@ class Checkpoints:
             raise UserError(
                 f"{self.folder} has no checkpoint of step {step}; it has {self.steps() or 'none'}"
             )
+
+
+def _hint_of_x64(ours: dict[str, str], theirs: dict[str, str]) -> str:
+    """What to do where only the widths of numbers differ; else nothing."""
+    narrow = [{k: v.replace("64[", "32[") for k, v in one.items()} for one in (ours, theirs)]
+    if narrow[0] != narrow[1]:
+        return ""
+    return "; set JAX_ENABLE_X64, or jax_enable_x64, as it was in training"
 
 
 @contextlib.contextmanager

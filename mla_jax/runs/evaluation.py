@@ -55,7 +55,7 @@ class Evaluator:
 
         Returns:
           A function that blocks until the probabilities are there, and scores them. Any thread may call it;
-          of several processes only the main thread, so that all come to the same sets in the same order.
+          with several processes only the main thread.
         """
         pending = {
             name: [predictor.start(clips) for predictor in predictors]

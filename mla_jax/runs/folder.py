@@ -11,15 +11,18 @@ thresholds.json         a threshold for each class, chosen on the validation spl
 results.json            the final evaluation; the run is finished when it is there
 """
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mla_jax.config import Config
-from mla_jax.data.skipped import SKIPPED_FILE
+from mla_jax.data.class_list import FILE_NAME
+from mla_jax.data.skipped import SKIPPED_FILE, Skipped, list_beside
 from mla_jax.errors import UserError
 from mla_jax.runs.metrics_log import METRICS_FILE, TENSORBOARD_FOLDER, read_metrics
-from mla_jax.storage import files, paths
+from mla_jax.storage import files, outputs, paths
+from mla_jax.storage.locks import LOCK_FILE
 
 MAY_CHANGE = (
     "train.steps",
@@ -32,6 +35,12 @@ MAY_CHANGE = (
     "data.placement",
 )
 """Settings with which a run may go on: its length, and what is seen and kept of it, not its steps."""
+
+SCORES = ("mAP", "AUC", "d_prime", "mean_class_d_prime", "average_precision")
+"""What results hold that may be NaN, where a class has no positives or no negatives."""
+
+_DATA_FILES = (FILE_NAME, SKIPPED_FILE, "manifest.json")
+_DATA_ENDINGS = (".npy", ".npz", ".h5", ".hdf5", ".tfrecord", ".tfrecords")
 
 
 class RunFolder:
@@ -56,27 +65,21 @@ class RunFolder:
         return str(self.path)
 
     def config(self) -> Config:
-        """The settings of the run.
-
-        Raises:
-          UserError: there is no run here, or its settings cannot be read.
-        """
+        """The settings of the run; a UserError if there is none here."""
         self._require(self.config_file, "it has no config.json; give the folder of a run")
-        return Config.from_dict(files.read_json(self.config_file))
+        values = files.read_json(self.config_file)
+        with files.taken_as(self.config_file, "the settings of a run; give the folder of a run"):
+            return Config.from_dict(values)
 
     def write_config(self, config: Config) -> None:
         """Writes the settings, which begins a run."""
         files.write_json(self.config_file, config.to_dict())
 
     def require_same_settings(self, config: Config, may_change: Collection[str] = ()) -> None:
-        """Checks that the run here has these settings, if one was begun.
-
-        Args:
-          config: the settings.
-          may_change: those that may differ, such as `MAY_CHANGE`.
+        """Checks the settings of the run here, if one was begun; those in `may_change` may differ.
 
         Raises:
-          UserError: another one differs.
+          UserError: others differ; the message names them.
         """
         if self.config_file.exists():
             _require_same(self.path, "a run", _flat(self.config()), _flat(config), may_change)
@@ -94,8 +97,35 @@ class RunFolder:
         self._require(self.checkpoints, "it has no checkpoints; train one there first")
 
     def results(self) -> dict[str, Any] | None:
-        """The final evaluation; None if the run is not finished."""
-        return files.read_json(self.results_file) if self.results_file.exists() else None
+        """The final evaluation, with NaN for what is not defined; None if the run is not finished.
+
+        Raises:
+          UserError: the file is damaged, or of another kind.
+        """
+        if not self.results_file.exists():
+            return None
+        results: dict[str, Any] = files.read_json(self.results_file)
+        kind = "a run's results; move it away, and train writes them again from the last checkpoint"
+        with files.taken_as(self.results_file, kind):
+            for needed in ("step", "steps_trained", "evaluated_on"):
+                results[needed]
+            for scores in (results, results.get("average", {}), *results["classes"]):
+                scores |= {k: math.nan for k in SCORES if k in scores and scores[k] is None}
+            if "bootstrap_mAP" in results:
+                results["bootstrap_mAP"] = [files.number(v) for v in results["bootstrap_mAP"]]
+        return results
+
+    def write_results(self, results: dict[str, Any]) -> None:
+        """Writes the final evaluation, with which the run is finished."""
+        files.write_json(self.results_file, results)
+
+    def owns(self, path: Path) -> bool:
+        """Whether a local path without links is that of a file of the run, or in one of its folders."""
+        return any(path == own or own in path.parents for own in map(paths.resolved, self._own()))
+
+    def _own(self) -> Iterable[Path]:
+        files_and_folders = [value for value in vars(self).values() if value is not self.path]
+        return [*files_and_folders, self.path / "damaged", self.path / LOCK_FILE]
 
     def _require(self, path: Path, otherwise: str) -> None:
         if not self.path.is_dir():
@@ -104,19 +134,53 @@ class RunFolder:
             raise UserError(f"{self} is no run: {otherwise}")
 
 
-def claim(file: Path, settings: dict[str, Any], what: str) -> None:
-    """Keeps the settings that a folder is made with in `file`, and refuses to go on with others.
+def require_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Looks at a file that the user wants written, before the work begins.
 
     Args:
-      file: a JSON file in the folder.
-      settings: plain values by name.
-      what: what the folder holds, such as "a table".
+      path: the file.
+      inputs: what the user wants read, which must not be overwritten: files, globs, folders of data.
 
     Raises:
-      UserError: the file has other settings.
+      UserError: it cannot be written, is read, belongs to data, or is a run's own.
+    """
+    outputs.require_writable(path, inputs)
+    if paths.is_remote(path):
+        return
+    target = paths.resolved(path)
+    if target.exists() and (target.name in _DATA_FILES or target.suffix in _DATA_ENDINGS):
+        raise UserError(f"{path} belongs to data that are there; give another output")
+    for folder in target.parents:
+        run = RunFolder(folder)
+        if run.config_file.is_file() and run.owns(target):
+            raise UserError(
+                f"{path} is a file that the run in {folder} keeps for itself; give another output"
+            )
+
+
+def list_skipped(output: str | Path, skipped: Sequence[Skipped]) -> None:
+    """Lists the records that were left out beside an output; nothing lies beside a stream."""
+    if outputs.is_stream(output):
+        return
+    try:
+        list_beside(output, skipped)
+    except OSError as error:  # the longer name is too long
+        if skipped:
+            raise UserError(
+                f"the records left out cannot be listed beside {output}: {error.strerror or error}"
+            ) from error
+
+
+def claim(file: Path, settings: dict[str, Any], what: str) -> None:
+    """Keeps the settings that a folder is made with in a JSON file there.
+
+    Raises:
+      UserError: the file has other settings; the message says `what` the folder holds, such as "a table".
     """
     if file.exists():
-        _require_same(file.parent, what, files.read_json(file), settings)
+        kept = files.read_json(file)
+        with files.taken_as(file, f"of {what}; give another --workdir"):
+            _require_same(file.parent, what, kept, settings)
     else:
         files.write_json(file, settings)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from absl import logging
 
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
-from mla_jax.storage.files import output_folder, plain, write_text
+from mla_jax.storage.files import output_folder, to_json, write_text
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -40,7 +41,7 @@ class MetricsLog:
         self._open = contextlib.ExitStack()
         folder, self._put = self._open.enter_context(output_folder(workdir))
         lines = folder / METRICS_FILE
-        write_text(lines, "".join(json.dumps(e) + "\n" for e in self.entries))
+        write_text(lines, "".join(to_json(e) + "\n" for e in self.entries))
         self._file = self._open.enter_context(open(lines, "a", encoding="utf-8"))  # noqa: SIM115
         self._board = self._open.enter_context(
             SummaryWriter(
@@ -65,7 +66,7 @@ class MetricsLog:
     def write(self, entry: dict[str, Any]) -> None:
         """Adds an entry, which has a `step`."""
         self.entries.append(entry)
-        self._file.write(json.dumps(plain(entry)) + "\n")
+        self._file.write(to_json(entry) + "\n")
         self._file.flush()
         for name, value in entry.items():
             if isinstance(value, float):
@@ -90,7 +91,7 @@ class MetricsLog:
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """The entries of a metrics.jsonl; none if there is no such file.
 
-    A last line that a killed process left half-written is ignored.
+    What is NaN is null in the file. A last line that a killed process left half-written is ignored.
 
     Raises:
       UserError: another line is damaged.
@@ -108,5 +109,5 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
             raise UserError(
                 f"{path}, line {number} is no log entry with a step: {line[:80]!r}"
             ) from error
-        entries.append(entry)
+        entries.append({k: math.nan if v is None else v for k, v in entry.items()})
     return entries

@@ -35,12 +35,8 @@ def results_of(
 ) -> dict[str, Any]:
     """What results.json holds of a run.
 
-    Args:
-      config, data: of the run.
-      state: of the step that was chosen.
-      scores: of that step on `evaluated_on`, "eval" or "validation"; None if nothing was evaluated.
-      step_chosen_by: how it was chosen, in words.
-      steps_trained, seconds: how long the run was trained.
+    `state` and `scores` are of the step that was chosen, the scores on the clips that `evaluated_on` names,
+    "eval" or "validation". Where nothing was evaluated, `scores` and `evaluated_on` are None.
     """
     summary: dict[str, Any] = {}
     classes: list[dict[str, Any]] = []

@@ -3,9 +3,9 @@
     folder/seed0/       the run of a seed, with the checkpoint of the last step
     folder/.training/   the state of the seeds in training, to go on from; removed in the end
 
-Several seeds may train together in one program. Beside the scores of the last step, the results of a run have
-those of the average of the probabilities of all its evaluations, as the published programs report them, and
-the mAP on resamples of the eval clips.
+Several seeds may train together in one program. The results of each also have the mAP on resamples of the
+eval clips, and the scores of the average of all its evaluations' probabilities, as the published programs
+report them.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from mla_jax.errors import UserError
 from mla_jax.evaluation import summaries
 from mla_jax.evaluation.bootstrap import bootstrap_map, clip_counts
 from mla_jax.evaluation.metrics import evaluate
-from mla_jax.runs.checkpoints import Checkpoints
+from mla_jax.runs.checkpoints import Checkpoints, require_readable_later
 from mla_jax.runs.data import RunData
 from mla_jax.runs.evaluation import AveragedPredictions
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.results import checkpoint_meta
 from mla_jax.runs.session import Say, Session, ShouldStop, with_seed
-from mla_jax.storage import files, paths
+from mla_jax.storage import paths
 from mla_jax.storage.locks import one_writer
 
 
@@ -62,6 +62,7 @@ def train_row(
         raise UserError("a row needs clips to be evaluated on: give data.eval")
     data = dataclasses.replace(data, validation=None)  # which would choose the step
     folder = paths.as_path(folder)
+    require_readable_later(folder)
     runs = {seed: RunFolder(folder / f"seed{seed}") for seed in seeds}
     for seed, run in runs.items():
         run.require_same_settings(with_seed(config, seed))
@@ -118,7 +119,7 @@ def _finish(session: Session, average: AveragedPredictions) -> None:
             "seeds_together": len(session.runs),
             "bootstrap_mAP": resampled,
         }
-        files.write_json(run.results_file, results[i])
+        run.write_results(results[i])
 
 
 def seeds_that_fit() -> int:

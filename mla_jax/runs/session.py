@@ -38,7 +38,16 @@ def with_seed(config: Config, seed: int) -> Config:
 class Session:
     """Trains runs that differ in their seeds alone, all in one program.
 
+    It begins anew, or goes on from the newest checkpoint that is whole; a UserError says if none is.
+
     Attributes:
+      config: the settings, with the first seed.
+      runs: the folder of each seed's run.
+      data: its validation and eval clips are evaluated, if there are any.
+      checkpoints: of `state`.
+      say: takes a line for the user.
+      average: sums the probabilities of the eval clips, if given. Checkpoints are then saved at evaluations
+        only, the steps for which there are sums to go on from.
       state: the newest state; of several seeds a stack (`stack_states`).
       evaluation: of the newest step that was evaluated; None if none was.
       labels: of each set that is evaluated, [clips, classes] bool.
@@ -54,20 +63,6 @@ class Session:
         say: Say,
         average: AveragedPredictions | None = None,
     ) -> None:
-        """Begins anew, or goes on from the newest checkpoint that is whole.
-
-        Args:
-          config: the settings; its seed is not looked at.
-          runs: the folder of the run of each seed.
-          data: the data; models are evaluated on its validation and eval clips, if there are any.
-          checkpoints: of `state`.
-          say: takes a line for the user.
-          average: sums the probabilities of the eval clips. Checkpoints are then saved at evaluations only,
-            the steps for which there are sums to go on from.
-
-        Raises:
-          UserError: no checkpoint is whole, or they are of another model.
-        """
         self.config = with_seed(config, next(iter(runs)))
         self.runs, self.data, self.checkpoints, self.say = runs, data, checkpoints, say
         self.average = average
@@ -99,13 +94,9 @@ class Session:
     def train(self, should_stop: ShouldStop | None = None) -> None:
         """Trains to the last step.
 
-        Args:
-          should_stop: asked about once a second whether to save and leave.
-
         Raises:
-          InterruptedRunError: it said so, in this process or another.
+          InterruptedRunError: `should_stop`, asked about once a second, said so in this process or another.
           NotFiniteError: training diverged.
-          UserError: a file cannot be written.
         """
         steps, begin = self.config.train.steps, int(self.state.step)
         with contextlib.ExitStack() as stack:

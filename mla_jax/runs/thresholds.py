@@ -18,17 +18,16 @@ from mla_jax.storage import files
 
 
 def choose(probs: np.ndarray, labels: np.ndarray, classes: ClassList, step: int) -> dict[str, Any]:
-    """Chooses the thresholds with the largest F1.
+    """Chooses the thresholds with the largest F1 on the validation clips.
 
     Args:
-      probs, labels: of the validation clips, [clips, classes].
+      probs, labels: [clips, classes].
       classes: the classes.
-      step: of which checkpoint the probabilities are.
+      step: of the checkpoint that the probabilities are of.
 
     Returns:
-      What thresholds.json holds: the step, the number of clips, the mean of the classes' F1, and for each
-      class its threshold (infinity, null in JSON: never reported), its F1 on these clips, on which it was
-      chosen and so flatters, and its number of positives.
+      What thresholds.json holds. A threshold of infinity (1e999 in JSON) is never reached. F1 flatters, as it
+      is of the clips that the thresholds were chosen on.
     """
     thresholds = choose_thresholds(probs, labels)
     f1, positives = f1_scores(probs, labels, thresholds), labels.sum(axis=0)
@@ -53,10 +52,9 @@ def choose(probs: np.ndarray, labels: np.ndarray, classes: ClassList, step: int)
 
 
 def choose_for_run(workdir: str | Path, step: int = 0) -> np.ndarray:
-    """Chooses the thresholds of a trained run anew, and writes its thresholds.json.
+    """Chooses the thresholds of a trained run again, and writes its thresholds.json.
 
-    Training has done this for the step that it chose. It is needed for another step, and for runs that
-    were trained by versions that did not.
+    Training does so for the step that it chooses; this is for other steps, and runs of older versions.
 
     Args:
       workdir: the run.
@@ -77,15 +75,9 @@ def choose_for_run(workdir: str | Path, step: int = 0) -> np.ndarray:
 
 
 def thresholds_of(workdir: str | Path, trained: TrainedModel) -> np.ndarray:
-    """The thresholds of a model of a run: those that the run has, or if it has none of this step, new ones.
+    """The thresholds that the run has for this model; if it has none of its step, they are chosen again.
 
-    Nothing is written.
-
-    Returns:
-      [num_classes] float64, as `choose_for_run`.
-
-    Raises:
-      UserError: the file is damaged, or as `choose_for_run`.
+    Nothing is written. Returns and raises what `choose_for_run` does, and a UserError if the file is damaged.
     """
     path = RunFolder(workdir).thresholds_file
     if path.exists():
@@ -105,6 +97,7 @@ def thresholds_of(workdir: str | Path, trained: TrainedModel) -> np.ndarray:
 
 def _values(chosen: dict[str, Any]) -> np.ndarray:
     found = [c["threshold"] for c in chosen["classes"]]
+    # In files of older versions null is infinity.
     return np.array([math.inf if value is None else value for value in found], np.float64)
 
 

@@ -15,7 +15,7 @@ from mla_jax.parallel import processes
 from mla_jax.parallel.mesh import make_mesh
 from mla_jax.progress import silent
 from mla_jax.runs import thresholds
-from mla_jax.runs.checkpoints import Checkpoints
+from mla_jax.runs.checkpoints import Checkpoints, require_readable_later
 from mla_jax.runs.data import RunData
 from mla_jax.runs.environment import describe_devices
 from mla_jax.runs.folder import MAY_CHANGE, RunFolder
@@ -60,6 +60,7 @@ def train(
     if results and results["steps_trained"] >= config.train.steps:
         say(f"{folder} is finished: {results['steps_trained']} steps; see {folder.results_file}")
         return results
+    processes.together(lambda: require_readable_later(folder.path))
     data = processes.together(lambda: RunData.open(config))
     for name, fingerprint in data.fingerprints().items():
         processes.require_same(f"the {name} clips", fingerprint)
@@ -136,4 +137,4 @@ def _write_results(session: Session, folder: RunFolder, results: dict[str, Any])
             evaluation.probs[name][0], session.labels[name], session.data.classes, evaluation.step
         )
         files.write_json(folder.thresholds_file, chosen)
-    files.write_json(folder.results_file, results)  # last: the run is finished when they are there
+    folder.write_results(results)  # last: the run is finished when they are there

@@ -15,7 +15,7 @@ from mla_jax.data import sources
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats.format import ReadOptions
-from mla_jax.data.skipped import Skipped, list_beside
+from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 from mla_jax.evaluation import metrics, summaries
 from mla_jax.inference.predictor import Predictor, average_predictions
@@ -24,7 +24,7 @@ from mla_jax.models.multi_level import MultiLevelModel, Variables, build_model, 
 from mla_jax.progress import Progress
 from mla_jax.runs.checkpoints import Checkpoints, DamagedCheckpointError
 from mla_jax.runs.environment import environment
-from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.folder import RunFolder, list_skipped, require_output
 from mla_jax.storage import files
 from mla_jax.training.state import TrainState, init_state
 
@@ -185,6 +185,7 @@ def evaluate(
     average_from: int = 0,
     bad_records: str = "",
     output: str | Path = "",
+    show: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Evaluates a run on data: one checkpoint, or the average of the probabilities of several.
 
@@ -195,13 +196,16 @@ def evaluate(
       average_from: if given, all checkpoints from this step on are averaged.
       bad_records: "error" or "skip"; "" for that of the run.
       output: if given, a JSON file to write the results to; records that were left out are listed beside it.
+      show: takes the results before they are written, so that a full disk loses none.
 
     Returns:
       The scores mAP, AUC, d_prime, ...; skipped_records, step, steps_averaged, the classes' scores, ...
 
     Raises:
-      UserError: the run or the data cannot be used.
+      UserError: the run or the data cannot be used, or the output cannot be written.
     """
+    if output:
+        require_output(output, [data])
     with _checkpoints(workdir) as checkpoints:
         steps = _choose_steps(checkpoints, step, average_from)
         trained = _restore(checkpoints, steps[0])
@@ -230,7 +234,8 @@ def evaluate(
         **environment(),
         "classes": summaries.per_class(scores, trained.classes.mids, trained.classes.names),
     }
+    show(results)
     if output:
         files.write_json(output, results)
-        list_beside(output, skipped)
+        list_skipped(output, skipped)
     return results

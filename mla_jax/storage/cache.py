@@ -74,7 +74,7 @@ def local_copy(
     """
     text = os.fspath(path)
     if not paths.is_remote(text):
-        return LocalCopy(text, text)
+        return LocalCopy(paths.expanded(text), text)
     url = text.rstrip("/")
     objects = buckets.find(url)
     if not glob.has_magic(url) and [found.url for found in objects] != [url]:
@@ -83,14 +83,14 @@ def local_copy(
     if not objects:
         raise UserError(f"{url} does not exist, or has nothing to read; check the URL")
     entry = _entry(url, objects)
-    _make_once(entry, url, lambda: _fetch(objects, entry, url, check))
+    _make_once(entry, url, lambda alone: _fetch(objects, entry, url, check, alone))
     return _copy_in(entry, url)
 
 
 def root() -> Path:
     """Where the copies are."""
     named = os.environ.get("MLA_JAX_CACHE")
-    return Path(named).absolute() if named else Path.home() / ".cache" / "mla_jax"
+    return paths.absolute(named) if named else Path.home() / ".cache" / "mla_jax"
 
 
 def keep(staged: Path, url: str) -> None:
@@ -108,7 +108,7 @@ def keep(staged: Path, url: str) -> None:
         found.require_same(staged / url.rpartition("/")[2] / found.name)
     os.chmod(staged, 0o755)
     entry = _entry(url, objects)
-    _make_once(entry, url, lambda: staged.rename(entry))
+    _make_once(entry, url, lambda _: staged.rename(entry))
 
 
 def _copy_in(folder: Path, url: str) -> LocalCopy:
@@ -131,8 +131,8 @@ def _entry(url: str, objects: Sequence[buckets.Object]) -> Path:
     return root() / f"{readable}-{hashlib.sha256(told.encode()).hexdigest()[:20]}"
 
 
-def _make_once(entry: Path, url: str, make: Callable[[], object]) -> None:
-    """Calls `make` if there is no such entry, in one process at a time.
+def _make_once(entry: Path, url: str, make: Callable[[bool], object]) -> None:
+    """Calls `make` if there is no such entry; with True where a lock sees to it that no other process does.
 
     Raises:
       UserError: it cannot be written; the message has a way out.
@@ -141,9 +141,9 @@ def _make_once(entry: Path, url: str, make: Callable[[], object]) -> None:
         return
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with locks.waiting(entry.parent / f".{entry.name}.lock"):
+        with locks.waiting(entry.parent / f".{entry.name}.lock") as alone:
             if not entry.is_dir():  # another process may have made it meanwhile
-                make()
+                make(alone)
     except OSError as error:
         raise UserError(
             f"cannot copy {url} to {entry.parent}: {error.strerror or error}; MLA_JAX_CACHE=FOLDER names "
@@ -152,7 +152,11 @@ def _make_once(entry: Path, url: str, make: Callable[[], object]) -> None:
 
 
 def _fetch(
-    objects: Sequence[buckets.Object], entry: Path, url: str, check: Callable[[Path], object]
+    objects: Sequence[buckets.Object],
+    entry: Path,
+    url: str,
+    check: Callable[[Path], object],
+    alone: bool,
 ) -> None:
     size, done, lock = sum(found.size for found in objects), 0, threading.Lock()
     progress = Progress(f"fetch {url}", -(-size // 10**6), "MB")
@@ -163,7 +167,7 @@ def _fetch(
             done += more
             progress.update(-(-done // 10**6) if done >= size else done // 10**6)
 
-    with files.atomic_folder(entry, alone=locks.KNOWN) as partial:
+    with files.atomic_folder(entry, alone=alone) as partial:
         require_room(partial, (size, f"for {url}"))
         copy = _copy_in(partial, url)
         try:

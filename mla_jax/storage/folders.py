@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mla_jax.errors import UserError
-from mla_jax.storage import buckets, cache, files, paths
+from mla_jax.storage import buckets, cache, files, outputs, paths
 
 
 @contextlib.contextmanager
 def new_folder(folder: str | Path, *, last: str = "", alone: bool = False) -> Iterator[Path]:
     """A folder on this machine to fill; it becomes `folder` when the block ends well, and else vanishes.
 
-    A bucket has no folders that could appear at once: there the file `last` is put after all others, and
-    readers must take a folder without it for none. What was put is then this machine's copy of it.
+    A bucket has no folders that could appear at once, and neither can an empty folder that is there, which
+    may be a mount point or what a link leads to: the file `last` is put after all others, and readers must
+    take a folder without it for none. What was put into a bucket is then this machine's copy of it.
 
     Args:
       folder: a path, or a URL; nothing is there, or an empty folder.
@@ -27,12 +28,11 @@ def new_folder(folder: str | Path, *, last: str = "", alone: bool = False) -> It
     """
     path = paths.as_path(folder)
     try:
-        if paths.is_taken(path):
-            raise UserError(f"{path} already exists; give another output, or remove it first")
+        outputs.require_new_folder(path)
         if paths.is_remote(path):
             making = _new_in_bucket(os.fspath(path), last)
         else:
-            making = files.atomic_folder(path, alone=alone)
+            making = files.atomic_folder(path, alone=alone, last=last)
         with making as filled:
             yield filled
     except OSError as error:

@@ -15,8 +15,31 @@ try:
 except ImportError:  # Windows has no flock, and goes without
     fcntl = None  # type: ignore[assignment]
 
-KNOWN = fcntl is not None
-"""Whether this system has locks; where it has none, nothing is held."""
+LOCK_FILE = ".lock"
+_KNOWN = fcntl is not None
+
+
+def _lock(handle: int, place: Path, *, wait: bool = False) -> bool:
+    """Locks an open file; False, and a warning, where the system or the disk has no locks.
+
+    Raises:
+      BlockingIOError: another process holds it, and `wait` is False.
+    """
+    if not _KNOWN:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError as error:  # some network disks answer that they know no locks
+        logging.warning(
+            "%s: the disk has no locks (%s), so nothing guards it against a second writer: see that one "
+            "process alone writes there",
+            place,
+            error.strerror or error,
+        )
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -25,7 +48,7 @@ def one_writer(folder: str | Path) -> Iterator[None]:
 
     The lock is the kernel's (`flock` on the file `.lock`), so a process that dies, however it dies, leaves
     none behind. It holds between processes of one machine, and over NFS where the server supports it. In a
-    bucket nothing is held, and a warning says so.
+    bucket, or on a disk without locks, nothing is held, and a warning says so.
 
     Raises:
       UserError: another process holds it; the message says which.
@@ -42,18 +65,17 @@ def one_writer(folder: str | Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Not truncated: it holds the id of the process that has the lock.
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error
     try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-                raise UserError(
-                    f"{folder} is in use by process {holder}; wait for it, or give another folder"
-                ) from error
+        try:
+            _lock(handle, folder)
+        except BlockingIOError as error:
+            holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+            raise UserError(
+                f"{folder} is in use by process {holder}; wait for it, or give another folder"
+            ) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -62,13 +84,16 @@ def one_writer(folder: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def waiting(file: Path) -> Iterator[None]:
-    """Waits for the lock of `file`, and holds it while the block runs; the empty file stays."""
+def waiting(file: Path) -> Iterator[bool]:
+    """Waits for the lock of `file`, and holds it while the block runs; the empty file stays.
+
+    Yields:
+      Whether it is held; False where the system or the disk has no locks.
+    """
     with file.open("w") as handle:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                logging.warning("waiting for another process, which has locked %s", file)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        try:
+            held = _lock(handle.fileno(), file)
+        except BlockingIOError:
+            logging.warning("waiting for another process, which has locked %s", file)
+            held = _lock(handle.fileno(), file, wait=True)
+        yield held

@@ -42,23 +42,30 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
 def as_path(path: str | os.PathLike[str]) -> Path:
     """A `pathlib.Path` of a local path; of a URL an `etils.epath.Path`, which has the same methods.
 
+    A `~` at the start of a local path is the home folder.
+
     A bucket is asked, the first time, whether it is there and can be listed. It has no folders: one
     "exists" where an object's name begins with it, and `mkdir` makes nothing.
 
     Raises:
       UserError: the URL is not valid, gcsfs is not installed, or the bucket cannot be used.
     """
-    return buckets.path_of(os.fspath(path)) if is_remote(path) else Path(path)
+    return buckets.path_of(os.fspath(path)) if is_remote(path) else Path(expanded(path))
+
+
+def expanded(path: str | os.PathLike[str]) -> str:
+    """The path with `~` at its start as the home folder, as shells write it; a folder named so is `./~`."""
+    return os.path.expanduser(os.fspath(path))
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
     """The same path, independent of the current folder; a URL is so by itself."""
-    return as_path(path) if is_remote(path) else Path(path).absolute()
+    return as_path(path) if is_remote(path) else as_path(path).absolute()
 
 
 def resolved(path: str | os.PathLike[str]) -> Path:
     """The same path without links and dots; a URL has neither."""
-    return as_path(path) if is_remote(path) else Path(path).resolve()
+    return as_path(path) if is_remote(path) else Path(os.path.realpath(expanded(path)))
 
 
 def parent(path: Path) -> Path | None:
@@ -86,7 +93,9 @@ def is_of_bucket(error: BaseException) -> bool:
 
 
 def is_taken(folder: Path) -> bool:
-    """Whether something other than an empty folder is there."""
+    """Whether something other than an empty folder is there, if only a link that leads nowhere."""
+    if not is_remote(folder) and folder.is_symlink() and not folder.exists():
+        return True  # a link that leads nowhere
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.skipped import list_beside
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import run_ahead
 from mla_jax.progress import Progress
 from mla_jax.runs import thresholds
+from mla_jax.runs.folder import list_skipped, require_output
 from mla_jax.runs.trained import TrainedModel
 from mla_jax.tagging import formats
 from mla_jax.tagging.formats import Tags
@@ -114,6 +114,7 @@ def predict_to_file(
         written.
     """
     formats.require_format(output)
+    require_output(output, [data])
     options = options or TagOptions()
     tagger = Tagger.open(workdir, options, step)
     stream = tagger.trained.stream_clips(data, bad_records=bad_records)
@@ -127,7 +128,7 @@ def predict_to_file(
             read = stream.place or f"{stream.clips:,} of {stream.total:,} clips begun"
             progress.update(items, "" if whole else read)
     progress.close()
-    list_beside(output, stream.skipped)
+    list_skipped(output, stream.skipped)
     return Tagged(stream.clips, items, len(stream.skipped))
 
 

@@ -317,28 +317,6 @@ def test_is_immutable() -> None:
                 getattr(part, name)[0] = 0
 
 
-def test_summary_counts_by_hand() -> None:
-    clips = minimal(
-        embeddings=np.zeros((3, 4, 5), np.float16),
-        labels=[[0], [0, 2], [0]],
-        num_segments=[4, 1, 4],
-    )
-    assert clips.summary() == {
-        "clips": 3,
-        "time": 4,
-        "features": 5,
-        "classes": 4,
-        "dtype": "float16",
-        "labels": 4,
-        "clips_by_segments": {1: 1, 4: 2},
-        "positives_per_class": {"min": 1, "median": 2.0, "max": 3},
-        "classes_without_positives": [1, 3],
-    }
-    empty = clips[:0].summary()
-    assert (empty["clips"], empty["labels"], empty["clips_by_segments"]) == (0, 0, {})
-    assert empty["positives_per_class"] == {"min": 0, "median": 0.0, "max": 0}
-
-
 def ids(clips: ClipSet | None) -> set[bytes]:
     return set() if clips is None else set(clips.video_ids.tolist())
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from experiments.supervision import EXIT_LOST_CONTACT, EXIT_PEER_FAILED, Supervisor
+from tests.support.helpers import wait_for
+from tests.support.programs import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 WAIT = "import time; time.sleep(60)"
 
 
@@ -132,11 +133,13 @@ sys.exit(75 if len(got) == 1 else 1)
 """
 
 
-def _start() -> tuple[subprocess.Popen[str], list[int]]:
+def start(child: str = CHILD) -> tuple[subprocess.Popen[str], list[int]]:
+    """A parent of two processes, and the ids of these; they are up."""
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, CHILD],
+        [sys.executable, "-c", PARENT, child],
         cwd=ROOT,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
@@ -146,39 +149,26 @@ def _start() -> tuple[subprocess.Popen[str], list[int]]:
 
 def test_ctrl_c_reaches_every_process_once() -> None:
     """A terminal sends it to the whole process group, of which the children are no part."""
-    parent, _ = _start()
+    parent, _ = start()
     with parent:
         os.killpg(parent.pid, signal.SIGINT)
         assert parent.wait(timeout=20) == 75
 
 
 def test_a_second_signal_ends_all_at_once() -> None:
-    deaf = CHILD.replace("while not got", "while True")
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, deaf],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    parent, _ = start(CHILD.replace("while not got", "while True"))
     with parent:
-        assert parent.stdout is not None
-        assert parent.stderr is not None
-        for _ in range(2):
-            parent.stdout.readline()
         parent.terminate()
         time.sleep(0.3)
         assert parent.poll() is None
         parent.terminate()
         assert parent.wait(timeout=20) == 75
+        assert parent.stderr is not None
         assert parent.stderr.read().startswith("ended at once, as asked")
 
 
 def test_no_process_outlives_its_parent() -> None:
-    parent, children = _start()
+    parent, children = start()
     with parent:
         parent.kill()
-    until = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}/exe").exists() for pid in children):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_for(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in children), seconds=20)

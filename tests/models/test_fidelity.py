@@ -169,8 +169,11 @@ def test_outputs_statistics_and_gradients_are_those_of_keras(form: str) -> None:
     assert_alike(grads, keras_models.gradients_like(grads, theirs, by_weight), config, 1e-3)
 
 
-# Adam treats each parameter by itself, and the gradients are compared above: two forms are enough.
-@pytest.mark.parametrize("form", few(["yu2018:2-A-1-A", "kong2017"], FORMS))
+# Adam treats each parameter by itself, and the gradients of all forms are compared above.
+ADAM = ["yu2018:3-A", "yu2018:2-A-1-A", "yu2018:5-A-4-A", "yu2018_equations:2-A-1-A", "kong2017"]
+
+
+@pytest.mark.parametrize("form", few(["yu2018:2-A-1-A", "kong2017"], ADAM))
 def test_twenty_steps_of_adam_are_those_of_keras(form: str) -> None:
     config, optim = small(form), OptimConfig()
     keras_dtype("float64")

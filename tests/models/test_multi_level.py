@@ -62,8 +62,12 @@ def train(model: Any, variables: Any, embeddings: Any, mask: Any) -> tuple[Any, 
 
 @pytest.mark.parametrize(
     "config",
-    [SMALL, ModelConfig(architecture="2-A", hidden_units=12, pooling="max")],
-    ids=["attention", "max and dropout"],
+    [
+        SMALL,
+        ModelConfig(architecture="2-A", hidden_units=12, pooling="max"),
+        dataclasses.replace(SMALL, attend_to="features", pooling="attention_sigmoid"),
+    ],
+    ids=["attention", "max and dropout", "features"],
 )
 def test_what_padding_holds_changes_nothing(config: ModelConfig) -> None:
     model, variables = made(config)

@@ -1,9 +1,11 @@
 """Checkpoints: which are kept, and what becomes of damaged ones."""
 
+import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +17,20 @@ from mla_jax.models.multi_level import init_variables
 from mla_jax.runs.checkpoints import Checkpoints, checksum
 from mla_jax.training.state import TrainState, init_state
 from tests.support.helpers import raises_user_error
+from tests.support.small_runs import left_by, run_config, train_quietly
 
-# Orbax leaves coroutines behind when a restore fails, which are noticed in whatever test comes then.
+# Orbax leaves coroutines behind when a restore fails, whose errors nobody takes.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """They end here, and not in whatever test comes then."""
+    yield
+    gc.collect()
 
 
 def state_of(step: int = 0, hidden_units: int = 300) -> TrainState:
@@ -35,6 +45,28 @@ def save(folder: Path, *steps: int, **scores: float) -> None:
     with Checkpoints(folder) as checkpoints:
         for step in steps:
             checkpoints.save(state_of(step), {"n": step}, **scores)
+
+
+def test_the_first_checkpoint_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk from which nothing comes back as it was is known at once, not when all is trained."""
+    read = []
+    restore = Checkpoints.restore
+
+    def count(self: Checkpoints, step: int, like: TrainState) -> TrainState:
+        read.append(step)
+        return restore(self, step, like)
+
+    monkeypatch.setattr(Checkpoints, "restore", count)
+    save(tmp_path / "good", 1, 2, 3)
+    assert read == [1]
+    # What is saved and what is read have other checksums.
+    monkeypatch.setattr("mla_jax.runs.checkpoints.checksum", lambda _: str(len(read)))
+    with raises_user_error(
+        "is damaged", "was read back is not the same; give a workdir on another"
+    ):
+        save(tmp_path / "bad", 1)
 
 
 # ---- which are kept ----
@@ -153,3 +185,22 @@ def test_where_none_is_whole_nothing_begins_anew(tmp_path: Path) -> None:
             raises_user_error("has no checkpoint that is whole", "give another workdir"),
         ):
             checkpoints.restore_newest(state_of(), lambda _: None)
+
+
+def test_a_run_goes_on_from_the_last_whole_checkpoint(
+    run_data: Path, whole_run: dict[str, Any], tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    train_quietly(run_config(run_data, steps=30), workdir)
+    for path in (workdir / "checkpoints/30/state").rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 2)
+    # It is finished, so that only its use can say what to do.
+    with raises_user_error("checkpoints/30 is damaged", "another with --step, there are [10, 20]"):
+        mla.TrainedModel.open(workdir)
+    assert mla.TrainedModel.open(workdir, step=10).step == 10
+    said: list[str] = []
+    train_quietly(run_config(run_data), workdir, say=said.append)
+    assert any("checkpoints/30 is damaged" in line for line in said)
+    assert "going on from step 20 of 40" in said
+    assert left_by(workdir) == whole_run

@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 import mla_jax as mla
 from mla_jax.runs.folder import MAY_CHANGE, RunFolder, claim
 from mla_jax.storage import files
@@ -23,8 +25,16 @@ def test_a_run_begins_and_finishes(tmp_path: Path) -> None:
     run.write_config(mla.Config())
     assert run.config() == mla.Config()
     assert run.results() is None
-    files.write_json(run.results_file, {"mAP": 0.5})
-    assert RunFolder(str(run)).results() == {"mAP": 0.5}
+    written = {"step": 1, "steps_trained": 2, "evaluated_on": None, "classes": [], "mAP": np.nan}
+    files.write_json(run.results_file, written | {"d_prime": np.inf})
+    results = RunFolder(str(run)).results()
+    assert results is not None
+    assert np.isnan(results.pop("mAP"))
+    assert results == {"d_prime": np.inf} | {k: v for k, v in written.items() if k != "mAP"}
+    for other in ([], {"mAP": 0.5}, "text"):
+        files.write_json(run.results_file, other)
+        with raises_user_error("results.json is not a run's results; move it away"):
+            run.results()
 
 
 def test_only_the_same_settings_go_on(tmp_path: Path) -> None:

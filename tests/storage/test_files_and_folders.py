@@ -1,5 +1,7 @@
 """Files and folders appear whole or not at all, on a disk and in a bucket."""
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +53,20 @@ def test_what_is_written_for_a_bucket_is_put_when_the_block_ends_well(bucket: st
     assert names_in(bucket) == []
 
 
-def test_json_has_null_for_what_json_does_not_have(place: str) -> None:
-    value = {"a": np.float32(1.5), "b": [np.nan, np.inf], "c": np.arange(2), 3: (True, None)}
-    files.write_json(f"{place}/a.json", value)
-    plain = {"a": 1.5, "b": [None, None], "c": [0, 1], "3": [True, None]}
-    assert files.read_json(f"{place}/a.json") == plain
+def test_json_of_numbers_and_names_that_json_does_not_have(place: str) -> None:
+    half = os.fsdecode(b"s\xff")
+    value = {
+        "a": np.float32(1.5),
+        "b": [np.nan, -np.inf],
+        "c": np.arange(2),
+        3: (True, None),
+        "d": half,
+    }
+    files.write_json(f"{place}/a.json", value | {'"NaN\\': "Infinity, NaN"})
+    read = {"a": 1.5, "b": [None, -np.inf], "c": [0, 1], "3": [True, None], "d": half}
+    assert files.read_json(f"{place}/a.json") == read | {'"NaN\\': "Infinity, NaN"}
+    json.loads(paths.as_path(f"{place}/a.json").read_text(), parse_constant=pytest.fail)
+    assert np.isnan(files.number(None))
     files.write_text(f"{place}/a.json", '{"a": ')
     with raises_user_error(f"{place}/a.json is damaged"):
         files.read_json(f"{place}/a.json")

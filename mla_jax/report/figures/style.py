@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mla_jax.errors import UserError
 from mla_jax.storage.files import replacing
 
 # Okabe and Ito's colours, which the colour-blind tell apart too; shapes and dashes tell them apart in grey.
@@ -30,9 +31,9 @@ SMALL, NORMAL = 9, 10
 _SVG: Any = {"svg.hashsalt": "mla_jax", "svg.fonttype": "path"}
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
     """An empty figure of this size in inches, laid out so that nothing overlaps."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -100,13 +101,25 @@ def to_pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
     return pixels
 
 
+def require_format(path: str | Path) -> str:
+    """The format of a picture of this name; "png" of one without an ending.
+
+    Raises:
+      UserError: the ending is none of a format.
+    """
+    kind = Path(path).suffix.removeprefix(".").lower() or "png"
+    if kind not in FigureCanvasAgg.get_supported_filetypes():
+        raise UserError(f"{path} has an ending of no picture; give a .png, .svg or .pdf file")
+    return kind
+
+
 def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
     """Writes the figure, in the format that the name ends in; the file appears whole.
 
     Raises:
       UserError: it cannot be written there.
     """
-    kind = Path(path).suffix.removeprefix(".") or "png"
+    kind = require_format(path)
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
     with mpl.rc_context(_SVG), replacing(path, binary=True) as file:
         figure.savefig(file, format=kind, dpi=dpi, metadata=metadata)

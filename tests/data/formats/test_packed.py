@@ -133,9 +133,9 @@ def test_the_files_are_what_the_manifest_says(folder: Path) -> None:
         np.testing.assert_array_equal(array, getattr(clips, name))
         assert manifest["sha256"][name] == hashlib.sha256(array.tobytes()).hexdigest()
         assert manifest["bytes"][name] == (folder / f"{name}.npy").stat().st_size
-    summary = clips.summary()
-    for name in ("clips", "time", "features", "classes", "dtype", "labels"):
-        assert manifest[name] == summary[name]
+    sizes = {"clips": 20, "time": 5, "features": 4, "classes": 7, "labels": len(clips.label_ids)}
+    assert sizes.items() <= manifest.items()
+    assert manifest["dtype"] == "uint8"
     assert manifest["scaling"] == {"offset": 128.0, "scale": 128.0}
     assert manifest["source"] == {"input": "somewhere"}
 

@@ -237,15 +237,21 @@ def test_import_is_quiet_and_hides_accelerators() -> None:
 def test_a_process_ends_that_has_not_read_to_the_end(many_files: tuple[Path, ClipSet]) -> None:
     """While TensorFlow reads ahead, in a thread that runs Python."""
     program = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
 from mla_jax.data.formats.format import ReadOptions
 from mla_jax.data.sources import stream_clips
-stream = stream_clips(sys.argv[1], ReadOptions(7, max_segments=5, chunk_size=20))
-assert len(next(stream.chunks)) == 20
+def read(chunk_size):
+    return stream_clips(sys.argv[1], ReadOptions(7, max_segments=5, chunk_size=chunk_size)).chunks
+def interrupt():
+    for seconds in (0.1, 3, 3, 3):  # Python drops interruptions of destructors
+        time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGINT)
+chunks = read(20)
+assert len(next(chunks)) == 20
 if len(sys.argv) > 2:
-    threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     while True:
-        list(stream_clips(sys.argv[1], ReadOptions(7, max_segments=5, chunk_size=1)).chunks)
+        list(read(1))
 """
     with ThreadPoolExecutor() as pool:
         ended, interrupted = pool.map(lambda more: run(program, many_files[0], *more), [[], ["x"]])

@@ -13,13 +13,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.programs import ROOT
+
 HERE = Path(__file__).parent
-SCRIPTS = HERE.parent.parent / "experiments" / "cloud_tpu"
+SCRIPTS = ROOT / "experiments" / "cloud_tpu"
 PYTHON = getattr(sys, "_base_executable", sys.executable)
 
 WORKDIR = "--workdir=gs://bucket/run"
@@ -138,13 +138,6 @@ class Sandbox:
     def starts(self, worker: str | None = None) -> list[dict[str, Any]]:
         """The starts of the training, of one worker or of all."""
         return [s for s in read_lines(self.bucket / "starts") if worker in (None, s["worker"])]
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        """Until the condition holds, a minute at most."""
-        until = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < until, "it does not come about"
-            time.sleep(0.02)
 
     def run_states(self) -> list[str]:
         """What `tpu.sh status` says of the run, for each worker."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiments.cloud_tpu.sandbox import AWKWARD, WORKDIR, Sandbox
+from tests.support.helpers import wait_for
 
 # The part that runs on a TPU's machines is written for Linux.
 pytestmark = pytest.mark.skipif(
@@ -30,7 +31,7 @@ def test_what_is_printed_and_pasted_does_what_is_run(sandbox: Sandbox) -> None:
     for step in steps:
         sandbox.tpu(*step)
     run = sandbox.calls()
-    sandbox.wait(lambda: len(sandbox.starts()) == 2)
+    wait_for(lambda: len(sandbox.starts()) == 2)
     sandbox.kill()
     sandbox.tpu("delete", "--yes")
     (sandbox.cloud / "calls").unlink()
@@ -38,7 +39,7 @@ def test_what_is_printed_and_pasted_does_what_is_run(sandbox: Sandbox) -> None:
         text = "".join(sandbox.dry_run(*step))
         subprocess.run(["sh", "-e"], input=text, text=True, env=sandbox.environment, check=True)
     assert sandbox.calls() == run
-    sandbox.wait(lambda: len(sandbox.starts()) == 4)
+    wait_for(lambda: len(sandbox.starts()) == 4)
 
 
 def test_the_training_gets_its_flags_as_they_were_on_every_worker(sandbox: Sandbox) -> None:
@@ -51,7 +52,7 @@ def test_the_training_gets_its_flags_as_they_were_on_every_worker(sandbox: Sandb
     for home in (sandbox.cloud / "workers").iterdir():
         (home / "--b=something for the star").touch()
     sandbox.tpu("run", "--", *AWKWARD)
-    sandbox.wait(lambda: len(sandbox.starts()) == 2)
+    wait_for(lambda: len(sandbox.starts()) == 2)
     for start in sandbox.starts():
         home = sandbox.cloud / "workers" / start["worker"]
         assert start["flags"] == [*AWKWARD, "--distributed=auto"]
@@ -76,14 +77,14 @@ def test_the_wrapper_starts_again_on_75_only_when_asked(sandbox: Sandbox) -> Non
         for worker in ("0", "1"):
             (sandbox.bucket / f"codes-{worker}").write_text(codes)
         sandbox.tpu("run", *flags, "--", WORKDIR)
-        sandbox.wait(lambda: "running" not in sandbox.run_states())
+        wait_for(lambda: "running" not in sandbox.run_states())
         assert sandbox.run_states() == [f"exited {left}"] * 2
         assert len(sandbox.starts("0")) == len(sandbox.starts("1")) == starts
     # An exit code is that of the last run; one that was killed has left none.
     for worker in ("0", "1"):
         (sandbox.bucket / f"codes-{worker}").unlink()
     sandbox.tpu("run", "--", WORKDIR)
-    sandbox.wait(lambda: len(sandbox.starts()) == 4)
+    wait_for(lambda: len(sandbox.starts()) == 4)
     sandbox.kill()
     assert sandbox.run_states() == ["none", "none"]
 
@@ -94,19 +95,19 @@ def test_stop_ends_a_run_that_would_restart_and_a_second_start_is_no_second_run(
     sandbox.tpu("create")
     sandbox.tpu("install")
     sandbox.tpu("run", "--restart", "--", WORKDIR)
-    sandbox.wait(lambda: len(sandbox.starts()) == 2)
+    wait_for(lambda: len(sandbox.starts()) == 2)
     assert sandbox.tpu("run", "--restart", "--", WORKDIR).split("\n")[:2] == ["runs already"] * 2
     assert "a run with other flags is on here" in sandbox.tpu("run", "--", WORKDIR, code=1)
     assert "a run is on here" in sandbox.tpu("install", code=1)
     sandbox.tpu("stop")
-    sandbox.wait(lambda: sandbox.run_states() == ["exited 75"] * 2)
+    wait_for(lambda: sandbox.run_states() == ["exited 75"] * 2)
     assert len(sandbox.starts()) == 2
     assert "no run is on" in sandbox.tpu("stop")
 
 
 def test_watch_starts_the_same_run_again_after_every_way_to_lose_it(sandbox: Sandbox) -> None:
     watch = sandbox.popen("watch", "--spot", "--every=0", "--delete_at_end", "--", *AWKWARD)
-    sandbox.wait(lambda: len(sandbox.starts()) == 2)
+    wait_for(lambda: len(sandbox.starts()) == 2)
     # What is installed later is the commit of the beginning.
     (sandbox.checkout / "experiments" / "version").write_text("later")
     author = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -118,7 +119,7 @@ def test_watch_starts_the_same_run_again_after_every_way_to_lose_it(sandbox: San
     )
     for life, (request, node) in enumerate(LOST, start=2):
         sandbox.preempt(request, node)
-        sandbox.wait(lambda life=life: len(sandbox.starts()) == 2 * life)
+        wait_for(lambda life=life: len(sandbox.starts()) == 2 * life)
     (sandbox.bucket / "finish").touch()
     printed, _ = watch.communicate(timeout=60)
     assert watch.returncode == 0, printed
@@ -141,16 +142,16 @@ def test_watch_leaves_a_transition_alone_and_goes_on_with_a_run_that_is_there(
         sandbox.preempt(request, node)
         before = len(sandbox.calls())
         watch = sandbox.popen("watch", "--every=0", "--", WORKDIR)
-        sandbox.wait(lambda before=before: len(sandbox.calls()) > before + 8)
+        wait_for(lambda before=before: len(sandbox.calls()) > before + 8)
         watch.kill()
         assert {call[3] for call in sandbox.calls()[before:]} == {"list"}, (request, node)
     sandbox.preempt("ACTIVE", "READY")
     sandbox.tpu("install")
     sandbox.tpu("run", "--", WORKDIR)
-    sandbox.wait(lambda: len(sandbox.starts()) == 2)
+    wait_for(lambda: len(sandbox.starts()) == 2)
     watch = sandbox.popen("watch", "--every=0", "--", WORKDIR)
     looks = len(sandbox.calls())
-    sandbox.wait(lambda: len(sandbox.calls()) > looks + 8)
+    wait_for(lambda: len(sandbox.calls()) > looks + 8)
     (sandbox.bucket / "finish").touch()
     assert "still there, and costs" in watch.communicate(timeout=60)[0]
     assert watch.returncode == 0
@@ -172,7 +173,7 @@ def test_watch_bears_what_passes(sandbox: Sandbox) -> None:
     for what, times in {"list": 3, "create": 1, "scp": 2, "start-1": 2}.items():
         (sandbox.cloud / "fail" / what).write_text(str(times))
     watch = sandbox.popen("watch", "--every=0", "--", WORKDIR)
-    sandbox.wait(lambda: len(sandbox.starts()) == 2 and " status" in str(sandbox.calls()[-1]))
+    wait_for(lambda: len(sandbox.starts()) == 2 and " status" in str(sandbox.calls()[-1]))
     (sandbox.bucket / "finish").touch()
     watch.communicate(timeout=60)
     assert watch.returncode == 0
@@ -190,7 +191,7 @@ def test_watch_does_not_ask_for_ever(sandbox: Sandbox) -> None:
     watch = sandbox.popen("watch", "--every=0", "--restarts=2", "--", WORKDIR)
     for _ in range(3):
         state = sandbox.cloud / "queued-resources"
-        sandbox.wait(lambda state=state: state.exists() and state.read_text() == "ACTIVE")
+        wait_for(lambda state=state: state.exists() and state.read_text() == "ACTIVE")
         sandbox.preempt("FAILED", "")
     assert "gone again after --restarts=2" in watch.communicate(timeout=60)[0]
     assert watch.returncode == 1
