@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mla_jax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
     from mla_jax.data.class_list import ClassList
-    from mla_jax.data.clips import ClipSet, Scaling
+    from mla_jax.data.clips import ClipSet
+    from mla_jax.data.embedding import Scaling
     from mla_jax.data.formats.format import ReadOptions
     from mla_jax.data.formats.record_writer import write_records
     from mla_jax.data.packing import pack
@@ -45,7 +46,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "config": ("Config", "DataConfig", "ModelConfig", "OptimConfig", "TrainConfig"),
     "data.class_list": ("ClassList",),
-    "data.clips": ("ClipSet", "Scaling"),
+    "data.clips": ("ClipSet",),
+    "data.embedding": ("Scaling",),
     "data.formats.format": ("ReadOptions",),
     "data.formats.record_writer": ("write_records",),
     "data.packing": ("pack",),

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mla_jax.config import Config
-from mla_jax.data.clips import ClipSet, Scaling, concatenate
+from mla_jax.data.clips import ClipSet, concatenate
+from mla_jax.data.embedding import Scaling
 from mla_jax.data.sources import open_packed
 from mla_jax.errors import UserError
 from mla_jax.presets import preset

@@ -7,22 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mla_jax.data.embedding import EMBEDDING_DTYPES, Scaling
 from mla_jax.errors import UserError
-
-EMBEDDING_DTYPES = ("uint8", "float16", "float32")
-
-
-@dataclasses.dataclass(frozen=True)
-class Scaling:
-    """Turns stored embeddings into model input: `(embedding - offset) / scale`, in float32."""
-
-    offset: float
-    scale: float
-
-    @classmethod
-    def default(cls, dtype: np.dtype | type) -> "Scaling":
-        """AudioSet's bytes become -1 ... 0.992; floats from a user's encoder stay as they are."""
-        return cls(128.0, 128.0) if np.dtype(dtype) == np.uint8 else cls(0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

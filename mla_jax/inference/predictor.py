@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from mla_jax.data.clips import ClipSet, Scaling
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import Scaling
 from mla_jax.errors import UserError
 from mla_jax.inference.segments import SegmentOutput, segment_output
 from mla_jax.models.inputs import model_inputs

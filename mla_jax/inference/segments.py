@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mla_jax.config import parse_architecture
-from mla_jax.data.clips import Scaling
+from mla_jax.data.embedding import Scaling
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.multi_level import MultiLevelModel, Variables
 

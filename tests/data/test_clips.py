@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from mla_jax.data.clips import ClipSet, Scaling, concatenate
+from mla_jax.data.clips import ClipSet, concatenate
+from mla_jax.data.embedding import Scaling
 from mla_jax.data.splits import hash_fractions, hold_out, shared_ids
 from tests.support.helpers import FIELDS, assert_same_clips, raises_user_error, random_clips
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mla_jax.data.clips import ClipSet, Scaling
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import Scaling
 from mla_jax.data.formats.format import ReadOptions
 from mla_jax.data.skipped import Skipped
 from mla_jax.data.sources import open_clips

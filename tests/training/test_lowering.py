@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mla_jax as mla
-from mla_jax.data.clips import Scaling
+from mla_jax.data.embedding import Scaling
 from mla_jax.inference.predictor import clip_probabilities
 from mla_jax.models.multi_level import MultiLevelModel, init_variables
 from mla_jax.training.batches import DeviceClips

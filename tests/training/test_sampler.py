@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mla_jax.data.clips import ClipSet, Scaling
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import Scaling
 from mla_jax.training.sampler import (
     BalancedSampler,
     Sampler,

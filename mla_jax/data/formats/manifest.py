@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mla_jax.data.class_list import FILE_NAME
-from mla_jax.data.clips import Scaling
+from mla_jax.data.embedding import Scaling
 from mla_jax.data.skipped import SKIPPED_FILE
 from mla_jax.errors import UserError
 from mla_jax.storage.files import plain, read_json

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mla_jax.data.clips import ClipSet, Scaling
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import Scaling
 from mla_jax.data.formats.format import Chunk, ReadOptions
 
 EMBEDDING = "audio_embedding"

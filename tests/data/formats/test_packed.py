@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from mla_jax.data.class_list import FILE_NAME, ClassList
-from mla_jax.data.clips import ClipSet, Scaling, concatenate
+from mla_jax.data.clips import ClipSet, concatenate
+from mla_jax.data.embedding import Scaling
 from mla_jax.data.formats import packed_writer
 from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.packed import Packed
