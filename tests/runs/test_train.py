@@ -99,6 +99,20 @@ def test_a_run_without_eval_split_says_so(folder: Path) -> None:
     assert not RunFolder(folder / "run").thresholds_file.exists()
 
 
+def test_validation_chooses_the_step(folder: Path) -> None:
+    config = _config(folder, steps=12)
+    data = dataclasses.replace(config.data, validation_fraction=0.4)
+    wild = mla.OptimConfig(learning_rate=0.5)  # so that the last step is not the best
+    config = dataclasses.replace(config, data=data, optim=wild)
+    results = train_quietly(config, folder / "run")
+    assert results["step_chosen_by"] == "best validation mAP"
+    run = RunFolder(folder / "run")
+    best = max(run.metrics(), key=lambda entry: entry["validation_mAP"])
+    assert results["step"] == best["step"] < 12
+    assert results["mAP"] == pytest.approx(best["eval_mAP"])
+    assert mla.TrainedModel.open(run.path).step == best["step"]
+
+
 def test_a_run_made_before_opens_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

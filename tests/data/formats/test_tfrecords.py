@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -205,6 +207,31 @@ def test_a_large_file_is_read_in_pieces(tmp_path: Path) -> None:
     clips = read_clips(path, chunk_size=16)
     assert clips.video_ids.tolist() == [b"%d" % i for i in range(40)]
     assert (clips.embeddings == np.arange(5, dtype=np.uint8)[:, None]).all()
+
+
+class SlowPath(type(Path())):  # type: ignore[misc]
+    """A file that takes as long to open as one in a mounted bucket."""
+
+    opening: ClassVar[set[int]] = set()
+    most: ClassVar[int] = 0
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        """Counts how many threads open files at the same time."""
+        self.opening.add(threading.get_ident())
+        type(self).most = max(self.most, len(self.opening))
+        time.sleep(0.01)
+        self.opening.discard(threading.get_ident())
+        return super().open(*args, **options)
+
+
+def test_files_that_open_slowly_are_opened_together(tmp_path: Path) -> None:
+    paths = [write_file(tmp_path / f"{i:03d}", [payload(b"%d" % i)] * 2) for i in range(300)]
+    frames = list(read_frames([SlowPath(path) for path in paths]))
+    assert [(frame.path, frame.number) for frame in frames] == [
+        (p, k) for p in paths for k in (0, 1)
+    ]
+    assert not any(frame.fault for frame in frames)
+    assert SlowPath.most > 8
 
 
 @pytest.mark.parametrize(
