@@ -42,6 +42,15 @@ def audioset_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def audio_dir() -> Path:
+    """The folder with esc10/, yamnet/ and vggish/: real sounds and weights."""
+    folder = Path(os.environ.get("MLA_AUDIO_DIR", ROOT.parent / "shared/data/audio"))
+    if not (folder / "yamnet").is_dir():
+        pytest.skip(f"no sounds and weights at {folder}; set MLA_AUDIO_DIR to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def bucket_server() -> Iterator[Any]:
     """A `tests.support.bucket_server.BucketServer`, and this process set to talk to it."""
     from tests.support.bucket_server import BucketServer, set_environment

@@ -7,8 +7,10 @@ in index order). It is never shipped: it is given by path, or found beside the d
 import csv
 import dataclasses
 import io
+import itertools
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mla_jax.errors import UserError
@@ -32,6 +34,63 @@ class ClassList:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def require_same(self, other: "ClassList", where: str) -> None:
+        """Checks that another list has these classes in this order: the one check for two lists that meet.
+
+        Classes are compared by mid and by name. What is empty or only counts the classes, and mids that
+        stand for several classes, say nothing: there, the two are not compared.
+
+        Args:
+          other: the other list.
+          where: what it belongs to, for the message, such as "the class list beside packed/eval".
+
+        Raises:
+          UserError: it has other classes, or another order; class indices would be mixed up.
+        """
+        if len(self) != len(other):
+            raise UserError(
+                f"{where} has {len(other)} classes, but {len(self)} are in use; give what is of the same"
+            )
+        differ = sorted(
+            {
+                k
+                for ours, theirs in (
+                    (_identity(self.mids, distinct=True), _identity(other.mids, distinct=True)),
+                    (_identity(self.names), _identity(other.names)),
+                )
+                for k, (a, b) in enumerate(zip(ours, theirs, strict=True))
+                if a and b and a != b
+            }
+        )
+        if differ:
+            k = differ[0]
+            raise UserError(
+                f"{where} is another: class {k} is {other.describe(k)} there, but {self.describe(k)} in use "
+                f"({len(differ)} of {len(self)} classes differ), so class indices would be mixed up; give "
+                "what is of the same classes in the same order"
+            )
+
+    def describe(self, k: int) -> str:
+        """Names class `k` in a message."""
+        return f"{self.names[k]!r} ({self.mids[k]})" if self.mids[k] else repr(self.names[k])
+
+    def is_numbered(self) -> bool:
+        """Whether it only counts the classes, so that it says of none which it is."""
+        return not any(_identity(self.mids, distinct=True)) and not any(_identity(self.names))
+
+    def doubled(self) -> str:
+        """Which names or mids stand for several classes, in words; empty if none does."""
+        for what, values in (("name", self.names), ("mid", self.mids)):
+            counts = Counter(value.strip() for value in values if value.strip())
+            twice = [value for value, count in counts.items() if count > 1]
+            if twice:
+                rows = [k for k, value in enumerate(values) if value.strip() == twice[0]]
+                more = f", and so for {len(twice) - 1} more" if len(twice) > 1 else ""
+                return (
+                    f"classes {', '.join(map(str, rows))} have the same {what} {twice[0]!r}{more}"
+                )
+        return ""
 
     @classmethod
     def numbered(cls, num_classes: int) -> "ClassList":
@@ -79,7 +138,9 @@ class ClassList:
         for place in places:
             # "." has a parent too; a bucket has none.
             remote = paths.is_remote(place)
-            folder = paths.as_path(place) if remote else Path(os.path.abspath(place))
+            folder = (
+                paths.as_path(place) if remote else Path(os.path.abspath(paths.expanded(place)))
+            )
             for start in (folder, paths.parent(folder)):
                 for candidate in (start, start / "csv") if start else ():
                     path = candidate / FILE_NAME
@@ -96,6 +157,32 @@ class ClassList:
             (k, mid, name) for k, (mid, name) in enumerate(zip(self.mids, self.names, strict=True))
         )
         return text.getvalue()
+
+
+def one_list(lists: Mapping[str, ClassList]) -> ClassList:
+    """The list of all of these, by what each belongs to: the first that names classes, if one does.
+
+    Raises:
+      UserError: two of them are of other classes.
+    """
+    for (_, first), (name, other) in itertools.combinations(lists.items(), 2):
+        first.require_same(other, name)
+    return next(
+        (one for one in lists.values() if not one.is_numbered()), next(iter(lists.values()))
+    )
+
+
+def _identity(values: Sequence[str], *, distinct: bool = False) -> list[str]:
+    """What each value says of its class; empty where it says nothing.
+
+    Values that only count the classes, from 0 or from 1, say nothing; with `distinct`, neither do those that
+    stand more than once.
+    """
+    values = [" ".join(value.split()) for value in values]
+    if any(all(v in ("", str(k + first)) for k, v in enumerate(values)) for first in (0, 1)):
+        return [""] * len(values)
+    counts = Counter(values)
+    return ["" if distinct and counts[value] > 1 else value for value in values]
 
 
 def resolve(class_list: str | Path, places: Sequence[str | Path]) -> ClassList | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from mla_jax.config import DataConfig
 from mla_jax.data.class_list import ClassList
@@ -18,8 +19,11 @@ from mla_jax.data.sources import (
     count_classes,
     find_classes,
     open_packed,
+    require_list_of_labels,
+    require_same_classes,
     stream_clips,
 )
+from mla_jax.errors import UserError
 from mla_jax.progress import Progress
 from mla_jax.storage.folders import new_folder
 
@@ -71,6 +75,8 @@ def pack_data(path: str, output: str | Path, config: DataConfig) -> list[str]:
       UserError: nothing is there, a record is bad, or the output is taken.
     """
     classes = find_classes(config, path)
+    if classes is not None:
+        _require_fits(path, classes, config)
     options = ReadOptions.of(config, count_classes(config, classes, path))
     stream = stream_clips(path, options)
     clips = pack(
@@ -81,6 +87,15 @@ def pack_data(path: str, output: str | Path, config: DataConfig) -> list[str]:
         skipped=stream.skipped,
     )
     return [f"packed {output}", *_account(clips, stream, classes)]
+
+
+def _require_fits(path: str, classes: ClassList, config: DataConfig) -> None:
+    """Checks that the class list can be that of the data. One that is named goes before one beside them."""
+    require_list_of_labels(path, classes, config)
+    try:
+        require_same_classes(path, classes)
+    except UserError as error:  # only a list that was named can be another
+        logging.warning("%s is used: %s", config.class_list, error)
 
 
 def _shown(stream: ClipStream) -> Iterator[ClipSet]:

@@ -19,6 +19,7 @@ from mla_jax.data.formats.format import Chunk, Format, ReadOptions
 from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.packed import Packed
 from mla_jax.data.formats.tfds import DataSource
+from mla_jax.data.known_lists import require_audiosets_order
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
@@ -222,8 +223,14 @@ def read_data_source(
 
 
 def find_classes(config: DataConfig, *places: str) -> ClassList | None:
-    """The class list that `config` names, or the one beside the first of `places` that has one."""
-    return class_list.resolve(config.class_list, [_folder_of(place) for place in places if place])
+    """The class list that `config` names, or the one beside the first of `places` that has one.
+
+    Names that stand for several classes are warned of.
+    """
+    found = class_list.resolve(config.class_list, [_folder_of(place) for place in places if place])
+    if found is not None and (doubled := found.doubled()):
+        logging.warning("the class list in use: %s", doubled)
+    return found
 
 
 def _folder_of(place: str) -> Path:
@@ -258,9 +265,19 @@ def require_same_classes(path: str, classes: ClassList) -> None:
     Raises:
       UserError: it is another; class indices would be mixed up.
     """
-    found = find_classes(DataConfig(), path)
-    if found is not None and any(classes.mids) and found.mids != classes.mids:
-        raise UserError(
-            f"the class list beside {path} is not the one in use, so class indices would be mixed up; give "
-            "data of the same classes"
-        )
+    beside = class_list.resolve("", [_folder_of(path)])
+    if beside is not None:
+        classes.require_same(beside, f"the class list beside {path}")
+
+
+def require_list_of_labels(path: str, classes: ClassList, config: DataConfig) -> None:
+    """Checks that the labels at `path` can be indices of `classes`, where the data do not say of which list.
+
+    Beside records that look like AudioSet's a list that is known to be of another order is refused, unless
+    `config.num_classes` states that the labels are of so many classes.
+
+    Raises:
+      UserError: they cannot be; classes would get wrong names.
+    """
+    if not config.num_classes and _open(path)[1].is_like_audioset():
+        require_audiosets_order(classes, path)

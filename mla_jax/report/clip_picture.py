@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mla_jax.data.class_list import one_list
 from mla_jax.data.clips import ClipSet
 from mla_jax.errors import UserError
 from mla_jax.explain.examples import classes_to_show
@@ -68,10 +69,7 @@ def write_clip_picture(
 def _open_runs(workdirs: Sequence[str | Path]) -> dict[str, TrainedModel]:
     """Models of the same classes, by name."""
     runs = {n: TrainedModel.open(w) for n, w in zip(run_names(workdirs), workdirs, strict=True)}
-    classes = next(iter(runs.values())).classes
-    for name, run in runs.items():
-        if run.classes != classes:
-            raise UserError(f"{name} is of other classes than the first; give runs of the same")
+    one_list({name: run.classes for name, run in runs.items()})
     return runs
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mla_jax.data.class_list import ClassList
+from mla_jax.data import sources
+from mla_jax.data.class_list import ClassList, one_list
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
@@ -42,7 +43,7 @@ def gather(
     runs = [ReportRun.open(n, paths.as_path(w)) for n, w in zip(names, workdirs, strict=True)]
     notes = [note for run in runs for note in _what_is_missing(run)]
     all_classes = _shared_classes(runs)
-    path, clips = _open_data(runs, data, notes)
+    path, clips = _open_data(runs, data, all_classes, notes)
     chosen = choose_classes(all_classes.names, _frequency(runs, clips, len(all_classes)), classes)
     if clips is None:
         if events:
@@ -88,23 +89,17 @@ def _what_is_missing(run: ReportRun) -> list[str]:
 
 
 def _shared_classes(runs: Sequence[ReportRun]) -> ClassList:
-    """The class list of all runs."""
-    known = [(run.name, run.classes) for run in runs if run.classes is not None]
+    """The class list of all runs: the first that says which the classes are, if one does."""
+    known = {run.name: run.classes for run in runs if run.classes is not None}
     if not known:
         raise UserError(
             f"{runs[0].path} has neither a checkpoint nor results of classes: train it for longer"
         )
-    first, classes = known[0]
-    for name, other in known:
-        if other != classes:
-            raise UserError(
-                f"{first} and {name} are of different classes; a report takes runs of the same"
-            )
-    return classes
+    return one_list(known)
 
 
 def _open_data(
-    runs: Sequence[ReportRun], data: str, notes: list[str]
+    runs: Sequence[ReportRun], data: str, classes: ClassList, notes: list[str]
 ) -> tuple[str, ClipSet | None]:
     """The clips to evaluate on, and where they lie; None, and a note, where there are none."""
     named = {data} if data else {run.config.data.eval for run in runs}
@@ -125,6 +120,7 @@ def _open_data(
             "results.json does not have them; give the eval data with --data."
         )
         return "", None
+    sources.require_same_classes(path, classes)
     skipped: list[Skipped] = []
     clips = opener.open_clips(path, skipped=skipped)
     if skipped:

@@ -46,10 +46,11 @@ class RunData:
                 "HDF5 or .npz file"
             )
         found = sources.find_classes(data, data.train, data.eval)
+        num_classes = sources.count_classes(data, found, data.train, data.eval)
         for path in (data.train, data.eval):
             if path and found is not None:
                 sources.require_same_classes(path, found)
-        num_classes = sources.count_classes(data, found, data.train, data.eval)
+                sources.require_list_of_labels(path, found, data)
         skipped: list[Skipped] = []
         options = ReadOptions.of(data, num_classes)
         trained_on = sources.open_clips(data.train, options, skipped)

@@ -84,12 +84,15 @@ def thresholds_of(workdir: str | Path, trained: TrainedModel) -> np.ndarray:
         kept = files.read_json(path)
         try:
             values, step = _values(kept), kept["step"]
-            mids = tuple(c["mid"] for c in kept["classes"])
+            classes = ClassList(
+                tuple(c["mid"] for c in kept["classes"]), tuple(c["name"] for c in kept["classes"])
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged: it holds no thresholds; remove it, and they are chosen again"
             ) from error
-        if step == trained.step and mids == trained.classes.mids:
+        if step == trained.step:
+            trained.classes.require_same(classes, str(path))
             return values
     logging.info("%s has no thresholds of step %d: choosing them", workdir, trained.step)
     return _values(_choose_again(workdir, trained))
@@ -110,7 +113,9 @@ def _choose_again(workdir: str | Path, trained: TrainedModel) -> dict[str, Any]:
             "with --config.data.validation_fraction=0.05"
         )
     data = dataclasses.replace(config.data, eval="")  # which decides nothing
-    validation = RunData.open(dataclasses.replace(config, data=data)).validation
+    opened = RunData.open(dataclasses.replace(config, data=data))
+    trained.classes.require_same(opened.classes, f"the class list of {data.train}, as it is now,")
+    validation = opened.validation
     assert validation is not None
     return choose(
         trained.predict(validation), validation.multi_hot(), trained.classes, trained.step

@@ -80,6 +80,8 @@ class TrainedModel:
           UserError: the data cannot be read, or the class list beside them is not the model's.
         """
         sources.require_same_classes(path, self.classes)
+        if needs_labels:
+            sources.require_list_of_labels(path, self.classes, self.config.data)
         return sources.open_clips(
             path, self._read_options(bad_records, needs_labels=needs_labels), skipped
         )

@@ -1,11 +1,13 @@
 """The class list: what it reads, what it writes, where it is found, and what it refuses."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from mla_jax.data.class_list import FILE_NAME, ClassList, resolve
+from mla_jax.data.class_list import FILE_NAME, ClassList, one_list, resolve
+from mla_jax.data.known_lists import require_audiosets_order
 from tests.support.helpers import raises_user_error
 
 HEADER = "index,mid,display_name\n"
@@ -141,6 +143,87 @@ def test_a_list_named_goes_before_one_found(tmp_path: Path) -> None:
     assert resolve("", []) is None
     with raises_user_error("nowhere.csv"):
         resolve("nowhere.csv", [tmp_path])
+
+
+NAMES = ("Dog", "Cat", "Bell")
+MIDS = ("/m/a", "/m/b", "/m/c")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ((MIDS, NAMES), (MIDS, ("Dog", "Kitten", "Bell"))),
+        ((MIDS, NAMES), (("/m/a", "/m/c", "/m/b"), NAMES)),
+        ((MIDS, NAMES), (("", "", ""), NAMES[::-1])),
+        ((MIDS, NAMES), (("0", "1", "2"), NAMES[::-1])),
+        ((MIDS, NAMES), (("x", "x", "x"), NAMES[::-1])),
+        ((("", "", ""), NAMES), (("1", "2", "3"), NAMES[::-1])),
+        ((MIDS, ("0", "1", "2")), (MIDS[::-1], NAMES)),
+        ((("/m/a", "", ""), NAMES), (("/m/b", "", ""), NAMES)),
+        ((MIDS, NAMES), (("", "", ""), ("Dog", "Dog", "Bell"))),
+    ],
+)
+def test_lists_of_other_classes_are_told_apart(
+    ours: tuple[Sequence[str], ...], theirs: tuple[Sequence[str], ...]
+) -> None:
+    first, other = (ClassList(tuple(mids), tuple(names)) for mids, names in (ours, theirs))
+    for a, b in ((first, other), (other, first)):
+        with raises_user_error("packed/eval is another: class", "of 3 classes differ", "mixed up"):
+            a.require_same(b, "packed/eval")
+        with raises_user_error("packed/eval is another"):
+            one_list({"packed/train": a, "packed/eval": b})
+
+
+@pytest.mark.parametrize(
+    ("mids", "names"),
+    [
+        (MIDS, NAMES),
+        (("", "", ""), NAMES),
+        (("0", "1", "2"), NAMES),
+        (("x", "x", "x"), (" Dog", "Cat", "Bell ")),
+        (MIDS, ("0", "1", "2")),
+        (("1", "2", "3"), ("1", "2", "3")),
+        (("", "", ""), ("0", "1", "2")),
+        (("/m/a", "", ""), ("", "Cat", "")),
+    ],
+)
+def test_lists_are_the_same_as_far_as_they_say(mids: Sequence[str], names: Sequence[str]) -> None:
+    named, other = ClassList(MIDS, NAMES), ClassList(tuple(mids), tuple(names))
+    named.require_same(other, "a")
+    other.require_same(named, "b")
+    assert one_list({"b": other, "a": named}) == (named if other.is_numbered() else other)
+
+
+def test_lists_of_other_lengths_and_names_of_several_classes() -> None:
+    with raises_user_error("a has 2 classes, but 3 are in use"):
+        ClassList.numbered(3).require_same(ClassList.numbered(2), "a")
+    assert ClassList(MIDS, NAMES).doubled() == ClassList.numbered(3).doubled() == ""
+    twice = ClassList(("", "", "", ""), ("A", "B ", "A", "B"))
+    assert twice.doubled() == "classes 0, 2 have the same name 'A', and so for 1 more"
+    assert "the same mid 'x'" in ClassList(("x", "x"), ("A", "B")).doubled()
+
+
+@pytest.mark.audioset
+def test_another_order_of_audiosets_classes_is_known(audioset_dir: Path) -> None:
+    classes = ClassList.read(audioset_dir / "csv" / FILE_NAME)
+    require_audiosets_order(classes, "a")
+    require_audiosets_order(ClassList(MIDS, NAMES), "a")
+    empty = ("",) * 527
+    for mids, names in ((1, -1), (-1, 1), (-1, -1)):
+        for other in (
+            ClassList(classes.mids[::mids], classes.names[::names]),
+            ClassList(classes.mids[::mids], empty)
+            if mids < 0
+            else ClassList(empty, classes.names[::-1]),
+        ):
+            with raises_user_error("a goes by the order of AudioSet's", "num_classes=527"):
+                require_audiosets_order(other, "a")
+
+
+def test_yamnets_classes_are_known(audio_dir: Path) -> None:
+    classes = ClassList.read(audio_dir / "yamnet" / "yamnet_class_map.csv")
+    with raises_user_error("YAMNet's classes in another order (521 of them)", FILE_NAME):
+        require_audiosets_order(classes, "a")
 
 
 @pytest.mark.audioset

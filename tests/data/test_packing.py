@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mla_jax.config import DataConfig
+from mla_jax.config import Config, DataConfig
 from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.record_writer import write_records
-from mla_jax.data.packing import pack_data
+from mla_jax.data.packing import pack, pack_data
 from mla_jax.data.sources import open_packed
+from mla_jax.runs.data import RunData
 from tests.support.helpers import assert_same_clips, raises_user_error, random_clips
 
 ROOT = Path(__file__).parent.parent.parent
@@ -209,3 +210,31 @@ def test_the_command_packs_without_tensorflow_and_verifies(tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {damaged} is not what was written")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_list_of_another_order_beside_records_like_audiosets(
+    audio_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    yamnet = ClassList.read(audio_dir / "yamnet" / "yamnet_class_map.csv")
+    for name, features in (("audioset", 128), ("own", 64)):
+        write_records(random_clips(features=features), tmp_path / name)
+        (tmp_path / name / FILE_NAME).write_text(yamnet.to_csv())
+    with raises_user_error(str(tmp_path / "audioset"), "YAMNet's classes in another order"):
+        pack_data(str(tmp_path / "audioset"), tmp_path / "p", DataConfig())
+    assert not (tmp_path / "p").exists()
+    pack_data(str(tmp_path / "audioset"), tmp_path / "p", DataConfig(num_classes=521))
+    pack_data(str(tmp_path / "own"), tmp_path / "q", DataConfig())
+    assert not caplog.messages
+    (tmp_path / "other.csv").write_text(ClassList.numbered(7).to_csv())
+    config = DataConfig(class_list=str(tmp_path / "other.csv"))
+    pack_data(str(tmp_path / "audioset"), tmp_path / "r", config)
+    assert "other.csv is used: the class list beside" in caplog.messages[0]
+
+
+def test_names_of_several_classes_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ("A", "B", "A", "D", "E", "F", "G")
+    pack([random_clips()], tmp_path / "p", classes=ClassList(("",) * 7, names))
+    RunData.open(Config(data=DataConfig(train=str(tmp_path / "p"))))
+    assert caplog.messages == ["the class list in use: classes 0, 2 have the same name 'A'"]

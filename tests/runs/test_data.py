@@ -1,5 +1,6 @@
 """A run's data as a whole: ids in both splits, what was left out, and class lists that do not fit."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -77,3 +78,19 @@ def test_a_class_list_of_another_length(tmp_path: Path) -> None:
     )
     with raises_user_error("num_classes=7, but the class list has 5 classes", "class_list"):
         RunData.open(Config(data=data))
+
+
+@pytest.mark.parametrize(
+    "mids", [("",) * 7, tuple(map(str, range(7))), ("x",) * 7, tuple("abcdefg")]
+)
+def test_a_class_list_of_another_order(mids: tuple[str, ...], tmp_path: Path) -> None:
+    classes = ClassList(mids, tuple(f"Class {k % 3}{k}" for k in range(7)))
+    other = ClassList(mids, classes.names[::-1])
+    pack([random_clips()], tmp_path / "train", classes=classes)
+    pack([random_clips(seed=1)], tmp_path / "eval", classes=other)
+    pack([random_clips(seed=1)], tmp_path / "none")
+    config = Config(data=DataConfig(train=str(tmp_path / "train"), eval=str(tmp_path / "eval")))
+    with raises_user_error(f"the class list beside {tmp_path / 'eval'} is another: class 0 is"):
+        RunData.open(config)
+    data = dataclasses.replace(config.data, eval=str(tmp_path / "none"))
+    assert RunData.open(Config(data=data)).classes == classes

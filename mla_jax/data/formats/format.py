@@ -124,6 +124,10 @@ class Format(abc.ABC):
           UserError: they differ.
         """
 
+    def is_like_audioset(self) -> bool:
+        """Whether the data look like AudioSet's records, whose labels are indices of its 527 classes."""
+        return False
+
     @abc.abstractmethod
     def chunks(self, options: ReadOptions) -> Iterator[Chunk]:
         """Reads the clips in their order, in bounded memory.

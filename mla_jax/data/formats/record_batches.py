@@ -16,6 +16,7 @@ from mla_jax.data.formats.format import CHUNK_BYTES
 from mla_jax.data.formats.frames import Frame, read_frames
 from mla_jax.data.formats.rules import Columns
 from mla_jax.data.formats.sequence_examples import (
+    AUDIOSET,
     Layout,
     find_unparsable,
     layout_of,
@@ -89,7 +90,7 @@ def read_batches(
 def _read_batches(
     files: Sequence[Path], chunk_size: int
 ) -> Generator[tuple[Batch, Columns], None, None]:
-    layout = _find_layout(files)
+    layout = find_layout(files)
     ahead: deque[Batch] = deque()  # what was read, and is not yielded yet
 
     def payloads() -> Iterator[list[bytes]]:
@@ -154,13 +155,13 @@ def _elements(dataset: tf.data.Dataset) -> Iterator[Any]:
         yield element
 
 
-def _find_layout(files: Sequence[Path]) -> Layout:
+def find_layout(files: Sequence[Path]) -> Layout:
     """How the first record that has a segment stores it; where none has one, no record is good anyway."""
     for frame in (frame for file in files for frame in read_frames([file])):
         example = None if frame.fault else read_message(frame.payload)
         if example is not None and (layout := layout_of(example)):
             return layout
-    return Layout("bytes_list", 128)
+    return AUDIOSET
 
 
 def _in_batches(frames: Iterator[Frame], chunk_size: int) -> Iterator[list[Frame]]:

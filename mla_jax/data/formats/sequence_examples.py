@@ -51,6 +51,9 @@ class Layout(NamedTuple):
         return tf.uint8 if self.kind == "bytes_list" else tf.float32
 
 
+AUDIOSET = Layout("bytes_list", 128)
+
+
 def read_message(payload: bytes) -> Any:
     """The SequenceExample, or None if the payload is not one."""
     try:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions, Shape
-from mla_jax.data.formats.record_batches import read_batches
+from mla_jax.data.formats.record_batches import find_layout, read_batches
 from mla_jax.data.formats.rules import check
+from mla_jax.data.formats.sequence_examples import AUDIOSET
 from mla_jax.errors import UserError
 
 SUFFIX = ".tfrecord"
@@ -35,6 +36,10 @@ class RecordFiles(Format):
     def choose(names: list[str]) -> list[str]:
         """The record files of a folder."""
         return [name for name in names if name.endswith(SUFFIX)]
+
+    def is_like_audioset(self) -> bool:
+        """Whether the first record that has a segment has one of 128 bytes."""
+        return find_layout(self.paths) == AUDIOSET
 
     def chunks(self, options: ReadOptions) -> Iterator[Chunk]:
         """Reads the clips; M and dtype are those of the first record that has a segment."""

@@ -26,6 +26,7 @@ from mla_jax.data import class_list
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.known_lists import require_audiosets_order
 from mla_jax.data.skipped import SKIPPED_FILE, Skipped, to_jsonl
 from mla_jax.data.sources import stream_clips
 from mla_jax.errors import UserError
@@ -147,6 +148,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"the class list has {len(classes)} classes, the config {self.builder_config.num_classes}; "
                 "give the list that belongs to the data (class_list), or a config of its num_classes"
             )
+        require_audiosets_order(classes, self.builder_config.name)
         self.info.features["labels"].feature.names = distinct_names(classes)
         self.info.metadata.update(mids=list(classes.mids), names=list(classes.names))
 
