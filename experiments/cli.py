@@ -83,6 +83,25 @@ def define_bad_records() -> flags.FlagHolder[str | None]:
     )
 
 
+def define_allow_other_embeddings() -> flags.FlagHolder[bool]:
+    """Defines `--allow_other_embeddings`."""
+    return flags.DEFINE_bool(
+        "allow_other_embeddings",
+        False,
+        "Go on, with a warning, where embeddings differ in what they mean: encoder, scaling, length of a "
+        "segment, ... If not given, that is an error.",
+    )
+
+
+def define_segment_seconds() -> flags.FlagHolder[float | None]:
+    """Defines `--segment_seconds`, for what neither data nor runs say."""
+    return flags.DEFINE_float(
+        "segment_seconds",
+        None,
+        "Seconds from one segment to the next, if neither the data nor the run say it.",
+    )
+
+
 def define_step() -> flags.FlagHolder[int]:
     """Defines `--step`, of a checkpoint."""
     return flags.DEFINE_integer(

@@ -16,6 +16,7 @@ from mla_jax.runs import trained
 
 _BAD_RECORDS = cli.define_bad_records()
 _STEP = cli.define_step()
+_ALLOW_OTHER = cli.define_allow_other_embeddings()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
@@ -40,6 +41,7 @@ def main() -> None:
         step=_STEP.value,
         average_from=_AVERAGE_FROM.value,
         bad_records=_BAD_RECORDS.value or "",
+        allow_other_embeddings=_ALLOW_OTHER.value,
         output=_OUTPUT.value,
         show=lambda results: cli.tell(_in_one_line(results), _OUTPUT.value),
     )

@@ -18,6 +18,8 @@ from mla_jax.tagging import tag
 
 _BAD_RECORDS = cli.define_bad_records()
 _STEP = cli.define_step()
+_SEGMENT_SECONDS = cli.define_segment_seconds()
+_ALLOW_OTHER = cli.define_allow_other_embeddings()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
@@ -32,7 +34,6 @@ _THRESHOLD = flags.DEFINE_string(
     "the run's thresholds.json.",
 )
 _SEGMENTS = flags.DEFINE_bool("segments", False, "Also write the scores of each label by segment.")
-_SEGMENT_SECONDS = flags.DEFINE_float("segment_seconds", 1.0, "How long a segment is.")
 _WINDOW = flags.DEFINE_integer(
     "window",
     0,
@@ -64,6 +65,7 @@ def main() -> None:
         ),
         step=_STEP.value,
         bad_records=_BAD_RECORDS.value or "",
+        allow_other_embeddings=_ALLOW_OTHER.value,
     )
     what = f"{done.clips:,} clips"
     if done.items != done.clips:

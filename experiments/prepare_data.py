@@ -52,6 +52,27 @@ _BAD_RECORDS = flags.DEFINE_enum(
     "What to do with records that cannot be used: stop, or leave them out and list them in "
     "skipped_records.jsonl, in the output.",
 )
+_ENCODER = flags.DEFINE_string(
+    "encoder",
+    "",
+    "What made the embeddings, if the data do not say: a name such as openl3, for which runs and data are "
+    "compared.",
+)
+_POSTPROCESSING = flags.DEFINE_string(
+    "postprocessing", "", "What was done behind the encoder, such as: PCA, 8 bits."
+)
+_HOP_SECONDS = flags.DEFINE_float(
+    "hop_seconds", 0.0, "Seconds from one segment to the next, if the data do not say."
+)
+_EXAMPLE_SECONDS = flags.DEFINE_float(
+    "example_seconds", 0.0, "Seconds that a segment hears, if the data do not say."
+)
+_SCALING = flags.DEFINE_string(
+    "scaling",
+    "",
+    "OFFSET,SCALE, if the data do not say: the model's input is (embedding - OFFSET) / SCALE. Empty: 128,128 "
+    "for bytes, 0,1 for floats.",
+)
 _VERIFY = flags.DEFINE_string(
     "verify", "", "A packed folder to check, every byte of it, instead of packing one."
 )
@@ -75,6 +96,11 @@ def main() -> None:
         max_segments=_MAX_SEGMENTS.value,
         long_clips=_LONG_CLIPS.value,
         bad_records=_BAD_RECORDS.value,
+        encoder=_ENCODER.value,
+        postprocessing=_POSTPROCESSING.value,
+        hop_seconds=_HOP_SECONDS.value,
+        example_seconds=_EXAMPLE_SECONDS.value,
+        scaling=_SCALING.value,
     )
     print("\n".join(pack_data(_INPUT.value, _OUTPUT.value, config)))
 

@@ -12,7 +12,9 @@ from absl import flags
 from experiments import cli
 from mla_jax.report.write import write_report
 
-flags.adopt_module_key_flags(cli)
+_SEGMENT_SECONDS = cli.define_segment_seconds()
+_ALLOW_OTHER = cli.define_allow_other_embeddings()
+flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
 _WORKDIR = flags.DEFINE_multi_string("workdir", [], "A run's folder; may be given several times.")
 _OUTPUT = flags.DEFINE_string("output", "", "The HTML file to write.")
@@ -44,6 +46,8 @@ def main() -> None:
         _DATA.value,
         classes=_CLASSES.value,
         events=_EVENTS.value,
+        segment_seconds=_SEGMENT_SECONDS.value,
+        allow_other_embeddings=_ALLOW_OTHER.value,
     )
     for note in report.notes:
         cli.say(note)

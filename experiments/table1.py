@@ -70,6 +70,7 @@ IN_FIGURE = (
 )
 """The rows that the picture shows, if the table has them and none are chosen."""
 
+_ALLOW_OTHER = cli.define_allow_other_embeddings()
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", "", "A folder with bal_train and eval: packed folders, records, .h5 or .npz files."
 )
@@ -124,7 +125,7 @@ def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
     folder = paths.resolved(_DATA_DIR.value)
     data = DataConfig(train=split_path(folder, "bal_train"), eval=split_path(folder, "eval"))
     configs = {n: row_config(n, data, _STEPS.value, _EVALUATIONS.value) for n in names}
-    opened = RunData.open(configs[names[0]])
+    opened = RunData.open(configs[names[0]], allow_other_embeddings=_ALLOW_OTHER.value)
     # A mistake is told now, not hours later when the picture is drawn.
     choose_classes(opened.classes.names, opened.train.class_counts(), _FIGURE_CLASSES.value)
     for name in _FIGURE_ROWS.value:

@@ -15,6 +15,7 @@ from experiments import cli, distributed
 from mla_jax.config import Config
 
 _CONFIG = cli.define_config()
+_ALLOW_OTHER = cli.define_allow_other_embeddings()
 flags.adopt_module_key_flags(cli)
 flags.adopt_module_key_flags(distributed)
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: settings, metrics, checkpoints.")
@@ -36,7 +37,13 @@ def _train(config: Config) -> None:
     from mla_jax.runs.train import train
 
     with StopOnSignal() as should_stop:
-        results = train(config, _WORKDIR.value, say=cli.say, should_stop=should_stop)
+        results = train(
+            config,
+            _WORKDIR.value,
+            allow_other_embeddings=_ALLOW_OTHER.value,
+            say=cli.say,
+            should_stop=should_stop,
+        )
     if not processes.is_main():
         return
     if results["evaluated_on"] is None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mla_jax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
     from mla_jax.data.class_list import ClassList
     from mla_jax.data.clips import ClipSet
-    from mla_jax.data.embedding import Scaling
+    from mla_jax.data.embedding import Embedding, Scaling
     from mla_jax.data.formats.format import ReadOptions
     from mla_jax.data.formats.record_writer import write_records
     from mla_jax.data.packing import pack
@@ -47,7 +47,7 @@ _HOMES = {
     "config": ("Config", "DataConfig", "ModelConfig", "OptimConfig", "TrainConfig"),
     "data.class_list": ("ClassList",),
     "data.clips": ("ClipSet",),
-    "data.embedding": ("Scaling",),
+    "data.embedding": ("Embedding", "Scaling"),
     "data.formats.format": ("ReadOptions",),
     "data.formats.record_writer": ("write_records",),
     "data.packing": ("pack",),

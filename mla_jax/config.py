@@ -6,6 +6,7 @@ command line (`--config.optim.learning_rate=3e-4`).
 
 import dataclasses
 import difflib
+import math
 import re
 import typing
 from collections.abc import Mapping
@@ -127,6 +128,11 @@ class DataConfig:
       placement: where the training set is kept: device (all of it), host (its batches are sent ahead of
         their steps), or auto: the device if it takes less than 60 % of its memory.
       validation_fraction: the share of training clips held out by a hash of the video id.
+      encoder, postprocessing, hop_seconds, example_seconds: what the embeddings are, where the data do not
+        say: the encoder's name, what was done behind it, seconds from one segment to the next, seconds that
+        a segment hears; empty and 0: not stated.
+      scaling: OFFSET,SCALE, where the data do not say: the model's input is (embedding - OFFSET) / SCALE;
+        empty: 128,128 for bytes, 0,1 for floats.
     """
 
     train: str = ""
@@ -142,6 +148,11 @@ class DataConfig:
     mask: bool = True
     placement: str = "auto"
     validation_fraction: float = 0.0
+    encoder: str = ""
+    postprocessing: str = ""
+    hop_seconds: float = 0.0
+    example_seconds: float = 0.0
+    scaling: str = ""
 
     def __post_init__(self) -> None:
         """Checks every value."""
@@ -154,6 +165,9 @@ class DataConfig:
             self.validation_fraction,
             "in [0, 1)",
         )
+        for name in ("hop_seconds", "example_seconds"):
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, f"data.{name}", value, "0 or more, and finite")
         one_of("data.long_clips", self.long_clips, ("error", "crop"))
         one_of("data.bad_records", self.bad_records, ("error", "skip"))
         one_of("data.sampler", self.sampler, ("balanced", "uniform"))

@@ -29,7 +29,7 @@ ROOMS = {
     "report": "storage data evaluation localization runs explain",
     "pretrained": "storage data models training runs",
     "audioset": "storage data",
-    "audio": "storage",
+    "audio": "storage data",
 }
 
 # Libraries that only these files may import.

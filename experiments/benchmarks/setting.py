@@ -8,7 +8,7 @@ import numpy as np
 
 from mla_jax.config import Config
 from mla_jax.data.clips import ClipSet, concatenate
-from mla_jax.data.embedding import Scaling
+from mla_jax.data.embedding import Embedding, Scaling
 from mla_jax.data.sources import open_packed
 from mla_jax.errors import UserError
 from mla_jax.presets import preset
@@ -118,8 +118,8 @@ def random_clips(count: int, *, seed: int = 0, time: int = 10, features: int = 1
         label_ids=drawn[keep].astype(np.int32),
         num_classes=CLASSES,
         video_ids=np.char.mod("%011d", np.arange(count) + seed * 10_000_000).astype("S11"),
-        start_times=np.zeros(count, np.float32),
-        scaling=Scaling.default(np.uint8),
+        start_times=np.zeros(count),
+        embedding=Embedding("uint8", features, Scaling.default(np.uint8)),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mla_jax.data.embedding import EMBEDDING_DTYPES, Embedding, Scaling
 from mla_jax.errors import UserError
 
 Remainder = Literal["pad", "drop"]
@@ -14,8 +15,6 @@ Remainder = Literal["pad", "drop"]
 
 LEAST_REMAINDER = 0.1
 """Seconds: less sound than this at the end makes no example; decoders leave some milliseconds too many."""
-
-_DTYPES = ("uint8", "float16", "float32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Encoder:
       example_seconds: the length of an example.
       hop_seconds: from the beginning of one example to the next.
       dtype: of the embeddings: `uint8` (a byte means `(byte - 128) / 128`), `float16` or `float32`.
+      postprocessing: what `embed` does behind the encoder that has this name, such as `PCA, 8 bits`.
       details: further facts that make embeddings comparable, such as checksums of weights.
 
     Raises:
@@ -57,13 +57,15 @@ class Encoder:
     example_seconds: float = 1.0
     hop_seconds: float = 1.0
     dtype: str = "float32"
+    postprocessing: str = ""
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.num_features < 1 or self.sample_rate < 1 or self.dtype not in _DTYPES:
+        if self.num_features < 1 or self.sample_rate < 1 or self.dtype not in EMBEDDING_DTYPES:
             raise UserError(
                 f"encoder {self.name}: num_features={self.num_features}, sample_rate={self.sample_rate}, "
-                f"dtype={self.dtype}: the first two must be above zero, the last one of {', '.join(_DTYPES)}"
+                f"dtype={self.dtype}: the first two must be above zero, the last one of "
+                f"{', '.join(EMBEDDING_DTYPES)}"
             )
         for field in ("example_seconds", "hop_seconds"):
             samples = getattr(self, field) * self.sample_rate
@@ -83,12 +85,18 @@ class Encoder:
         """From the beginning of one example to the next, in samples."""
         return round(self.hop_seconds * self.sample_rate)
 
-    def describe(self) -> dict[str, Any]:
-        """What must travel with the embeddings, as JSON takes it: all but the function."""
-        fields = {f.name for f in dataclasses.fields(self)} - {"embed", "details"}
-        return {name: getattr(self, name) for name in sorted(fields)} | {
-            "details": dict(self.details)
-        }
+    def describe(self) -> Embedding:
+        """What must travel with the embeddings."""
+        return Embedding(
+            dtype=self.dtype,
+            num_features=self.num_features,
+            scaling=Scaling.default(self.dtype),
+            encoder=self.name,
+            postprocessing=self.postprocessing,
+            hop_seconds=self.hop_seconds,
+            example_seconds=self.example_seconds,
+            details={"sample_rate": str(self.sample_rate), **self.details},
+        )
 
     def starts(self, count: int, first: int = 0) -> np.ndarray:
         """When the segments `first`, `first + 1`, ... begin, float64 [count], in seconds."""

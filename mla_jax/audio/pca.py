@@ -17,8 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mla_jax.audio.encoder import Encoder
+from mla_jax.data.embedding import AUDIOSET, Embedding
 from mla_jax.errors import UserError
 from mla_jax.storage.files import replacing
+
+PUBLISHED, FITTED = AUDIOSET.postprocessing, "own PCA, 8 bits"
+"""What embeddings carry as their postprocessing: VGGish's published one, which AudioSet has, or another."""
 
 VECTORS, MEANS = "pca_eigen_vectors", "pca_means"
 """The names in the published file, [features, features] and [features, 1]; ours has them too."""
@@ -33,12 +37,12 @@ class Pca:
     Attributes:
       vectors: float32 [components, features]; whitening is in their lengths.
       means: float32 [features].
-      encoder: of what encoder's embeddings it was made, as `Encoder.describe` says it; empty if unknown.
+      encoder: what embeddings it was made of, of any hop; None for VGGish's published one.
     """
 
     vectors: np.ndarray
     means: np.ndarray
-    encoder: dict[str, Any] = dataclasses.field(default_factory=dict)
+    encoder: Embedding | None = None
 
     @property
     def checksum(self) -> str:
@@ -106,11 +110,14 @@ def with_pca(encoder: Encoder, pca: Pca) -> Encoder:
     Raises:
       UserError: the components are of another encoder, or of another number of features.
     """
-    fits = pca.encoder in ({}, _without_hop(encoder))
-    if not fits or pca.vectors.shape[1:] != (encoder.num_features,):
+    ours = _without_hop(encoder)
+    difference = pca.encoder.difference(ours) if pca.encoder else ""
+    if pca.vectors.shape[1:] != (encoder.num_features,):
+        difference = f"features {pca.vectors.shape[1]} and {encoder.num_features}"
+    if difference:
         raise UserError(
-            f"the PCA was made of embeddings of {pca.encoder or 'another encoder'}, not of "
-            f"{_without_hop(encoder)}; fit it on this encoder's"
+            f"the PCA was made of other embeddings than those of {encoder.name} ({difference}); fit it on "
+            "this encoder's"
         )
     to_bytes = functools.partial(
         jax.jit(quantise), vectors=jnp.asarray(pca.vectors), means=jnp.asarray(pca.means)
@@ -120,6 +127,7 @@ def with_pca(encoder: Encoder, pca: Pca) -> Encoder:
         embed=lambda examples: to_bytes(jnp.asarray(encoder.embed(examples), jnp.float32)),
         num_features=len(pca.vectors),
         dtype="uint8",
+        postprocessing=FITTED if pca.encoder else PUBLISHED,
         details={**encoder.details, "pca": pca.checksum},
     )
 
@@ -132,7 +140,9 @@ def save_pca(pca: Pca, path: str | os.PathLike[str]) -> None:
     """
     with replacing(Path(path), binary=True) as file:
         members: dict[str, Any] = {VECTORS: pca.vectors, MEANS: pca.means[:, None]}
-        np.savez(file, **members, encoder=np.array(json.dumps(pca.encoder, sort_keys=True)))
+        if pca.encoder:
+            members["encoder"] = np.array(json.dumps(pca.encoder.to_json(), sort_keys=True))
+        np.savez(file, **members)
 
 
 def load_pca(path: str | os.PathLike[str]) -> Pca:
@@ -144,7 +154,8 @@ def load_pca(path: str | os.PathLike[str]) -> Pca:
     try:
         with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             vectors, means = file[VECTORS].astype(np.float32), file[MEANS].astype(np.float32)
-            encoder = json.loads(str(file["encoder"])) if "encoder" in file else {}
+            made_of = json.loads(str(file["encoder"])) if "encoder" in file else None
+            encoder = Embedding.from_json(made_of) if made_of else None
     except FileNotFoundError as error:
         raise UserError(f"cannot read {path}: No such file or directory") from error
     except Exception as error:
@@ -158,5 +169,5 @@ def load_pca(path: str | os.PathLike[str]) -> Pca:
     return Pca(vectors, means.reshape(-1), encoder)
 
 
-def _without_hop(encoder: Encoder) -> dict[str, Any]:
-    return {name: value for name, value in encoder.describe().items() if name != "hop_seconds"}
+def _without_hop(encoder: Encoder) -> Embedding:
+    return dataclasses.replace(encoder.describe(), hop_seconds=None)

@@ -15,7 +15,7 @@ import numpy as np
 from mla_jax.audio.convolution import FLOAT32, convolution_layer
 from mla_jax.audio.encoder import Encoder
 from mla_jax.audio.log_mel import VGGISH, log_mel
-from mla_jax.audio.pca import MEANS, VECTORS, quantise
+from mla_jax.audio.pca import MEANS, PUBLISHED, VECTORS, quantise
 from mla_jax.audio.weights import Weights
 
 FRAMES = 96
@@ -101,6 +101,7 @@ def vggish(weights: Weights, *, as_bytes: bool = True) -> Encoder:
         example_seconds=VGGISH.num_samples(FRAMES) / VGGISH.sample_rate,
         hop_seconds=1.0,
         dtype="uint8" if as_bytes else "float32",
+        postprocessing=PUBLISHED if as_bytes else "",
         details={"weights": weights.checksum},
     )
 

@@ -144,7 +144,8 @@ class ClassList:
             for start in (folder, paths.parent(folder)):
                 for candidate in (start, start / "csv") if start else ():
                     path = candidate / FILE_NAME
-                    if path.is_file():
+                    # A link that leads nowhere is one that was meant to be there.
+                    if path.is_file() or (not remote and path.is_symlink()):
                         return cls.read(path)
         return None
 

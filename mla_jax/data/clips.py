@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mla_jax.data.embedding import EMBEDDING_DTYPES, Scaling
+from mla_jax.data.embedding import EMBEDDING_DTYPES, Embedding, Scaling
+from mla_jax.data.same_embedding import warn_of_bytes_as_floats
 from mla_jax.errors import UserError
 
 
@@ -22,9 +23,9 @@ class ClipSet:
       label_offsets: [num_clips + 1] int64; clip `i` has `label_ids[label_offsets[i]:label_offsets[i+1]]`.
       label_ids: [num_labels] int32 class indices, ascending within a clip.
       video_ids: [num_clips] bytes strings.
-      start_times: [num_clips] float32, seconds into the video.
+      start_times: [num_clips] float64, seconds into the video.
       num_classes: K; every label id is below it.
-      scaling: what turns the embeddings into model input.
+      embedding: what the embeddings mean.
     """
 
     embeddings: np.ndarray
@@ -34,14 +35,22 @@ class ClipSet:
     video_ids: np.ndarray
     start_times: np.ndarray
     num_classes: int
-    scaling: Scaling
+    embedding: Embedding
 
     def __post_init__(self) -> None:
         """Checks dtypes and shapes, which cost nothing; `from_arrays` checks the values."""
+        if self.start_times.dtype != np.float64:  # of older files
+            object.__setattr__(self, "start_times", self.start_times.astype(np.float64))
         if self.embeddings.ndim != 3 or self.embeddings.dtype.name not in EMBEDDING_DTYPES:
             raise UserError(
                 "embeddings must be [clips, time, features] of uint8, float16 or float32, not "
                 f"{list(self.embeddings.shape)} of {self.embeddings.dtype}"
+            )
+        described = self.embedding.dtype, self.embedding.num_features
+        if described != (self.embeddings.dtype.name, self.num_features):
+            raise UserError(
+                f"the description is of {described[1]} features of {described[0]}, the embeddings have "
+                f"{self.num_features} of {self.embeddings.dtype}; give the description that belongs to them"
             )
         lengths = {
             "num_segments": (self.num_segments, 0),
@@ -83,6 +92,7 @@ class ClipSet:
         video_ids: Sequence[bytes | str] | np.ndarray | None = None,
         start_times: np.ndarray | None = None,
         scaling: Scaling | None = None,
+        embedding: Embedding | None = None,
     ) -> "ClipSet":
         """Makes a ClipSet of a user's own arrays.
 
@@ -94,6 +104,7 @@ class ClipSet:
           video_ids: [num_clips]; numbered if left out.
           start_times: [num_clips] seconds; 0 if left out.
           scaling: (embedding - offset) / scale; by the dtype if left out.
+          embedding: what the embeddings mean, with their scaling; unknown if left out.
 
         Raises:
           UserError: shapes or dtypes do not fit, a label is outside 0 ... num_classes - 1 or
@@ -120,12 +131,13 @@ class ClipSet:
                 [v.encode() if isinstance(v, str) else bytes(v) for v in video_ids], dtype=np.bytes_
             ),
             start_times=np.asarray(
-                np.zeros(num_clips) if start_times is None else start_times, np.float32
+                np.zeros(num_clips) if start_times is None else start_times, np.float64
             ),
             num_classes=num_classes,
-            scaling=scaling or Scaling.default(embeddings.dtype),
+            embedding=_described(embeddings, scaling, embedding),
         )
         clips.check_values()
+        warn_of_bytes_as_floats("these arrays", embeddings, clips.embedding)
         return clips
 
     def check_values(self) -> None:
@@ -259,6 +271,18 @@ def _ragged_labels(
     return offsets, _int32(ids, "labels"), int(num_classes)
 
 
+def _described(
+    embeddings: np.ndarray, scaling: Scaling | None, embedding: Embedding | None
+) -> Embedding:
+    if embedding is None:
+        return Embedding.of(embeddings, scaling)
+    if scaling not in (None, embedding.scaling):
+        raise UserError(
+            f"scaling {scaling} is given, and an embedding of scaling {embedding.scaling}; give one of them"
+        )
+    return embedding
+
+
 def _int32(values: np.ndarray, name: str) -> np.ndarray:
     """The same whole numbers as int32; never others, as a bare cast would give."""
     array = np.asarray(values)
@@ -274,20 +298,21 @@ def require_alike(first: ClipSet, other: ClipSet) -> None:
     """Checks that two sets can be joined.
 
     Raises:
-      UserError: they differ in time, features, dtype, number of classes or scaling.
+      UserError: they differ in time, features, dtype, number of classes, or what the embeddings mean.
     """
     for what, ours, theirs in (
         ("time and features", first.embeddings.shape[1:], other.embeddings.shape[1:]),
         ("dtype", first.embeddings.dtype, other.embeddings.dtype),
         ("number of classes", first.num_classes, other.num_classes),
-        ("scaling", first.scaling, other.scaling),
     ):
         if ours != theirs:
             raise UserError(f"clips that differ in {what} cannot be joined: {ours}, {theirs}")
+    if difference := first.embedding.difference(other.embedding):
+        raise UserError(f"clips of different embeddings cannot be joined: {difference}")
 
 
 def concatenate(parts: Sequence[ClipSet]) -> ClipSet:
-    """Joins sets of equal time, features, dtype, classes and scaling, in order.
+    """Joins sets of equal time, features, dtype and classes, whose embeddings mean the same, in order.
 
     Raises:
       UserError: there is nothing to join, or two parts differ in one of these.
@@ -306,4 +331,7 @@ def concatenate(parts: Sequence[ClipSet]) -> ClipSet:
         for name in ("embeddings", "num_segments", "label_ids", "video_ids", "start_times")
     }
     joined["label_offsets"] = np.concatenate([np.zeros(1, np.int64), *offsets])
-    return dataclasses.replace(first, **joined)
+    embedding = first.embedding
+    for part in parts[1:]:
+        embedding = embedding.joined(part.embedding)
+    return dataclasses.replace(first, embedding=embedding, **joined)

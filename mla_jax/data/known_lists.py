@@ -23,12 +23,13 @@ _SORTED = {
 }
 
 
-def require_audiosets_order(classes: ClassList, where: str) -> None:
+def require_audiosets_order(classes: ClassList, where: str, otherwise: str = "") -> None:
     """Checks that a list, if it is one of those known here, has AudioSet's classes in AudioSet's order.
 
     Args:
       classes: the list.
       where: the records, or the model, whose labels are indices of AudioSet's classes, for the message.
+      otherwise: what to do if the list is right all the same, such as "num_classes=521 if ...".
 
     Raises:
       UserError: it has not, so that classes would get wrong names.
@@ -46,7 +47,7 @@ def require_audiosets_order(classes: ClassList, where: str) -> None:
         raise UserError(
             f"{where} goes by the order of AudioSet's 527 classes, but the class list has {known} in another "
             f"order ({len(classes)} of them), so they would get wrong names; give AudioSet's {FILE_NAME} "
-            f"with class_list, or num_classes={len(classes)} as well if the list does belong to the data"
+            f"with class_list{otherwise and ', or '}{otherwise}"
         )
 
 

@@ -22,6 +22,7 @@ from mla_jax.data.sources import (
     require_list_of_labels,
     require_same_classes,
     stream_clips,
+    warn_of_own_time,
 )
 from mla_jax.errors import UserError
 from mla_jax.progress import Progress
@@ -79,6 +80,7 @@ def pack_data(path: str, output: str | Path, config: DataConfig) -> list[str]:
         _require_fits(path, classes, config)
     options = ReadOptions.of(config, count_classes(config, classes, path))
     stream = stream_clips(path, options)
+    warn_of_own_time(path, stream.time, config)
     clips = pack(
         _shown(stream),
         output,
@@ -125,7 +127,9 @@ def _account(clips: ClipSet, stream: ClipStream, classes: ClassList | None) -> l
         "files": f"{stream.files:,}",
         "clips": f"{len(clips):,}, of {clips.max_segments} segments x {clips.num_features} features, "
         f"{clips.embeddings.dtype}",
+        "video ids": _shared_ids(clips),
         "clips by segments": ", ".join(lengths),
+        "embeddings": str(clips.embedding),
         "labels": f"{counts.sum():,} of {clips.num_classes} classes{'' if classes else no_list}",
         "positives per class": f"min {least:,}, median {median:,g}, max {counts.max():,}",
         "without positives": f"{len(absent)}: {_shortened(absent)}" if absent else "no class",
@@ -136,6 +140,15 @@ def _account(clips: ClipSet, stream: ClipStream, classes: ClassList | None) -> l
         f"  {file}, record {index}" + (f" ({video_id})" if video_id else "") + f": {reason}"
         for file, index, video_id, reason in stream.skipped
     ]
+
+
+def _shared_ids(clips: ClipSet) -> str:
+    """How many video ids there are, where several clips share one; else nothing."""
+    ids, counts = np.unique(clips.video_ids, return_counts=True)
+    if len(ids) == len(clips):
+        return ""
+    most = ids[counts.argmax()].decode(errors="replace")
+    return f"{len(ids):,}, so that clips share them; {counts.max():,} clips have the id {most!r}"
 
 
 def _shortened(names: list[str], most: int = 20) -> str:

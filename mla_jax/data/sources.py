@@ -3,6 +3,7 @@
 A path becomes a local one here, and the format that recognizes it reads it; formats know nothing of buckets.
 """
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.packed import Packed
 from mla_jax.data.formats.tfds import DataSource
 from mla_jax.data.known_lists import require_audiosets_order
+from mla_jax.data.same_embedding import warn_of_bytes_as_floats
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
@@ -49,6 +51,7 @@ class ClipStream:
         self.clips = self.done = self.cropped = 0
         self.skipped: list[Skipped] = []
         self._copy, self._options = copy, options
+        self._passed_over, self._keeps_scaling = data.passed_over, data.keeps_scaling
         self.chunks = self._take(chunks)
 
     @property
@@ -61,12 +64,19 @@ class ClipStream:
             for chunk in chunks:
                 self._count(chunk)
                 if len(chunk.clips):
-                    yield chunk.clips
+                    yield self._described(chunk.clips)
             if not self.clips:
                 raise UserError(
                     f"{self._copy.path} has no record that can be used; bad_records=error says why"
                 )
         self._warn()
+
+    def _described(self, clips: ClipSet) -> ClipSet:
+        embedding = self._options.stated.on(
+            clips.embedding, self._copy.url, keeps_scaling=self._keeps_scaling
+        )
+        warn_of_bytes_as_floats(self._copy.url, clips.embeddings, embedding)
+        return dataclasses.replace(clips, embedding=embedding)
 
     def _count(self, chunk: Chunk) -> None:
         for file, number, video_id, fault in chunk.skipped:
@@ -83,7 +93,10 @@ class ClipStream:
         self.done = chunk.done
 
     def _warn(self) -> None:
-        url = self._copy.url
+        url, names = self._copy.url, self._passed_over
+        if names:
+            told = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+            logging.warning("%s: %d files or folders there are not read: %s", url, len(names), told)
         if self.skipped:
             file, number, _, reason = self.skipped[0]
             logging.warning(
@@ -259,6 +272,17 @@ def count_classes(config: DataConfig, classes: ClassList | None, *places: str) -
     return next(filter(None, known), AUDIOSET_CLASSES)
 
 
+def warn_of_own_time(path: str, time: int, config: DataConfig) -> None:
+    """Warns where `max_segments` was set but the data have a time axis of their own, of another size."""
+    if time and config.max_segments not in (time, DataConfig.max_segments):
+        logging.warning(
+            "%s: max_segments=%d is not used, its clips have %d segments of their own",
+            path,
+            config.max_segments,
+            time,
+        )
+
+
 def require_same_classes(path: str, classes: ClassList) -> None:
     """Checks that the class list beside `path`, if there is one, is `classes`.
 
@@ -280,4 +304,5 @@ def require_list_of_labels(path: str, classes: ClassList, config: DataConfig) ->
       UserError: they cannot be; classes would get wrong names.
     """
     if not config.num_classes and _open(path)[1].is_like_audioset():
-        require_audiosets_order(classes, path)
+        stated = f"num_classes={len(classes)} as well if the list does belong to the data"
+        require_audiosets_order(classes, path, stated)

@@ -30,9 +30,16 @@ def hold_out(clips: ClipSet, fraction: float) -> tuple[ClipSet, ClipSet | None]:
         return clips, None
     held = hash_fractions(clips.video_ids) < fraction
     if held.all() or not held.any():
+        num_ids = len(np.unique(clips.video_ids))
+        if num_ids == 1 < len(clips):
+            raise UserError(
+                f"all {len(clips)} clips have the video id {clips.video_ids[0].decode(errors='replace')!r}, "
+                "and clips of one video stay together, so none can be held out; give clips of other videos "
+                "other ids, or data.validation_fraction=0"
+            )
         raise UserError(
-            f"data.validation_fraction={fraction} holds out {held.sum()} of {len(clips)} clips; choose one "
-            "that leaves clips on both sides"
+            f"data.validation_fraction={fraction} holds out {held.sum()} of {len(clips)} clips, of {num_ids} "
+            "video ids; choose one that leaves clips on both sides"
         )
     return clips[~held], clips[held]
 

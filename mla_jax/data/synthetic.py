@@ -20,6 +20,7 @@ import numpy as np
 
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import Embedding, Scaling
 from mla_jax.errors import UserError
 
 _EVENT_CHANCES = (1.0, 0.6, 0.3)  # of a first, a second and a third event in a clip
@@ -97,6 +98,14 @@ def synthetic_clips(config: SyntheticConfig, split: str = "train") -> SyntheticC
         num_segments=num_segments,
         video_ids=[_video_id(config.seed, split, i) for i in range(config.num_clips)],
         start_times=10.0 * rng.integers(0, 30, config.num_clips),
+        embedding=Embedding(
+            "uint8",
+            config.num_features,
+            Scaling(128.0, 128.0),
+            encoder="synthetic",
+            hop_seconds=1.0,
+            example_seconds=1.0,
+        ),
     )
     return SyntheticClips(clips, events, _class_list(world))
 

@@ -25,6 +25,7 @@ class ExampleClip:
       probabilities: [classes] the clip's, of these.
       maps: by title, of these classes; see `mla_jax.explain.maps.clip_maps`.
       events: [classes, time] bool, when they truly sound; None where that is not known.
+      segment_seconds: from one segment to the next; None where that is not known.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class ExampleClip:
     probabilities: np.ndarray
     maps: dict[str, ClipMap]
     events: np.ndarray | None = None
+    segment_seconds: float | None = None
 
 
 def example_clips(
@@ -46,6 +48,7 @@ def example_clips(
     truth: Reference | None = None,
     *,
     each: int = 2,
+    segment_seconds: float | None = None,
 ) -> list[ExampleClip]:
     """The best, typical and worst clips with their maps.
 
@@ -55,6 +58,7 @@ def example_clips(
       probs, labels: [num_clips, num_classes] the model's probabilities, and the clips' labels.
       truth: of these clips, when their sounds occur, if that is known.
       each: how many of a kind.
+      segment_seconds: from one segment to the next, if that is known.
     """
     scores = clip_scores(probs, labels)
     chosen = choose_examples(scores, labels, each)
@@ -79,6 +83,7 @@ def example_clips(
                 probabilities=probs[i, classes],
                 maps={title: one.of(classes) for title, one in maps.items()},
                 events=events,
+                segment_seconds=segment_seconds,
             )
         )
     return made

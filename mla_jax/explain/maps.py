@@ -1,4 +1,4 @@
-"""Where in a clip a model finds which class: maps of classes by seconds."""
+"""Where in a clip a model finds which class: maps of classes by segments."""
 
 import dataclasses
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _BATCH = 250
 
 
 class ClipMap(NamedTuple):
-    """Numbers of a clip by class and second.
+    """Numbers of a clip by class and segment.
 
     Attributes:
       values: [classes, time].
@@ -41,6 +41,7 @@ def clip_maps(trained: TrainedModel, clips: ClipSet) -> list[dict[str, ClipMap]]
     so its maps are what each segment adds to the class's logit by way of a level, minus the mean over the
     clip's segments: above 0 where the level finds the class, below where it does not.
     """
+    trained.require_same_embedding(clips)
     config = trained.config.model
     predictor = dataclasses.replace(trained.predictor, batch_size=min(_BATCH, len(clips)))
     output = predictor.predict_segments(clips, with_levels=True)

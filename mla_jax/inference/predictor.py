@@ -139,7 +139,7 @@ class Predictor:
             self.variables,
             put(np.asarray(part.embeddings)),
             put(np.asarray(part.num_segments)),
-            scaling=part.scaling,
+            scaling=part.embedding.scaling,
             use_mask=self.use_mask,
         )
 

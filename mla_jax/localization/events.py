@@ -1,13 +1,10 @@
-"""Events as active segments, active segments as events, and which file belongs to which clip.
+"""Events as active segments, and active segments as events.
 
 Segment t of resolution r covers r t to r (t + 1) seconds. An event makes every segment active that begins
 before the event ends and ends after the event begins. So an event that ends where a segment begins does not
 touch that segment; an event of no length makes the segment active in which it lies, but none if it lies on a
 boundary. `sed_eval` and `sed_scores_eval`, of the DCASE challenges, have the same rule. Times are rounded to
 a microsecond first, so that 0.1 + 0.2 ends where 0.3 begins.
-
-A file of the strong labels belongs to the clip whose id is its name, or else its name without the last
-extension: `abc.wav` to the clip `abc.wav` if there is one, else to `abc`.
 """
 
 import dataclasses
@@ -17,6 +14,7 @@ import numpy as np
 
 from mla_jax.config import one_of
 from mla_jax.errors import UserError
+from mla_jax.localization.matching import match_files, names_of, require_all_matched
 from mla_jax.localization.strong_labels import Event, StrongLabels
 
 _DECIMALS = 6  # of seconds
@@ -30,6 +28,8 @@ class Reference:
     Attributes:
       active: [num_clips, time, num_classes] bool, False where nothing is known.
       mask: [num_clips, time] bool, the segments that can be judged: real ones, of clips with strong labels.
+      known: [num_classes] bool, the classes that can be judged: those of which the strong labels have an
+        event in any file. Others may sound without being listed.
       files_without_clip: names of files that belong to no clip.
       clips_without_labels: ids of clips without a file; they are not judged, rather than taken to be silent.
       events_outside: how many events touch no segment of their clip, and so do not count.
@@ -37,6 +37,7 @@ class Reference:
 
     active: np.ndarray
     mask: np.ndarray
+    known: np.ndarray
     files_without_clip: tuple[str, ...] = ()
     clips_without_labels: tuple[str, ...] = ()
     events_outside: int = 0
@@ -57,8 +58,8 @@ def segment_reference(
 
     Args:
       labels: the events of every file, as `read_strong_labels` returns them.
-      clip_ids: [num_clips] the clips' ids, matched with files as this module says; str, or bytes as in a
-        ClipSet.
+      clip_ids: [num_clips] the clips' ids, matched with files as `mla_jax.localization.matching` says; str,
+        or bytes as in a ClipSet.
       mask: [num_clips, time] bool, True where there is a segment.
       num_classes: K.
       resolution: seconds of a segment.
@@ -66,26 +67,30 @@ def segment_reference(
         and listed in the result).
 
     Raises:
-      UserError: files and clips do not match (and `unmatched` says error), an id is repeated or two files
-        belong to one clip, no event touches a segment, a label is not 0 to K - 1, or an argument is not
-        valid.
+      UserError: files and clips do not match (none of them, or any where `unmatched` says error), a file may
+        belong to several clips or a clip to several files, no event touches a segment, a label is not 0 to
+        K - 1, or an argument is not valid.
     """
     one_of("unmatched", unmatched, ("error", "skip"))
     bounds = segment_bounds(mask.shape[1], resolution)
-    clip_of, files_without_clip, clips_without_labels = _match(labels, clip_ids, len(mask))
+    matches = match_files(labels, clip_ids, len(mask))
     if unmatched == "error":
-        _require_matched(files_without_clip, clips_without_labels, len(labels), len(mask))
-    known = np.zeros(len(mask), bool)
-    known[list(clip_of.values())] = True
-    mask = mask & known[:, None]
-    rows = [(clip, *event) for name, clip in clip_of.items() for event in labels[name]]
+        require_all_matched(matches, len(labels), len(mask))
+    has_file = np.zeros(len(mask), bool)
+    has_file[list(matches.clip_of.values())] = True
+    mask = mask & has_file[:, None]
+    rows = [(clip, *event) for name, clip in matches.clip_of.items() for event in labels[name]]
     active, num_outside = _activate(rows, bounds, mask, num_classes)
     if rows and num_outside == len(rows):
         raise UserError(
             f"none of the {len(rows)} events touches a segment of its clip; onset and offset must be "
             "seconds from the start of the clip"
         )
-    return Reference(active, mask, files_without_clip, clips_without_labels, num_outside)
+    labelled_classes = {event.label for events in labels.values() for event in events}
+    known = np.isin(np.arange(num_classes), list(labelled_classes))
+    return Reference(
+        active, mask, known, matches.files_without_clip, matches.clips_without_file, num_outside
+    )
 
 
 def _activate(
@@ -118,62 +123,6 @@ def _activate(
     return active, num_outside
 
 
-def _match(
-    labels: StrongLabels, clip_ids: Sequence[str | bytes] | np.ndarray, num_clips: int
-) -> tuple[dict[str, int], tuple[str, ...], tuple[str, ...]]:
-    """The clip of each file that has one, files without a clip, and ids of clips without a file."""
-    ids = _names(clip_ids, num_clips)
-    index = {name: i for i, name in enumerate(ids)}
-    clip_of: dict[str, int] = {}
-    file_of: dict[int, str] = {}
-    for name in labels:
-        clip = index.get(name, index.get(name.rpartition(".")[0]))
-        if clip is None:
-            continue
-        if clip in file_of:
-            raise UserError(
-                f"the files {file_of[clip]!r} and {name!r} both belong to the clip {ids[clip]!r}; give clips "
-                "and files of the same names"
-            )
-        clip_of[name], file_of[clip] = clip, name
-    return (
-        clip_of,
-        tuple(name for name in labels if name not in clip_of),
-        tuple(name for i, name in enumerate(ids) if i not in file_of),
-    )
-
-
-def _names(clip_ids: Sequence[str | bytes] | np.ndarray, num_clips: int) -> list[str]:
-    names = [i.decode(errors="replace") if isinstance(i, bytes) else str(i) for i in clip_ids]
-    if len(names) != num_clips:
-        raise UserError(f"there are {len(names)} clip ids for {num_clips} clips; give one for each")
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise UserError(f"two clips have the id {name!r}; give each clip an id of its own")
-        seen.add(name)
-    return names
-
-
-def _require_matched(
-    files: tuple[str, ...], clips: tuple[str, ...], num_files: int, num_clips: int
-) -> None:
-    parts = [
-        f"{len(names)} of {total} {what} ({', '.join(map(repr, names[:3]))}"
-        + (", ...)" if len(names) > 3 else ")")
-        for names, total, what in (
-            (files, num_files, "files of the strong labels have no clip"),
-            (clips, num_clips, "clips have no line in the strong labels"),
-        )
-        if names
-    ]
-    if parts:
-        raise UserError(
-            f"{'; '.join(parts)}; a file's name must be a clip's id, with or without an extension, or "
-            "unmatched='skip' leaves these out"
-        )
-
-
 def segments_to_events(
     active: np.ndarray, clip_ids: Sequence[str | bytes] | np.ndarray, *, resolution: float = 1.0
 ) -> dict[str, list[Event]]:
@@ -195,7 +144,9 @@ def segments_to_events(
         raise UserError(
             f"active is {list(active.shape)} of {active.dtype}; give [num_clips, time, num_classes] bool"
         )
-    events: dict[str, list[Event]] = {name: [] for name in _names(clip_ids, len(active))}
+    events: dict[str, list[Event]] = {name: [] for name in names_of(clip_ids, len(active))}
+    if len(events) < len(active):
+        raise UserError("two clips have the same id; give each clip an id of its own")
     rows = list(events.values())
     bounds = segment_bounds(active.shape[1], resolution).tolist()
     # Along the last axis, so that beginnings and ends come in pairs.

@@ -14,6 +14,8 @@ segment and class (Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound ev
 
 A class by itself has no substitutions, so its error rate is (FP_k + FN_k) / N_k.
 
+Where only some classes are known, the others are not judged: they count in no figure.
+
 *Macro* metrics are means over the classes for which they are defined: those with an active segment, for
 average precision and AUC with an inactive one too. *Micro* metrics take every pair of segment and class as
 one decision, as `sed_eval` and scikit-learn do; so a detection of a class that never sounds counts as wrong.
@@ -44,7 +46,7 @@ class SegmentMetrics:
       micro_f1, precision, recall: of all pairs; precision is NaN where nothing is found.
       error_rate: the sum of the three rates that follow; above 1 where a system errs more than a silent one.
       substitution_rate, deletion_rate, insertion_rate: each relative to the active pairs.
-      num_clips, num_segments: what was judged.
+      num_clips, num_segments, num_classes: what was judged.
       threshold: [num_classes] float64, what a score must exceed.
       average_precision, auc: [num_classes] float64, NaN without active or without inactive segments.
       f1, class_error_rate: [num_classes] float64, NaN without active segments.
@@ -67,6 +69,7 @@ class SegmentMetrics:
     insertion_rate: float
     num_clips: int
     num_segments: int
+    num_classes: int
     threshold: Float64Array
     average_precision: Float64Array
     auc: Float64Array
@@ -88,6 +91,7 @@ def evaluate_segments(
     *,
     mask: npt.ArrayLike | None = None,
     threshold: npt.ArrayLike = 0.5,
+    known: npt.ArrayLike | None = None,
 ) -> SegmentMetrics:
     """Compares the scores of segments with what sounds in each of them.
 
@@ -97,10 +101,12 @@ def evaluate_segments(
       mask: [num_clips, time] bool, which segments are judged; all of them if left out. The scores of the
         others may be anything.
       threshold: what a score must exceed: one number, or [num_classes].
+      known: [num_classes] bool, which classes are judged; all of them if left out. The others count in no
+        figure, and their own are NaN or 0.
 
     Raises:
       UserError: a shape or dtype does not fit, a score that is judged is not finite, a threshold is NaN, or
-        there is no segment to judge.
+        there is no segment or class to judge.
     """
     scores = np.asarray(scores)
     active = np.asarray(active)
@@ -114,8 +120,20 @@ def evaluate_segments(
             f"{num_classes} classes"
         )
     limit = np.broadcast_to(limit, num_classes).copy()
+    chosen = np.ones(num_classes, bool) if known is None else np.asarray(known)
+    if chosen.shape != (num_classes,) or chosen.dtype != bool or not chosen.any():
+        raise UserError(
+            f"known is {list(chosen.shape)} of {chosen.dtype}, or nowhere True; give bool of [{num_classes}]"
+        )
     _require_finite(scores, mask)
-    judged, truth = scores[mask], active[mask]  # [num_segments, num_classes]
+    found = _judge(scores[mask][:, chosen], active[mask][:, chosen], mask, limit[chosen])
+    return found if chosen.all() else _among_all(found, chosen, limit)
+
+
+def _judge(
+    judged: np.ndarray, truth: np.ndarray, mask: np.ndarray, limit: Float64Array
+) -> SegmentMetrics:
+    """The metrics of [num_segments, num_classes] scores."""
     ranked = metrics.evaluate(judged, truth)
     pooled = metrics.evaluate(judged.reshape(-1, 1), truth.reshape(-1, 1))
     # In float64, where every score has its exact value, for one threshold as for many.
@@ -131,6 +149,18 @@ def evaluate_segments(
         average_precision=ranked.average_precision,
         auc=ranked.auc,
     )
+
+
+def _among_all(found: SegmentMetrics, chosen: np.ndarray, limit: Float64Array) -> SegmentMetrics:
+    """The metrics of the chosen classes, with values of all classes where there is one for each."""
+    spread: dict[str, Any] = {"threshold": limit}
+    for field in dataclasses.fields(found):
+        values = getattr(found, field.name)
+        if isinstance(values, np.ndarray) and field.name != "threshold":
+            nothing = np.nan if values.dtype == np.float64 else 0
+            spread[field.name] = np.full(len(chosen), nothing, values.dtype)
+            spread[field.name][chosen] = values
+    return dataclasses.replace(found, **spread)
 
 
 def _count(found: np.ndarray, active: np.ndarray, **ranking: Any) -> SegmentMetrics:
@@ -162,6 +192,7 @@ def _count(found: np.ndarray, active: np.ndarray, **ranking: Any) -> SegmentMetr
         deletion_rate=deletions,
         insertion_rate=insertions,
         num_segments=len(found),
+        num_classes=found.shape[1],
         f1=f1,
         class_error_rate=class_error_rate,
         num_active=num_active,

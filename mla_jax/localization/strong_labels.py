@@ -40,24 +40,38 @@ StrongLabels = Mapping[str, Sequence[Event]]
 """The events of every file, by its name; an empty list for a file in which nothing sounds."""
 
 
-def read_strong_labels(path: str | Path, classes: ClassList) -> dict[str, list[Event]]:
+class ReadLabels(dict[str, list[Event]]):
+    """Strong labels as they were read: the events of every file, in order.
+
+    Attributes:
+      left_out: how many events have a label that is no class, by label; they are not among the events.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: dict[str, int] = {}
+
+
+def read_strong_labels(path: str | Path, classes: ClassList) -> ReadLabels:
     """Reads a file of strong labels, in the file's order.
+
+    Events of labels that are no class are left out, and counted.
 
     Args:
       path: the file.
       classes: the classes; `event_label` is a display name or a mid of one.
 
     Raises:
-      UserError: the file cannot be read, is empty or lacks a column, or a line has no file name, a time that
-        is missing, negative or not a number, an onset behind its offset, or a label that is not known;
-        the message has the file and the line.
+      UserError: the file cannot be read, is empty or lacks a column, a line has no file name, a time that
+        is missing, negative or not a number, an onset behind its offset, no label or one of several classes,
+        or all labels are no class; the message has the file and the line.
     """
     copy = local_copy(path)
     with copy.naming():
         return _read(Path(copy.path), classes)
 
 
-def _read(path: Path, classes: ClassList) -> dict[str, list[Event]]:
+def _read(path: Path, classes: ClassList) -> ReadLabels:
     try:
         # A byte-order mark is dropped, and \r\n is \n.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -67,7 +81,7 @@ def _read(path: Path, classes: ClassList) -> dict[str, list[Event]]:
         ) from error
     columns = _columns(path, lines[0])
     index = _class_index(classes)
-    events: dict[str, list[Event]] = {}
+    events, unknown = ReadLabels(), ""
     for number, line in enumerate(lines[1:], start=2):
         if not line:
             continue
@@ -83,10 +97,16 @@ def _read(path: Path, classes: ClassList) -> dict[str, list[Event]]:
         if not name:
             raise UserError(f"{where}: no file name; give one in the column filename")
         events.setdefault(name, [])
-        if any(event):
+        label = event[-1]
+        if label and label not in index:
+            unknown = unknown or f"{where}: {_not_known(label, index)}"
+            events.left_out[label] = events.left_out.get(label, 0) + 1
+        elif any(event):
             events[name].append(_parse_event(where, *event, index=index))
     if not events:
         raise UserError(f"{path} lists no file; give a line for each, even if nothing sounds in it")
+    if unknown and not any(events.values()):
+        raise UserError(f"{unknown}; nor is any other label in this file")
     return events
 
 
@@ -123,9 +143,13 @@ def _parse_event(
         raise UserError(
             f"{where}: event_label {label!r} may be class {found[0]} or {found[1]}; give the mid"
         )
+    raise UserError(f"{where}: {_not_known(label, index)}")
+
+
+def _not_known(label: str, index: Mapping[str, list[int]]) -> str:
     near = difflib.get_close_matches(label, index, 1)
     hint = f"did you mean {near[0]!r}?" if near else "give a name or mid of the class list"
-    raise UserError(f"{where}: event_label {label!r} is not known; {hint}")
+    return f"event_label {label!r} is not known; {hint}"
 
 
 def _require_times(where: str, onset: float, offset: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mla_jax.config import Config, DataConfig, parse_architecture
 from mla_jax.data.class_list import ClassList
+from mla_jax.data.known_lists import require_audiosets_order
 from mla_jax.errors import UserError
 from mla_jax.models.multi_level import num_parameters
 from mla_jax.presets import PRESETS, preset_of
@@ -78,6 +79,7 @@ def import_keras(
                 f"{class_list} has {len(classes)} classes, but the model of {weights} has "
                 f"{model.num_classes}; give the list that it was trained with"
             )
+        require_audiosets_order(classes, str(weights), "none at all, and classes are numbered")
     preset, config = _settings(model)
     _write(workdir, model, config, classes)
     return Imported(

@@ -1,4 +1,4 @@
-"""A picture of one clip: what one or several trained models find in it, second by second."""
+"""A picture of one clip: what one or several trained models find in it, segment by segment."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,12 @@ import numpy as np
 
 from mla_jax.data.class_list import one_list
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
 from mla_jax.explain.examples import classes_to_show
 from mla_jax.explain.maps import ClipMap, clip_maps
-from mla_jax.report.gather import run_names
-from mla_jax.report.truth import read_truth
+from mla_jax.report.gather import require_runs_alike, run_names
+from mla_jax.report.truth import truth_of_clip
 from mla_jax.runs.folder import require_output
 from mla_jax.runs.trained import TrainedModel
 
@@ -22,9 +23,12 @@ def write_clip_picture(
     clip: str,
     data: str = "",
     *,
+    start_time: float | None = None,
     events: str | Path = "",
-) -> None:
-    """Draws the maps of a clip: classes by seconds.
+    segment_seconds: float | None = None,
+    allow_other_embeddings: bool = False,
+) -> list[str]:
+    """Draws the maps of a clip: classes by time.
 
     Of one run, all of its maps (`mla_jax.explain.maps.clip_maps`); of several, the segment scores of each,
     side by side. The rows are the clip's labels, what truly sounds if that is known, and what the first
@@ -35,7 +39,13 @@ def write_clip_picture(
       output: a .png, .svg or .pdf file.
       clip: its video id.
       data: where the clip is, as anything that `evaluate` takes; empty: the first run's `data.eval`.
+      start_time: its start, in seconds into the video; needed where several clips have that id.
       events: strong labels of the data, if there are any: what truly sounds is framed.
+      segment_seconds: from one segment to the next, where neither data nor runs say; needed with events.
+      allow_other_embeddings: whether runs and data whose embeddings differ in meaning are used all the same.
+
+    Returns:
+      What was not found in the events, as sentences for a person.
 
     Raises:
       UserError: a run, the data, the clip or the events cannot be used, or matplotlib is not installed.
@@ -48,12 +58,22 @@ def write_clip_picture(
         ) from error
     style.require_format(output)
     require_output(output, [data, events])
-    runs = _open_runs(workdirs)
+    runs = _open_runs(workdirs, allow_other_embeddings)
     first = next(iter(runs.values()))
-    one = _find_clip(first, data or first.config.data.eval, clip)
-    truth = read_truth(events, first.classes, one) if events else None
-    labels, length = one.multi_hot()[0], int(one.num_segments[0])
-    sounds = truth.active[0, :length].T if truth else np.zeros((one.num_classes, length), bool)
+    path = data or first.config.data.eval
+    if not path:
+        raise UserError("the run names no eval data; say where the clip is with data")
+    clips = first.open_clips(path, needs_labels=False, segment_seconds=segment_seconds)
+    row = _find_clip(clips, path, clip, start_time)
+    one, length = clips[[row]], int(clips.num_segments[row])
+    known = (run.embedding for run in runs.values())
+    seconds = known_segment_seconds(one.embedding, *known, stated=segment_seconds)
+    truth: np.ndarray | None = None
+    notes: list[str] = []
+    if events:
+        truth, notes = truth_of_clip(events, first.classes, clips, row, seconds)
+    sounds = np.zeros((one.num_classes, length), bool) if truth is None else truth
+    labels = one.multi_hot()[0]
     probs = first.predict(one)[0]
     shown = classes_to_show(probs, labels | sounds.any(axis=1))
     figure = attention.attention_map(
@@ -61,30 +81,45 @@ def write_clip_picture(
         [first.classes.names[k] for k in shown],
         [bool(labels[k]) for k in shown],
         probabilities=probs[shown] if len(runs) == 1 else None,
-        events=sounds[shown] if truth else None,
+        events=None if truth is None else sounds[shown],
+        seconds=seconds,
     )
     style.save(figure, output)
+    return notes
 
 
-def _open_runs(workdirs: Sequence[str | Path]) -> dict[str, TrainedModel]:
-    """Models of the same classes, by name."""
-    runs = {n: TrainedModel.open(w) for n, w in zip(run_names(workdirs), workdirs, strict=True)}
+def _open_runs(
+    workdirs: Sequence[str | Path], allow_other_embeddings: bool
+) -> dict[str, TrainedModel]:
+    """Models of the same classes and embeddings, by name."""
+    runs = {
+        n: TrainedModel.open(w, allow_other_embeddings=allow_other_embeddings)
+        for n, w in zip(run_names(workdirs), workdirs, strict=True)
+    }
+    require_runs_alike(runs)
     one_list({name: run.classes for name, run in runs.items()})
     return runs
 
 
-def _find_clip(run: TrainedModel, path: str, clip: str) -> ClipSet:
-    """The clip of that video id, as a set of one."""
-    if not path:
-        raise UserError("the run names no eval data; say where the clip is with data")
-    clips = run.open_clips(path, needs_labels=False)
+def _find_clip(clips: ClipSet, path: str, clip: str, start: float | None) -> int:
+    """The row of the clip of that video id, and if several have it, of that start."""
     rows = np.flatnonzero(clips.video_ids == clip.encode())
     if not len(rows):
         raise UserError(
             f"{path} has no clip with the video id {clip!r}; its first is "
             f"{clips.video_ids[0].decode(errors='replace')!r}"
         )
-    return clips[rows[:1]]
+    starts = np.asarray(clips.start_times[rows], np.float64)
+    if start is not None:
+        rows = rows[np.isclose(starts, start, rtol=1e-6, atol=1e-3)]
+    if len(rows) != 1:
+        told = ", ".join(f"{s:g}" for s in starts[:5].tolist()) + (", ..." * (len(starts) > 5))
+        which = "" if start is None else f", {len(rows)} of which start at {start:g} seconds"
+        raise UserError(
+            f"{path} has {len(starts)} clips with the video id {clip!r}{which}; they start at {told} "
+            "seconds: give --start_time, or, if that does not tell them apart, clips ids of their own"
+        )
+    return int(rows[0])
 
 
 def _maps(runs: dict[str, TrainedModel], one: ClipSet) -> dict[str, ClipMap]:

@@ -33,6 +33,7 @@ class EvalData:
       counts: [N, num_resamples] from `clip_counts`, the same for every run.
       chosen: indices of the classes whose precision-recall curves are shown.
       truth: when the sounds truly occur; None where that is not known.
+      segment_seconds: from one segment to the next; None where that is not known.
     """
 
     path: str
@@ -41,6 +42,7 @@ class EvalData:
     counts: np.ndarray
     chosen: list[int]
     truth: Reference | None
+    segment_seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +78,9 @@ class ReportRun:
     segment_metrics: SegmentMetrics | None = None
 
     @classmethod
-    def open(cls, name: str, path: Path, *, restore: bool = True) -> "ReportRun":
+    def open(
+        cls, name: str, path: Path, *, restore: bool = True, allow_other_embeddings: bool = False
+    ) -> "ReportRun":
         """Reads a run's folder, its checkpoint too if `restore` asks for that; evaluates nothing.
 
         Raises:
@@ -86,7 +90,7 @@ class ReportRun:
         config, results, log = folder.config(), folder.results() or {}, folder.metrics()
         if not (restore and folder.has_checkpoints()):
             return cls(name, path, config, results, log)
-        trained = TrainedModel.open(path)
+        trained = TrainedModel.open(path, allow_other_embeddings=allow_other_embeddings)
         return cls(name, path, config, results, log, trained, level_shares(trained))
 
     def with_results(self) -> "ReportRun":

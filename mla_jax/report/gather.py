@@ -1,7 +1,8 @@
 """Gathers what finished runs left, and evaluates them: makes the `Report` that `page` renders."""
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from mla_jax.data import sources
 from mla_jax.data.class_list import ClassList, one_list
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.same_embedding import require_same_embedding
+from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 from mla_jax.evaluation.bootstrap import clip_counts
@@ -18,6 +21,7 @@ from mla_jax.explain.examples import ExampleClip, example_clips
 from mla_jax.progress import Progress
 from mla_jax.report.contents import EvalData, Report, ReportRun
 from mla_jax.report.truth import read_truth
+from mla_jax.runs.trained import TrainedModel
 from mla_jax.storage import paths
 
 
@@ -27,6 +31,8 @@ def gather(
     *,
     classes: Sequence[str] = (),
     events: str | Path = "",
+    segment_seconds: float | None = None,
+    allow_other_embeddings: bool = False,
 ) -> Report:
     """What a report of some runs shows.
 
@@ -35,23 +41,37 @@ def gather(
       data: what to evaluate on; empty: the runs' own `data.eval`, if it is still there.
       classes: names or indices of those with precision-recall curves; empty: nine, frequent to rare.
       events: strong labels of these clips, if there are any: a file as `read_strong_labels` takes it.
+      segment_seconds: from one segment to the next, where neither data nor runs say; needed with events.
+      allow_other_embeddings: whether runs and data whose embeddings differ in meaning are used all the same.
 
     Raises:
       UserError: a run or the data cannot be used.
     """
     names = run_names(workdirs)
-    runs = [ReportRun.open(n, paths.as_path(w)) for n, w in zip(names, workdirs, strict=True)]
+    runs = [
+        ReportRun.open(n, paths.as_path(w), allow_other_embeddings=allow_other_embeddings)
+        for n, w in zip(names, workdirs, strict=True)
+    ]
+    require_runs_alike({run.name: run.trained for run in runs if run.trained is not None})
     notes = [note for run in runs for note in _what_is_missing(run)]
     all_classes = _shared_classes(runs)
-    path, clips = _open_data(runs, data, all_classes, notes)
+    path, clips = _open_data(runs, data, all_classes, notes, segment_seconds)
     chosen = choose_classes(all_classes.names, _frequency(runs, clips, len(all_classes)), classes)
     if clips is None:
         if events:
             notes.append(f"{events} is not used: it is about the eval clips.")
+        if segment_seconds is not None:
+            notes.append("segment_seconds is not used: it is about the eval clips.")
         runs = _only_comparable([run.with_results() for run in runs])
         return Report(runs, all_classes, None, [], notes)
-    truth = read_truth(events, all_classes, clips) if events else None
-    eval_data = EvalData(path, clips, clips.multi_hot(), clip_counts(len(clips)), chosen, truth)
+    known = (run.trained.embedding for run in runs if run.trained is not None)
+    seconds = known_segment_seconds(clips.embedding, *known, stated=segment_seconds)
+    truth = None
+    if events:
+        truth, left_out = read_truth(events, all_classes, clips, seconds)
+        notes += left_out
+    labels, counts = clips.multi_hot(), clip_counts(len(clips))
+    eval_data = EvalData(path, clips, labels, counts, chosen, truth, seconds)
     runs, examples = _evaluate(runs, eval_data)
     notes += [note for run in runs for note in _compare_with_results(run, path)]
     return Report(runs, all_classes, eval_data, examples, notes)
@@ -79,6 +99,23 @@ def run_names(workdirs: Sequence[str | Path]) -> list[str]:
     return next(names for names in candidates if len(set(names)) == len(names))
 
 
+def require_runs_alike(models: Mapping[str, TrainedModel]) -> None:
+    """Checks that runs, by name, were trained on embeddings that mean the same.
+
+    Raises:
+      UserError: two were not.
+    """
+    for (one, first), (other, second) in itertools.combinations(models.items(), 2):
+        if second.embedding is not None:
+            require_same_embedding(
+                other,
+                second.embedding,
+                one,
+                first.embedding,
+                allow_other=second.allow_other_embeddings,
+            )
+
+
 def _what_is_missing(run: ReportRun) -> list[str]:
     notes = []
     if not run.results:
@@ -99,7 +136,11 @@ def _shared_classes(runs: Sequence[ReportRun]) -> ClassList:
 
 
 def _open_data(
-    runs: Sequence[ReportRun], data: str, classes: ClassList, notes: list[str]
+    runs: Sequence[ReportRun],
+    data: str,
+    classes: ClassList,
+    notes: list[str],
+    segment_seconds: float | None,
 ) -> tuple[str, ClipSet | None]:
     """The clips to evaluate on, and where they lie; None, and a note, where there are none."""
     named = {data} if data else {run.config.data.eval for run in runs}
@@ -122,7 +163,7 @@ def _open_data(
         return "", None
     sources.require_same_classes(path, classes)
     skipped: list[Skipped] = []
-    clips = opener.open_clips(path, skipped=skipped)
+    clips = opener.open_clips(path, segment_seconds=segment_seconds, skipped=skipped)
     if skipped:
         notes.append(f"{len(skipped):,} bad records of {path} are left out.")
     return path, clips
@@ -159,7 +200,14 @@ def _evaluate(
         progress.close()
         evaluated.append(run.with_evaluation(probs, data))
         if run is runs[0]:
-            examples = example_clips(run.trained, data.clips, probs, data.labels, data.truth)
+            examples = example_clips(
+                run.trained,
+                data.clips,
+                probs,
+                data.labels,
+                data.truth,
+                segment_seconds=data.segment_seconds,
+            )
     return evaluated, examples
 
 

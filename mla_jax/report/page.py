@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 import mla_jax
+from mla_jax.explain.examples import ExampleClip
 from mla_jax.report import pictures, tables
 from mla_jax.report.contents import Report
 
@@ -70,7 +71,7 @@ def _context(report: Report) -> dict[str, Any]:
         "pictures": drawn,
         "examples": [
             {
-                "title": f"{example.kind.capitalize()}: {example.video_id}, from {example.start_time:g} s",
+                "title": f"{example.kind.capitalize()}: {example.video_id}, from {_seconds(example)} s",
                 "labels": [
                     report.classes.names[k]
                     for k, labelled in zip(example.classes, example.is_label, strict=True)
@@ -89,6 +90,11 @@ def _context(report: Report) -> dict[str, Any]:
         ],
         "notes": report.notes,
     }
+
+
+def _seconds(example: ExampleClip) -> str:
+    """When a clip begins, in full: of a time since 1970 too."""
+    return f"{example.start_time:.6f}".rstrip("0").rstrip(".")
 
 
 def _summary(report: Report) -> list[str]:

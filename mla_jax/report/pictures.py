@@ -191,6 +191,7 @@ _MEANINGS = {
 
 def _example(example: ExampleClip, class_names: tuple[str, ...]) -> Picture:
     names = [class_names[k] for k in example.classes]
+    unit = "segments" if example.segment_seconds is None else "seconds"
     told = "; ".join(
         f"{name}{' (label)' if labelled else ''} {p:.2f}"
         for name, labelled, p in zip(names, example.is_label, example.probabilities, strict=True)
@@ -202,10 +203,11 @@ def _example(example: ExampleClip, class_names: tuple[str, ...]) -> Picture:
             example.is_label,
             probabilities=example.probabilities,
             events=example.events,
+            seconds=example.segment_seconds,
         ),
         f"Clip {example.video_id}",
         f"Its labels stand out by {example.score:+.2f}.".replace("-", "\N{MINUS SIGN}"),
-        f"Maps of classes by seconds. Probabilities: {told}.",
+        f"Maps of classes by {unit}. Probabilities: {told}.",
     )
 
 

@@ -84,6 +84,8 @@ def results_note(report: Report) -> str:
 
 def segments(report: Report) -> Table | None:
     """A row for each run: how well it tells when classes sound; None without strong labels."""
+    seconds = report.data.segment_seconds if report.data else None
+    single = seconds in (None, 1.0)
     columns = {
         "macro AP": "macro_average_precision",
         "macro AUC": "macro_auc",
@@ -91,14 +93,16 @@ def segments(report: Report) -> Table | None:
         "macro F1": "macro_f1",
         "error rate": "error_rate",
         "clips": "num_clips",
-        "seconds": "num_segments",
+        "seconds" if single else "segments": "num_segments",
+        "classes": "num_classes",
     }
     rows = [
         [run.name, *(number(getattr(run.segment_metrics, name)) for name in columns.values())]
         for run in report.runs
         if run.segment_metrics
     ]
-    return _table("By seconds, from strong labels", ["run", *columns], rows) if rows else None
+    unit = "seconds" if single else f"segments of {seconds:g} s"
+    return _table(f"By {unit}, from strong labels", ["run", *columns], rows) if rows else None
 
 
 def comparison(report: Report) -> Table | None:
@@ -130,6 +134,7 @@ def facts(report: Report) -> Table:
         "pooling": lambda r: r.settings["model.pooling"],
         "parameters": lambda r: number(r.results.get("parameters")),
         "trained on": lambda r: r.settings["data.train"] or NOTHING,
+        "embeddings": lambda r: (r.trained and r.trained.embedding) or NOTHING,
         "training clips": lambda r: number(r.results.get("clips", {}).get("train")),
         "held-out clips": lambda r: number(r.results.get("clips", {}).get("validation")),
         "steps trained": lambda r: number(r.results.get("steps_trained")),

@@ -1,46 +1,142 @@
 """When sounds truly occur: strong labels of clips, and how well a model's segment scores agree with them."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.segment_seconds import require_segment_seconds
 from mla_jax.localization.events import Reference, segment_reference
+from mla_jax.localization.matching import match_files
 from mla_jax.localization.segment_metrics import SegmentMetrics, evaluate_segments
-from mla_jax.localization.strong_labels import read_strong_labels
+from mla_jax.localization.strong_labels import ReadLabels, read_strong_labels
 from mla_jax.runs.trained import TrainedModel
 
 
-def read_truth(path: str | Path, classes: ClassList, clips: ClipSet) -> Reference:
-    """What sounds in which second of each clip; files without a clip, and clips without a file, are listed.
+def read_truth(
+    path: str | Path, classes: ClassList, clips: ClipSet, segment_seconds: float | None
+) -> tuple[Reference, list[str]]:
+    """What sounds in which segment of each clip, and what of the strong labels and the clips is left out.
 
     Args:
       path: a file of strong labels, see `mla_jax.localization.strong_labels`.
       classes: those of the clips.
-      clips: of segments of one second.
+      clips: the clips.
+      segment_seconds: from one of their segments to the next; an error if that is not known.
+
+    Returns:
+      The truth, and sentences for a person.
 
     Raises:
-      UserError: the file cannot be used, or no event of it lies in a clip.
+      UserError: the file cannot be used, no file of it belongs to a clip, no event of it lies in a clip, or
+        segments are of unknown length.
     """
+    seconds = _seconds(path, segment_seconds)
     labels = read_strong_labels(path, classes)
-    return segment_reference(
-        labels, clips.video_ids, clips.mask(), clips.num_classes, unmatched="skip"
+    truth = segment_reference(
+        labels,
+        clips.video_ids,
+        clips.mask(),
+        clips.num_classes,
+        resolution=seconds,
+        unmatched="skip",
     )
+    return truth, [*_what_is_left_out(path, classes, truth, labels), *_unknown_labels(path, labels)]
+
+
+def _seconds(path: str | Path, segment_seconds: float | None) -> float:
+    return require_segment_seconds(f"{path}, strong labels,", stated=segment_seconds)
+
+
+def _what_is_left_out(
+    path: str | Path, classes: ClassList, truth: Reference, labels: ReadLabels
+) -> list[str]:
+    num_clips, num_events = len(truth.mask), sum(map(len, labels.values()))
+    num_labelled, strangers = num_clips - len(truth.clips_without_labels), truth.files_without_clip
+    notes = []
+    if num_labelled < num_clips:
+        notes.append(
+            f"{path} has strong labels for {num_labelled:,} of {num_clips:,} clips; only these are judged by "
+            "seconds."
+        )
+    if strangers:
+        notes.append(
+            f"{len(strangers):,} of {len(labels):,} files in {path} belong to no clip: "
+            f"{_shortened(strangers, 3)}."
+        )
+    if not truth.known.all():
+        notes.append(
+            f"{path} knows {truth.known.sum():,} of {len(classes):,} classes; figures by seconds count these "
+            f"alone. {_which(classes, truth.known)}."
+        )
+    if truth.events_outside:
+        notes.append(
+            f"{truth.events_outside:,} of {num_events:,} events in {path} touch no segment of their clip."
+        )
+    return notes
+
+
+def _which(classes: ClassList, known: np.ndarray) -> str:
+    """The classes that are known or, if they are fewer, those that are not."""
+    fewer = known if 2 * known.sum() <= len(known) else ~known
+    names = _shortened([classes.names[k] for k in np.flatnonzero(fewer)])
+    return f"It {'knows' if fewer is known else 'does not know'} {names or 'none'}"
+
+
+def _unknown_labels(path: str | Path, labels: ReadLabels) -> list[str]:
+    if not labels.left_out:
+        return []
+    names = [f"{label} ({count:,})" for label, count in Counter(labels.left_out).most_common()]
+    return [
+        f"{sum(labels.left_out.values()):,} events in {path} have labels that are no class, and are left "
+        f"out: {_shortened(names)}."
+    ]
+
+
+def truth_of_clip(
+    path: str | Path,
+    classes: ClassList,
+    clips: ClipSet,
+    row: int,
+    segment_seconds: float | None,
+) -> tuple[np.ndarray | None, list[str]]:
+    """What truly sounds in one of the clips, [classes, its segments] bool; None where that is not known.
+
+    Arguments, sentences and errors as of `read_truth`.
+    """
+    seconds = _seconds(path, segment_seconds)
+    labels = read_strong_labels(path, classes)
+    clip_of = match_files(labels, clips.video_ids, len(clips)).clip_of
+    notes, one = _unknown_labels(path, labels), clips[[row]]
+    files = {file: labels[file] for file, clip in clip_of.items() if clip == row}
+    if not files:
+        return None, [f"{path} has no line for {clips.describe(row)}: nothing is framed.", *notes]
+    truth = segment_reference(files, one.video_ids, one.mask(), one.num_classes, resolution=seconds)
+    return truth.active[0, : one.num_segments[0]].T, notes
+
+
+def _shortened(names: Sequence[str], most: int = 200) -> str:
+    more = len(names) - most
+    return "; ".join(names[:most]) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def segment_metrics(
     trained: TrainedModel, clips: ClipSet, truth: Reference
 ) -> SegmentMetrics | None:
-    """How well the model's segment scores tell when classes sound; None where no clip has strong labels.
+    """How well the model's segment scores tell when classes sound; None where no class is known to.
 
     Args:
       trained: the model.
       clips: those that `truth` is of; the segment scores of all with strong labels are held in memory.
       truth: from `read_truth`.
     """
-    known = np.flatnonzero(truth.mask.any(axis=1))
-    if not len(known):
+    judged = np.flatnonzero(truth.mask.any(axis=1))
+    if not truth.known.any():
         return None
-    scores = trained.predict_segments(clips[known]).scores
-    return evaluate_segments(scores, truth.active[known], mask=truth.mask[known])
+    scores = trained.predict_segments(clips[judged]).scores
+    return evaluate_segments(
+        scores, truth.active[judged], mask=truth.mask[judged], known=truth.known
+    )

@@ -17,6 +17,8 @@ def write_report(
     *,
     classes: Sequence[str] = (),
     events: str | Path = "",
+    segment_seconds: float | None = None,
+    allow_other_embeddings: bool = False,
 ) -> Report:
     """Writes a report to `output`, an HTML file, which appears when it is complete.
 
@@ -33,6 +35,13 @@ def write_report(
             f"a report needs {error.name}, which is not installed: pip install 'mla_jax[plots]'"
         ) from error
     require_output(output, [data, events])
-    report = gather(workdirs, data, classes=classes, events=events)
+    report = gather(
+        workdirs,
+        data,
+        classes=classes,
+        events=events,
+        segment_seconds=segment_seconds,
+        allow_other_embeddings=allow_other_embeddings,
+    )
     files.write_text(output, render(report))
     return report

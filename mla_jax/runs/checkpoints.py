@@ -219,6 +219,13 @@ class Checkpoints:
                 raise ValueError("the checksum of its settings differs")
         return meta
 
+    def newest_meta(self) -> dict[str, Any] | None:
+        """The JSON values beside the newest state of which they are whole; None if there are none."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(DamagedCheckpointError):
+                return self.read_meta(step)
+        return None
+
     def restore_newest(
         self, like: TrainState, warn: Callable[[str], None]
     ) -> tuple[TrainState, dict[str, Any]] | None:

@@ -1,9 +1,7 @@
 """The data of a run, opened as its config says."""
 
 import dataclasses
-import zlib
 
-import numpy as np
 from absl import logging
 
 from mla_jax.config import Config, DataConfig
@@ -11,6 +9,7 @@ from mla_jax.data import sources, splits
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.same_embedding import require_same_embedding
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 
@@ -24,6 +23,7 @@ class RunData:
       validation, eval: the clips to evaluate on; None if there are none.
       classes: the classes, in index order.
       skipped: the records that were left out with `bad_records=skip`.
+      allow_other_embeddings: whether embeddings that differ in meaning are used all the same.
     """
 
     train: ClipSet
@@ -31,10 +31,15 @@ class RunData:
     eval: ClipSet | None
     classes: ClassList
     skipped: tuple[Skipped, ...] = ()
+    allow_other_embeddings: bool = False
 
     @classmethod
-    def open(cls, config: Config) -> "RunData":
+    def open(cls, config: Config, *, allow_other_embeddings: bool = False) -> "RunData":
         """Opens what `config.data` names; warns of video ids that are in both train and eval.
+
+        Args:
+          config: the settings.
+          allow_other_embeddings: whether embeddings that differ in meaning are used all the same.
 
         Raises:
           UserError: data are missing, cannot be read, or do not fit each other.
@@ -54,19 +59,21 @@ class RunData:
         skipped: list[Skipped] = []
         options = ReadOptions.of(data, num_classes)
         trained_on = sources.open_clips(data.train, options, skipped)
+        sources.warn_of_own_time(data.train, trained_on.max_segments, data)
         train, validation = splits.hold_out(trained_on, data.validation_fraction)
         evaluation = None
         if data.eval:
             evaluation = sources.open_clips(data.eval, options, skipped)
             _warn_of_shared_ids(data, trained_on, evaluation)
-        for other in (validation, evaluation):
-            if other is not None and other.num_features != train.num_features:
-                raise UserError(
-                    f"{data.eval} has {other.num_features} features a segment, {data.train} has "
-                    f"{train.num_features}; both must come from the same encoder"
-                )
+            require_same_embedding(
+                data.eval,
+                evaluation.embedding,
+                data.train,
+                train.embedding,
+                allow_other=allow_other_embeddings,
+            )
         classes = found or ClassList.numbered(num_classes)
-        return cls(train, validation, evaluation, classes, tuple(skipped))
+        return cls(train, validation, evaluation, classes, tuple(skipped), allow_other_embeddings)
 
     def sets(self) -> dict[str, ClipSet]:
         """The sets of clips that there are, by name."""
@@ -76,10 +83,6 @@ class RunData:
     def evaluated(self) -> dict[str, ClipSet]:
         """The sets that models are evaluated on, by name."""
         return {name: clips for name, clips in self.sets().items() if name != "train"}
-
-    def fingerprints(self) -> dict[str, bytes]:
-        """By name, bytes that tell sets apart; they are made without reading the embeddings."""
-        return {name: _fingerprint(clips) for name, clips in self.sets().items()}
 
     def sizes(self) -> dict[str, int]:
         """The number of clips in each set."""
@@ -93,13 +96,6 @@ class RunData:
             f"{', '.join(parts)} clips; {train.max_segments} x {train.num_features} "
             f"{train.embeddings.dtype}, {train.num_classes} classes"
         )
-
-
-def _fingerprint(clips: ClipSet) -> bytes:
-    shape = f"{clips.embeddings.shape} {clips.embeddings.dtype} {clips.num_classes}".encode()
-    arrays = (clips.num_segments, clips.label_offsets, clips.label_ids, clips.video_ids)
-    sums = (zlib.crc32(np.ascontiguousarray(a).view(np.uint8).data) for a in arrays)
-    return b" ".join([shape, *(b"%d" % s for s in sums)])
 
 
 def _warn_of_shared_ids(data: DataConfig, train: ClipSet, evaluation: ClipSet) -> None:

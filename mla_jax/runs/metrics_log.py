@@ -1,7 +1,6 @@
 """The log of a run in training: metrics.jsonl, and the same numbers for TensorBoard."""
 
 import contextlib
-import json
 import math
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from absl import logging
 
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
-from mla_jax.storage.files import output_folder, to_json, write_text
+from mla_jax.storage.files import output_folder, parse_json, to_json, write_text
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -103,7 +102,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     entries = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             entry["step"] += 0
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(

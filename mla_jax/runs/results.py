@@ -4,9 +4,11 @@ import dataclasses
 from typing import Any
 
 from mla_jax.config import Config
+from mla_jax.data.embedding import Embedding
 from mla_jax.evaluation import summaries
 from mla_jax.evaluation.metrics import Metrics
 from mla_jax.models.multi_level import num_parameters
+from mla_jax.runs import fingerprint
 from mla_jax.runs.data import RunData
 from mla_jax.runs.environment import environment
 from mla_jax.training.state import TrainState
@@ -19,7 +21,14 @@ def checkpoint_meta(config: Config, data: RunData) -> dict[str, Any]:
         "classes": dataclasses.asdict(data.classes),
         "num_features": data.train.num_features,
         "max_segments": data.train.max_segments,
+        "embedding": data.train.embedding.to_json(),
+        **fingerprint.describe(data.sets()),
     }
+
+
+def embedding_of(meta: dict[str, Any]) -> Embedding | None:
+    """What the training data's embeddings mean, of what a checkpoint keeps; older ones do not say."""
+    return Embedding.from_json(meta["embedding"]) if "embedding" in meta else None
 
 
 def results_of(
@@ -51,7 +60,7 @@ def results_of(
         "step_chosen_by": step_chosen_by,
         "evaluated_on": evaluated_on,
         "steps_trained": steps_trained,
-        "clips": data.sizes(),
+        **fingerprint.describe(data.sets()),
         "seed": config.train.seed,
         "architecture": config.model.architecture,
         "parameters": num_parameters(state.variables),

@@ -23,6 +23,7 @@ from mla_jax.evaluation.metrics import evaluate
 from mla_jax.runs.checkpoints import Checkpoints, require_readable_later
 from mla_jax.runs.data import RunData
 from mla_jax.runs.evaluation import AveragedPredictions
+from mla_jax.runs.fingerprint import require_same
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.results import checkpoint_meta
 from mla_jax.runs.session import Say, Session, ShouldStop, with_seed
@@ -66,7 +67,10 @@ def train_row(
     runs = {seed: RunFolder(folder / f"seed{seed}") for seed in seeds}
     for seed, run in runs.items():
         run.require_same_settings(with_seed(config, seed))
-    left = [seed for seed, run in runs.items() if run.results() is None]
+    finished = {seed: results for seed, run in runs.items() if (results := run.results())}
+    for seed, results in finished.items():
+        require_same(results, data.sets(), runs[seed], ("train", "eval"))
+    left = [seed for seed in seeds if seed not in finished]
     if not left:
         say(f"{folder} is finished")
     with one_writer(folder):

@@ -11,17 +11,21 @@ import jax
 import jax.numpy as jnp
 
 from mla_jax.config import Config
+from mla_jax.data.class_list import ClassList
+from mla_jax.data.same_embedding import require_same_embedding
+from mla_jax.errors import UserError
 from mla_jax.inference.predictor import Predictor
 from mla_jax.models.multi_level import build_model
 from mla_jax.parallel import processes
 from mla_jax.parallel.signals import InterruptedRunError
 from mla_jax.progress import Progress
+from mla_jax.runs import fingerprint
 from mla_jax.runs.checkpoints import Checkpoints
 from mla_jax.runs.data import RunData
 from mla_jax.runs.evaluation import AveragedPredictions, Evaluation, Evaluator
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.metrics_log import MetricsLog
-from mla_jax.runs.results import checkpoint_meta, results_of
+from mla_jax.runs.results import checkpoint_meta, embedding_of, results_of
 from mla_jax.training.loop import NotFiniteError, Trainer, due, next_stop
 from mla_jax.training.state import TrainState, fresh_state, stack_states, unstack_state
 
@@ -76,14 +80,42 @@ class Session:
         states = [fresh_state(self._model, data.train, with_seed(config, seed)) for seed in runs]
         # The state of a single seed is no stack: it trains to the bits of any other run.
         self.state = stack_states(states) if len(states) > 1 else states[0]
+        self._meta = checkpoint_meta(self.config, data)
         self._left: dict[str, Any] = {}
+        self._require_same_data()
         restored = checkpoints.restore_newest(self.state, say)
         if restored is not None:
             self.state, meta = restored
+            require_same_embedding(
+                "the training data",
+                data.train.embedding,
+                "those that the run began with",
+                embedding_of(meta),
+                allow_other=data.allow_other_embeddings,
+            )
             self._left = meta.get("window", {})
             if average is not None:
                 average.restore(int(self.state.step))
             say(f"going on from step {int(self.state.step)} of {config.train.steps}")
+
+    def _require_same_data(self) -> None:
+        """Checks that the run, if there is one to go on with, was made with these classes and clips.
+
+        Other eval clips change no step, so they are only warned of, unless predictions of them are summed.
+        """
+        meta = self.checkpoints.newest_meta()
+        if meta is None:
+            return
+        kept = ClassList(tuple(meta["classes"]["mids"]), tuple(meta["classes"]["names"]))
+        where, sets = self.checkpoints.folder.parent, self.data.sets()
+        kept.require_same(self.data.classes, f"{where}: the class list of its data, as it is now,")
+        fingerprint.require_same(meta, sets, where, ("train", "validation"))
+        try:
+            fingerprint.require_same(meta, sets, where, ("eval",))
+        except UserError as error:
+            if self.average is not None:
+                raise
+            self.say(f"warning: {error}")
 
     def each_state(self, state: TrainState) -> list[TrainState]:
         """The states of the seeds in a state of the session."""
@@ -219,8 +251,7 @@ class Session:
 
     def _save(self, state: TrainState, more: dict[str, Any] | None = None, **how: Any) -> None:
         processes.on_main(self._publish_logs)
-        meta = checkpoint_meta(self.config, self.data) | (more or {})
-        self.checkpoints.save(state, meta, **how)
+        self.checkpoints.save(state, self._meta | (more or {}), **how)
 
     def _publish_logs(self) -> None:
         for log in self._logs:

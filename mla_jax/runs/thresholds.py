@@ -12,6 +12,7 @@ from mla_jax.data.class_list import ClassList
 from mla_jax.errors import UserError
 from mla_jax.evaluation.thresholds import choose_thresholds, f1_scores
 from mla_jax.runs.data import RunData
+from mla_jax.runs.fingerprint import require_same
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.trained import TrainedModel
 from mla_jax.storage import files
@@ -115,6 +116,7 @@ def _choose_again(workdir: str | Path, trained: TrainedModel) -> dict[str, Any]:
     data = dataclasses.replace(config.data, eval="")  # which decides nothing
     opened = RunData.open(dataclasses.replace(config, data=data))
     trained.classes.require_same(opened.classes, f"the class list of {data.train}, as it is now,")
+    require_same(trained.made_with, opened.sets(), workdir, ("train", "validation"))
     validation = opened.validation
     assert validation is not None
     return choose(

@@ -18,6 +18,7 @@ from mla_jax.runs import thresholds
 from mla_jax.runs.checkpoints import Checkpoints, require_readable_later
 from mla_jax.runs.data import RunData
 from mla_jax.runs.environment import describe_devices
+from mla_jax.runs.fingerprint import fingerprint
 from mla_jax.runs.folder import MAY_CHANGE, RunFolder
 from mla_jax.runs.session import Say, Session, ShouldStop
 from mla_jax.storage import files
@@ -30,6 +31,7 @@ def train(
     config: Config,
     workdir: str | Path,
     *,
+    allow_other_embeddings: bool = False,
     say: Say = print,
     should_stop: ShouldStop | None = None,
 ) -> dict[str, Any]:
@@ -41,6 +43,8 @@ def train(
     Args:
       config: the settings.
       workdir: the run's folder; made if need be. All processes must see the same one.
+      allow_other_embeddings: whether embeddings that differ in meaning, of eval data or of what the run began
+        with, are used all the same.
       say: takes a line for the user.
       should_stop: asked about once a second whether to save and leave, for instance a `StopOnSignal`.
 
@@ -61,9 +65,12 @@ def train(
         say(f"{folder} is finished: {results['steps_trained']} steps; see {folder.results_file}")
         return results
     processes.together(lambda: require_readable_later(folder.path))
-    data = processes.together(lambda: RunData.open(config))
-    for name, fingerprint in data.fingerprints().items():
-        processes.require_same(f"the {name} clips", fingerprint)
+    data = processes.together(
+        lambda: RunData.open(config, allow_other_embeddings=allow_other_embeddings)
+    )
+    for name, clips in data.sets().items():
+        same = f"{fingerprint(clips)} {clips.embedding!r}"
+        processes.require_same(f"the {name} clips", same.encode())
     say(data.describe())
     # Only now, so that a mistake in the settings leaves no folder behind.
     with processes.main_enters(lambda: one_writer(folder.path)):

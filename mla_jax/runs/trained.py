@@ -1,7 +1,8 @@
 """Using a trained run: restoring its model, and evaluating it on data."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,12 @@ from mla_jax.config import Config
 from mla_jax.data import sources
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.same_embedding import require_same_embedding
+from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.data.skipped import Skipped
+from mla_jax.data.stated import Stated
 from mla_jax.errors import UserError
 from mla_jax.evaluation import metrics, summaries
 from mla_jax.inference.predictor import Predictor, average_predictions
@@ -25,6 +30,7 @@ from mla_jax.progress import Progress
 from mla_jax.runs.checkpoints import Checkpoints, DamagedCheckpointError
 from mla_jax.runs.environment import environment
 from mla_jax.runs.folder import RunFolder, list_skipped, require_output
+from mla_jax.runs.results import embedding_of
 from mla_jax.storage import files
 from mla_jax.training.state import TrainState, init_state
 
@@ -40,6 +46,9 @@ class TrainedModel:
       step: the step of the checkpoint.
       num_features: the size of an embedding vector.
       max_segments: the number of segments of the clips that it was trained on.
+      embedding: what the embeddings that it was trained on mean; None if an older version trained it.
+      allow_other_embeddings: whether clips whose embeddings differ in meaning are used all the same.
+      made_with: what is known of these clips (`mla_jax.runs.fingerprint`); nothing in older checkpoints.
     """
 
     model: MultiLevelModel
@@ -49,16 +58,36 @@ class TrainedModel:
     step: int
     num_features: int
     max_segments: int
+    embedding: Embedding | None = None
+    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    allow_other_embeddings: bool = False
 
     @classmethod
-    def open(cls, workdir: str | Path, step: int = 0) -> "TrainedModel":
+    def open(
+        cls, workdir: str | Path, step: int = 0, *, allow_other_embeddings: bool = False
+    ) -> "TrainedModel":
         """Restores the checkpoint of `step`; 0: the best by validation, or without validation the newest.
 
         Raises:
           UserError: there is no such run or checkpoint, or it is damaged.
         """
         with _checkpoints(workdir) as checkpoints:
-            return _restore(checkpoints, _choose_steps(checkpoints, step)[0])
+            trained = _restore(checkpoints, _choose_steps(checkpoints, step)[0])
+        return dataclasses.replace(trained, allow_other_embeddings=allow_other_embeddings)
+
+    def require_same_embedding(self, clips: ClipSet, name: str = "the clips") -> None:
+        """Checks that clips have embeddings such as the model was trained on.
+
+        Raises:
+          UserError: they have not; where `allow_other_embeddings` says so, it is a warning.
+        """
+        require_same_embedding(
+            name,
+            clips.embedding,
+            "the run",
+            self.embedding,
+            allow_other=self.allow_other_embeddings,
+        )
 
     def open_clips(
         self,
@@ -66,6 +95,7 @@ class TrainedModel:
         *,
         needs_labels: bool = True,
         bad_records: str = "",
+        segment_seconds: float | None = None,
         skipped: list[Skipped] | None = None,
     ) -> ClipSet:
         """Opens clips for this model, with the settings of the run.
@@ -74,32 +104,56 @@ class TrainedModel:
           path: the data, as in `DataConfig.train`.
           needs_labels: False if clips may do without labels.
           bad_records: "error" or "skip"; "" for that of the run.
+          segment_seconds: from one segment to the next, where the data do not say it.
           skipped: records that are left out are appended to it.
 
         Raises:
-          UserError: the data cannot be read, or the class list beside them is not the model's.
+          UserError: the data cannot be read, their embeddings are not such as the model was trained on, or
+            the class list beside them is not the model's.
         """
         sources.require_same_classes(path, self.classes)
         if needs_labels:
             sources.require_list_of_labels(path, self.classes, self.config.data)
-        return sources.open_clips(
-            path, self._read_options(bad_records, needs_labels=needs_labels), skipped
+        clips = sources.open_clips(
+            path,
+            self._read_options(bad_records, segment_seconds, needs_labels=needs_labels),
+            skipped,
         )
+        self.require_same_embedding(clips, path)
+        return clips
 
-    def stream_clips(self, path: str, *, bad_records: str = "") -> sources.ClipStream:
+    def stream_clips(
+        self, path: str, *, bad_records: str = "", segment_seconds: float | None = None
+    ) -> sources.ClipStream:
         """Opens clips as a stream, in bounded memory: of any length, with labels or without.
 
         Raises:
           UserError: as `open_clips`; errors within the data are raised as its chunks are taken.
         """
         sources.require_same_classes(path, self.classes)
-        return sources.stream_clips(
-            path, self._read_options(bad_records, needs_labels=False, max_segments=None)
+        stream = sources.stream_clips(
+            path,
+            self._read_options(bad_records, segment_seconds, needs_labels=False, max_segments=None),
         )
+        stream.chunks = self._checked(stream.chunks, path)
+        return stream
 
-    def _read_options(self, bad_records: str, **changes: Any) -> ReadOptions:
+    def _checked(self, chunks: Iterator[ClipSet], path: str) -> Iterator[ClipSet]:
+        for clips in chunks:
+            self.require_same_embedding(clips, path)
+            yield clips
+
+    def _read_options(
+        self, bad_records: str, segment_seconds: float | None, **changes: Any
+    ) -> ReadOptions:
         if bad_records:
             changes["bad_records"] = bad_records
+        # Data that say otherwise than the run's settings are compared with the model, which knows better.
+        stated = Stated.of(self.config.data, firmly=False)
+        if segment_seconds is not None:
+            seconds = known_segment_seconds(stated=segment_seconds)
+            stated = dataclasses.replace(stated, hop_seconds=seconds)
+        changes["stated"] = stated
         return ReadOptions.of(self.config.data, len(self.classes), **changes)
 
     @property
@@ -110,11 +164,21 @@ class TrainedModel:
     def predict(
         self, clips: ClipSet, on_progress: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """Clip probabilities, [clips, classes] float32, as `Predictor.predict`."""
+        """Clip probabilities, [clips, classes] float32, as `Predictor.predict`.
+
+        Raises:
+          UserError: the clips' embeddings are not such as the model was trained on.
+        """
+        self.require_same_embedding(clips)
         return self.predictor.predict(clips, on_progress)
 
     def predict_segments(self, clips: ClipSet, *, with_levels: bool = False) -> SegmentOutput:
-        """What the model says of each segment, as `Predictor.predict_segments`."""
+        """What the model says of each segment, as `Predictor.predict_segments`.
+
+        Raises:
+          UserError: the clips' embeddings are not such as the model was trained on.
+        """
+        self.require_same_embedding(clips)
         return self.predictor.predict_segments(clips, with_levels=with_levels)
 
 
@@ -176,6 +240,8 @@ def _read(checkpoints: Checkpoints, step: int) -> TrainedModel:
         num_features=meta["num_features"],
         # Older checkpoints do not say.
         max_segments=meta.get("max_segments", config.data.max_segments),
+        embedding=embedding_of(meta),
+        made_with={name: meta.get(name, {}) for name in ("clips", "fingerprints")},
     )
 
 
@@ -186,6 +252,7 @@ def evaluate(
     step: int = 0,
     average_from: int = 0,
     bad_records: str = "",
+    allow_other_embeddings: bool = False,
     output: str | Path = "",
     show: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -197,6 +264,7 @@ def evaluate(
       step: the checkpoint; 0: the best by validation, or without validation the newest.
       average_from: if given, all checkpoints from this step on are averaged.
       bad_records: "error" or "skip"; "" for that of the run.
+      allow_other_embeddings: whether data whose embeddings differ in meaning are used all the same.
       output: if given, a JSON file to write the results to; records that were left out are listed beside it.
       show: takes the results before they are written, so that a full disk loses none.
 
@@ -210,7 +278,13 @@ def evaluate(
         require_output(output, [data])
     with _checkpoints(workdir) as checkpoints:
         steps = _choose_steps(checkpoints, step, average_from)
-        trained = _restore(checkpoints, steps[0])
+        models = (
+            dataclasses.replace(
+                _restore(checkpoints, s), allow_other_embeddings=allow_other_embeddings
+            )
+            for s in steps
+        )
+        trained = next(models)
         skipped: list[Skipped] = []
         clips = trained.open_clips(data, bad_records=bad_records, skipped=skipped)
         progress = Progress("predict", len(steps) * len(clips), "clips")
@@ -219,8 +293,7 @@ def evaluate(
             progress.update(before + done)
 
         def predictions() -> Iterator[np.ndarray]:
-            for i, s in enumerate(steps):
-                model = trained if i == 0 else _restore(checkpoints, s)
+            for i, model in enumerate(itertools.chain([trained], models)):
                 yield model.predict(clips, partial(advance, i * len(clips)))
 
         probs = average_predictions(predictions())

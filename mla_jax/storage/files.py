@@ -196,13 +196,21 @@ def read_json(path: str | Path) -> Any:
     """
     place = paths.as_path(path)
     try:
-        return json.loads(place.read_text(encoding="utf-8"))
+        return parse_json(place.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"cannot read {path}: No such file or directory") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: it is not JSON ({error})") from error
+
+
+def parse_json(text: str) -> Any:
+    """The value of JSON text; a ValueError for whatever is wrong with it."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("brackets within brackets, many thousands deep") from None
 
 
 @contextlib.contextmanager

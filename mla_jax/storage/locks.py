@@ -19,6 +19,13 @@ LOCK_FILE = ".lock"
 _KNOWN = fcntl is not None
 
 
+def held_elsewhere(path: object) -> UserError:
+    """What to tell of a file whose library says that it is locked (`BlockingIOError`)."""
+    return UserError(
+        f"{path} cannot be read: another process has it open for writing; wait until it is closed"
+    )
+
+
 def _lock(handle: int, place: Path, *, wait: bool = False) -> bool:
     """Locks an open file; False, and a warning, where the system or the disk has no locks.
 

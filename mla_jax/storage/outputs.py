@@ -3,6 +3,7 @@
 import fnmatch
 import os
 import re
+import socket
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,8 +39,6 @@ def require_writable(path: str | Path, inputs: Iterable[str | Path] = ()) -> Non
         if target == source or fnmatch.fnmatchcase(os.fspath(target), os.fspath(source)):
             raise UserError(f"{path} is read, and would be overwritten; give another output")
     if is_stream(path):
-        if place.is_socket():
-            raise UserError(f"cannot write {path}: it is a socket; give a file or a pipe")
         return
     reason = _why_not(target)
     if reason:
@@ -82,7 +81,7 @@ def require_new_folder(path: str | Path) -> None:
 
 
 def is_stream(path: str | Path) -> bool:
-    """Whether `path` is to be written to, not replaced: a device, a pipe, or what this process has open.
+    """Whether `path` is to be written to, not replaced: a device, a pipe, a socket, or what is open here.
 
     So is a file that may be changed, in a folder in which no other may be made.
     """
@@ -117,6 +116,10 @@ def open_stream(path: Path) -> int:
       OSError: it cannot be written to.
     """
     named = _OPEN_STREAM.fullmatch(os.fspath(path))
+    if named is None and path.is_socket():
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(os.fspath(path))
+            return connection.detach()
     if named is None:
         return os.open(path, os.O_WRONLY | os.O_TRUNC)
     return os.dup(_STANDARD[named[1]] if named[1] else int(named[2]))

@@ -55,7 +55,8 @@ class Tags(NamedTuple):
       labels: [R] int32 class indices, those of a clip in the order in which they are written.
       probs: [R] float32 the clip's probability of the label.
       scores: [R, time] float32 the score of each segment for the label; None without segments.
-      segment_starts: [N, time] float64 seconds into the video at which each segment begins.
+      segment_starts: [N, time] float64 seconds into the video at which each segment begins; None without
+        segments.
     """
 
     clips: ClipSet
@@ -63,7 +64,7 @@ class Tags(NamedTuple):
     labels: np.ndarray
     probs: np.ndarray
     scores: np.ndarray | None
-    segment_starts: np.ndarray
+    segment_starts: np.ndarray | None
 
 
 Write = Callable[[Tags], None]
@@ -118,7 +119,7 @@ def _write_jsonl(file: Any, classes: ClassList, segments: bool) -> Iterator[Writ
                 "start_time": float(clips.start_times[i]),
             }
             count = int(clips.num_segments[i])
-            if segments:
+            if tags.segment_starts is not None:
                 line["segment_starts"] = tags.segment_starts[i, :count].tolist()
             line["labels"] = [_label(tags, r, count, classes) for r in range(first, end)]
             file.write(json.dumps(line) + "\n")
@@ -190,7 +191,7 @@ def _rows(tags: Tags, classes: ClassList) -> list[np.ndarray]:
     Without segments a row is a label, with segments a label and a real segment of its clip.
     """
     owner, labels, probs, more = tags.owner, tags.labels, tags.probs, []
-    if tags.scores is not None:
+    if tags.scores is not None and tags.segment_starts is not None:
         counts = np.asarray(tags.clips.num_segments)[owner].astype(np.int64)
         row = np.repeat(np.arange(len(counts)), counts)
         segment = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)

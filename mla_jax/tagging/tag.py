@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import run_ahead
 from mla_jax.progress import Progress
@@ -16,7 +17,7 @@ from mla_jax.runs.folder import list_skipped, require_output
 from mla_jax.runs.trained import TrainedModel
 from mla_jax.tagging import formats
 from mla_jax.tagging.formats import Tags
-from mla_jax.tagging.windows import Windowing, batches_of_windows
+from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
 
 # Of long clips a batch has fewer, so that it has at most so many segments.
 _BATCH_SEGMENTS = 5000
@@ -33,7 +34,7 @@ class TagOptions:
       segments: write the scores of segments too (`mla_jax.inference.segments` says what a score is).
       window: segments of a window, into which longer clips are cut; 0: as many as clips had in training.
       hop: segments from the start of one window to that of the next; 0: `window`.
-      segment_seconds: how long a segment is; AudioSet's have 1.0.
+      segment_seconds: from one segment to the next, where neither data nor run say it.
       batch_size: the most clips or windows in one compiled call.
 
     Raises:
@@ -45,7 +46,7 @@ class TagOptions:
     segments: bool = False
     window: int = 0
     hop: int = 0
-    segment_seconds: float = 1.0
+    segment_seconds: float | None = None
     batch_size: int = 500
 
     def __post_init__(self) -> None:
@@ -87,6 +88,7 @@ def predict_to_file(
     *,
     step: int = 0,
     bad_records: str = "",
+    allow_other_embeddings: bool = False,
 ) -> Tagged:
     """Writes the most probable labels of every clip, in bounded memory.
 
@@ -108,6 +110,7 @@ def predict_to_file(
       options: what is written of each clip; `TagOptions()` if not given.
       step: which checkpoint; 0: the best by validation, else the newest.
       bad_records: error or skip; as in training if not given.
+      allow_other_embeddings: whether data whose embeddings differ in meaning are used all the same.
 
     Raises:
       UserError: an argument is not valid, the run or the data cannot be used, or the output cannot be
@@ -116,8 +119,10 @@ def predict_to_file(
     formats.require_format(output)
     require_output(output, [data])
     options = options or TagOptions()
-    tagger = Tagger.open(workdir, options, step)
-    stream = tagger.trained.stream_clips(data, bad_records=bad_records)
+    tagger = Tagger.open(workdir, options, step, allow_other_embeddings=allow_other_embeddings)
+    stream = tagger.trained.stream_clips(
+        data, bad_records=bad_records, segment_seconds=options.segment_seconds
+    )
     whole = 0 < stream.time <= tagger.windows.length  # no clip is cut: progress is in clips
     progress = Progress("predict", *((stream.total, "clips") if whole else (0, "windows")))
     items = 0
@@ -149,15 +154,22 @@ class Tagger:
     limits: np.ndarray
 
     @classmethod
-    def open(cls, workdir: str | Path, options: TagOptions, step: int = 0) -> "Tagger":
+    def open(
+        cls,
+        workdir: str | Path,
+        options: TagOptions,
+        step: int = 0,
+        *,
+        allow_other_embeddings: bool = False,
+    ) -> "Tagger":
         """A run's model, with the run's thresholds where `options` asks for them.
 
         Raises:
           UserError: the run cannot be used, or the window does not fit the hop.
         """
-        trained = TrainedModel.open(workdir, step)
+        trained = TrainedModel.open(workdir, step, allow_other_embeddings=allow_other_embeddings)
         length = options.window or trained.max_segments
-        windows = Windowing(length, options.hop or length, options.segment_seconds)
+        windows = Windowing(length, options.hop or length)
         if options.threshold == "validation":
             limits = thresholds.thresholds_of(workdir, trained)
         else:
@@ -173,7 +185,8 @@ class Tagger:
         """
         width = min(self.windows.length, time or self.windows.length)
         size = max(1, min(self.options.batch_size, _BATCH_SEGMENTS // width))
-        batches = batches_of_windows(chunks, self.windows, width=width, batch_size=size)
+        timed = map(self._timed, chunks)
+        batches = batches_of_windows(timed, self.windows, width=width, batch_size=size)
         predictor = dataclasses.replace(self.trained.predictor, batch_size=size)
         if self.options.segments:
             for clips, output in run_ahead(batches, predictor.start_segments):
@@ -181,6 +194,12 @@ class Tagger:
         else:
             for clips, probs in run_ahead(batches, predictor.start):
                 yield self._choose(clips, probs, None)
+
+    def _timed(self, clips: ClipSet) -> ClipSet:
+        """The clips with what the run, or the user, says of the length of a segment, if they do not say."""
+        own, run = clips.embedding, self.trained.embedding
+        seconds = known_segment_seconds(own, run, stated=self.options.segment_seconds)
+        return dataclasses.replace(clips, embedding=dataclasses.replace(own, hop_seconds=seconds))
 
     def _choose(self, clips: ClipSet, probs: np.ndarray, scores: np.ndarray | None) -> Tags:
         """Labels at or above their limits, the `top_k` most probable, of equal ones the lower index."""
@@ -194,5 +213,10 @@ class Tagger:
             labels=labels,
             probs=probs[owner, labels],
             scores=None if scores is None else scores[owner, :, labels],
-            segment_starts=self.windows.segment_starts(clips),
+            segment_starts=None if scores is None else _segment_starts(clips),
         )
+
+
+def _segment_starts(clips: ClipSet) -> np.ndarray:
+    """When each segment begins, padding too: [clips, time] float64."""
+    return segment_times(clips, *np.indices((len(clips), clips.max_segments)))

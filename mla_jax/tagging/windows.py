@@ -7,7 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mla_jax.data.clips import ClipSet, concatenate
+from mla_jax.data.segment_seconds import assumed_segment_seconds
 from mla_jax.errors import UserError
+
+_DECIMALS = 6  # of seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +20,6 @@ class Windowing:
     Attributes:
       length: segments of a window, 1 or more.
       hop: segments from the start of one window to that of the next, 1 ... length.
-      segment_seconds: how long a segment is.
 
     Raises:
       UserError: a value is not valid.
@@ -25,7 +27,6 @@ class Windowing:
 
     length: int
     hop: int
-    segment_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -37,15 +38,26 @@ class Windowing:
                 f"hop={self.hop} is not valid: it must be 1 to {self.length}, the window, or segments "
                 "would be left out"
             )
-        if not 0 < self.segment_seconds < np.inf:
-            raise UserError(
-                f"segment_seconds={self.segment_seconds} is not valid: it must be above 0"
-            )
 
-    def segment_starts(self, clips: ClipSet) -> np.ndarray:
-        """Seconds into the video at which each segment begins, [clips, time] float64, to six decimals."""
-        starts = np.asarray(clips.start_times, np.float64)
-        return np.round(starts[:, None] + np.arange(clips.max_segments) * self.segment_seconds, 6)
+
+def segment_times(clips: ClipSet, rows: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """Seconds into the video at which segments of clips begin.
+
+    A clip's own start time is as it was given; later times are to a microsecond. Where nothing says how long
+    a segment is, times are as if it had a second, and a warning says so.
+
+    Args:
+      clips: the clips.
+      rows, segments: [...] which clip, and which of its segments, from 0.
+
+    Returns:
+      [...] float64.
+    """
+    starts = np.asarray(clips.start_times)[rows]
+    if not segments.any():
+        return starts
+    seconds = clips.embedding.hop_seconds or assumed_segment_seconds()
+    return np.where(segments == 0, starts, np.round(starts + segments * seconds, _DECIMALS))
 
 
 class Windows(NamedTuple):
@@ -107,12 +119,12 @@ def batches_of_windows(
                 found = find_windows(clips.num_segments, windowing)
                 for begin in range(0, len(found.clip), batch_size):
                     part = Windows(*(column[begin : begin + batch_size] for column in found))
-                    yield _take(clips, part, width, windowing.segment_seconds)
+                    yield _take(clips, part, width)
 
     return _rebatch(pieces(), batch_size)
 
 
-def _take(clips: ClipSet, windows: Windows, width: int, segment_seconds: float) -> ClipSet:
+def _take(clips: ClipSet, windows: Windows, width: int) -> ClipSet:
     """The windows as clips of their own."""
     count = len(windows.clip)
     whole = count == len(clips) and not windows.start.any()
@@ -123,7 +135,6 @@ def _take(clips: ClipSet, windows: Windows, width: int, segment_seconds: float) 
         rows = np.minimum(windows.start[:, None] + place, clips.max_segments - 1)
         embeddings = np.asarray(clips.embeddings[windows.clip[:, None], rows])
         embeddings[place >= windows.length[:, None]] = 0
-    starts = np.asarray(clips.start_times)[windows.clip]
     return dataclasses.replace(
         clips,
         embeddings=embeddings,
@@ -131,7 +142,7 @@ def _take(clips: ClipSet, windows: Windows, width: int, segment_seconds: float) 
         label_offsets=np.zeros(count + 1, np.int64),
         label_ids=np.zeros(0, np.int32),
         video_ids=clips.video_ids[windows.clip],
-        start_times=(starts + windows.start * segment_seconds).astype(np.float32),
+        start_times=segment_times(clips, windows.clip, windows.start),
     )
 
 

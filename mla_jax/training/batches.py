@@ -106,8 +106,8 @@ class DeviceClips:
             label_ids=spread(
                 (size, width), lambda *part: _label_ids(clips, chosen(*part), width), mesh
             ),
-            offset=clips.scaling.offset,
-            scale=clips.scaling.scale,
+            offset=clips.embedding.scaling.offset,
+            scale=clips.embedding.scaling.scale,
             num_classes=clips.num_classes,
             use_mask=use_mask,
             examples=examples,

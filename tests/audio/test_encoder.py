@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mla_jax.audio.encoder import Encoder, Remainder, cut
+from mla_jax.data.embedding import Embedding, Scaling
 from tests.support.helpers import raises_user_error
 
 
@@ -115,16 +116,17 @@ def test_what_cannot_be(field: str, value: float) -> None:
 
 
 def test_its_description_is_all_that_counts_but_the_function() -> None:
-    made = encoder(0.97, 0.48)
-    described = json.loads(json.dumps(made.describe()))
-    assert described == {
-        "name": "mine",
-        "num_features": 1,
-        "sample_rate": 100,
-        "example_seconds": 0.97,
-        "hop_seconds": 0.48,
-        "dtype": "float32",
-        "details": {},
-    }
+    made = dataclasses.replace(encoder(0.97, 0.48), dtype="uint8", postprocessing="rounded")
+    assert made.describe() == Embedding(
+        dtype="uint8",
+        num_features=1,
+        scaling=Scaling(128.0, 128.0),
+        encoder="mine",
+        postprocessing="rounded",
+        hop_seconds=0.48,
+        example_seconds=0.97,
+        details={"sample_rate": "100"},
+    )
+    assert Embedding.from_json(json.loads(json.dumps(made.describe().to_json()))) == made.describe()
     assert made == dataclasses.replace(made, embed=lambda examples: examples)
     assert made != dataclasses.replace(made, hop_seconds=0.96)

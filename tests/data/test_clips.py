@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mla_jax.data.clips import ClipSet, concatenate
-from mla_jax.data.embedding import Scaling
+from mla_jax.data.embedding import Embedding, Scaling
 from mla_jax.data.splits import hash_fractions, hold_out, shared_ids
 from tests.support.helpers import FIELDS, assert_same_clips, raises_user_error, random_clips
 
@@ -39,7 +39,7 @@ def assert_is_list(clips: ClipSet, expected: list[Clip], like: ClipSet) -> None:
         if name != "video_ids":  # those are as wide as the longest
             assert getattr(clips, name).dtype == getattr(like, name).dtype, name
     assert clips.embeddings.shape[1:] == like.embeddings.shape[1:]
-    assert (clips.num_classes, clips.scaling) == (like.num_classes, like.scaling)
+    assert (clips.num_classes, clips.embedding) == (like.num_classes, like.embedding)
     assert clips.label_offsets[0] == 0
     assert clips.label_offsets[-1] == len(clips.label_ids)
     clips.check_values()
@@ -225,10 +225,10 @@ def test_what_is_left_out_has_the_documented_value() -> None:
     assert clips.num_segments.tolist() == [3, 3]
     assert clips.video_ids.tolist() == [b"clip0000000", b"clip0000001"]
     assert clips.start_times.tolist() == [0, 0]
-    assert clips.scaling == Scaling(128.0, 128.0)
+    assert clips.embedding == Embedding("uint8", clips.num_features, Scaling(128.0, 128.0))
     for dtype in ("float16", "float32"):
         floats = minimal(embeddings=np.zeros((2, 3, 5), dtype))
-        assert floats.scaling == Scaling(0.0, 1.0)
+        assert floats.embedding.scaling == Scaling(0.0, 1.0)
         assert floats.embeddings.dtype == dtype
     assert (clips.max_segments, clips.num_features, len(clips)) == (3, 5, 2)
     assert [getattr(clips, name).dtype.str[:3] for name in FIELDS] == [
@@ -237,7 +237,7 @@ def test_what_is_left_out_has_the_documented_value() -> None:
         "<i8",
         "<i4",
         "|S1",
-        "<f4",
+        "<f8",
     ]
 
 

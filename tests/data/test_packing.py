@@ -1,5 +1,6 @@
 """Packing what a path names: the account of it, the class list beside it, and a disk that is full."""
 
+import dataclasses
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 from mla_jax.config import Config, DataConfig
 from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import AUDIOSET
 from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.record_writer import write_records
 from mla_jax.data.packing import pack, pack_data
@@ -61,6 +63,7 @@ def test_the_account(records: Path, tmp_path: Path, clips: ClipSet) -> None:
         "clips                20, of 5 segments x 4 features, uint8",
         "clips by segments    "
         + ", ".join(f"{n}: {lengths.count(n)}" for n in sorted(set(lengths))),
+        f"embeddings           {clips.embedding}",
         f"labels               {sum(counts)} of 8 classes",
         f"positives per class  min {counts[0]}, median {counts[3]}, max {counts[-1]}",
         "without positives    1: Rare, it is",
@@ -114,6 +117,17 @@ def test_an_array_file_is_one_file(tmp_path: Path, clips: ClipSet) -> None:
     assert source_of(tmp_path / "p") == {"input": path, "files": 1, "skipped": skipped}
 
 
+def test_a_setting_that_is_not_used_is_said(
+    tmp_path: Path, clips: ClipSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "clips.npz")
+    np.savez(path, x=clips.embeddings, y=clips.multi_hot())
+    for time in (10, 5, 3):  # as it is by default, the file's own, and another
+        pack_data(path, tmp_path / f"{time}", DataConfig(max_segments=time))
+    said = f"{path}: max_segments=3 is not used, its clips have 5 segments of their own"
+    assert caplog.messages == [said]
+
+
 def test_packs_for_audioset_where_nothing_says_otherwise(records: Path, tmp_path: Path) -> None:
     (records.parent / FILE_NAME).unlink()
     lines = pack_data(str(records), tmp_path / "p", DataConfig(max_segments=5))
@@ -144,6 +158,7 @@ import os, resource, signal, sys
 import numpy as np
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import AUDIOSET
 from mla_jax.data.packing import pack
 from mla_jax.errors import UserError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -216,10 +231,12 @@ def test_a_list_of_another_order_beside_records_like_audiosets(
     audio_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     yamnet = ClassList.read(audio_dir / "yamnet" / "yamnet_class_map.csv")
-    for name, features in (("audioset", 128), ("own", 64)):
-        write_records(random_clips(features=features), tmp_path / name)
+    released = dataclasses.replace(random_clips(features=128), embedding=AUDIOSET)
+    for name, clips in (("audioset", released), ("own", random_clips(features=64))):
+        write_records(clips, tmp_path / name)
         (tmp_path / name / FILE_NAME).write_text(yamnet.to_csv())
-    with raises_user_error(str(tmp_path / "audioset"), "YAMNet's classes in another order"):
+    other = "YAMNet's classes in another order (521 of them)"
+    with raises_user_error(str(tmp_path / "audioset"), other, "num_classes=521"):
         pack_data(str(tmp_path / "audioset"), tmp_path / "p", DataConfig())
     assert not (tmp_path / "p").exists()
     pack_data(str(tmp_path / "audioset"), tmp_path / "p", DataConfig(num_classes=521))
@@ -238,3 +255,10 @@ def test_names_of_several_classes_are_warned_of(
     pack([random_clips()], tmp_path / "p", classes=ClassList(("",) * 7, names))
     RunData.open(Config(data=DataConfig(train=str(tmp_path / "p"))))
     assert caplog.messages == ["the class list in use: classes 0, 2 have the same name 'A'"]
+
+
+def test_clips_of_one_video_are_counted(tmp_path: Path, clips: ClipSet) -> None:
+    ids = np.array([b"a", b"a", *clips.video_ids[2:]])
+    pack([dataclasses.replace(clips, video_ids=ids)], tmp_path / "p")
+    lines = pack_data(str(tmp_path / "p"), tmp_path / "q", DataConfig())
+    assert "video ids            19, so that clips share them; 2 clips have the id 'a'" in lines

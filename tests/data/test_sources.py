@@ -213,3 +213,47 @@ def test_counts_classes_by_the_first_that_knows(paths: dict[str, str]) -> None:
     assert count_classes(DataConfig(), None) == 527
     with raises_user_error("num_classes=5", "9 classes", "class_list"):
         count_classes(DataConfig(num_classes=5), nine)
+
+
+def test_what_lies_beside_records_and_is_not_read_is_said(
+    tmp_path: Path, clips: ClipSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "records"
+    write_records(clips, folder)
+    for beside in (FILE_NAME, ".hidden", "skipped_records.jsonl"):
+        (folder / beside).write_text("")
+    (folder / "csv").mkdir()
+    for path in (str(folder), f"{folder}/*.tfrecord", f"{tmp_path}/**/*.tfrecord"):
+        assert_same_clips(read_clips(path), clips)
+    assert not caplog.messages
+    (folder / "more.tfrecord").mkdir()
+    for name in ("a.tfrecord.gz", "notes.txt"):
+        (folder / name).write_text("")
+    said = []
+    for path in (str(folder), f"{folder}/*.tfrecord"):
+        assert_same_clips(read_clips(path), clips)
+        said.append(caplog.messages[-1])
+    assert said == [
+        f"{folder}: 3 files or folders there are not read: a.tfrecord.gz, more.tfrecord/, notes.txt",
+        f"{folder}/*.tfrecord: 1 files or folders there are not read: more.tfrecord/",
+    ]
+
+
+@pytest.mark.parametrize("glob", [False, True])
+def test_a_link_that_leads_nowhere_is_a_bad_file(
+    glob: bool, tmp_path: Path, clips: ClipSet
+) -> None:
+    write_records(clips, tmp_path)
+    (tmp_path / "zz.tfrecord").symlink_to("gone")
+    path = f"{tmp_path}/*.tfrecord" if glob else str(tmp_path)
+    why = "the file cannot be read (it is a link that leads nowhere)"
+    with raises_user_error(f"{tmp_path}/zz.tfrecord, record 0: {why}", "bad_records=skip"):
+        read_clips(path)
+    skipped: list[Skipped] = []
+    assert_same_clips(read_clips(path, skipped, bad_records="skip"), clips)
+    assert skipped == [(f"{tmp_path}/zz.tfrecord", 0, "", why)]
+    with raises_user_error(f"{tmp_path}/zz.tfrecord is a link that leads nowhere"):
+        read_clips(tmp_path / "zz.tfrecord")
+    (tmp_path / FILE_NAME).symlink_to("gone")
+    with raises_user_error(f"cannot read the class list {tmp_path / FILE_NAME}"):
+        pack_data(path, tmp_path / "p", DataConfig())

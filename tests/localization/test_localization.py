@@ -291,9 +291,32 @@ def test_strong_labels_and_what_is_skipped() -> None:
     made = segment_reference(labels, ids, mask, K, unmatched="skip")
     expected = evaluate_segments(scores[1:], active[1:], mask=mask[1:])
     assert_same(evaluate_segments(scores, made.active, mask=made.mask), expected)
-    made = segment_reference({"stranger.wav": []}, ids, mask, K, unmatched="skip")
-    with raises_user_error("no segment to judge"):
-        evaluate_segments(scores, made.active, mask=made.mask)
+    assert made.known.tolist() == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize("filler", [0.0, 1.0])
+def test_classes_that_are_not_known_count_in_no_figure(filler: float) -> None:
+    scores, active, mask = make_case(14)
+    known = np.array([True, False, True, True, False, True])
+    limits = np.linspace(0.3, 0.7, K)
+    expected = evaluate_segments(
+        scores[:, :, known], active[:, :, known], mask=mask, threshold=limits[known]
+    )
+    scores[:, :, ~known] = filler
+    result = evaluate_segments(scores, active, mask=mask, threshold=limits, known=known)
+    assert (result.num_classes, expected.num_classes) == (4, 4)
+    for field in dataclasses.fields(result):
+        ours, theirs = getattr(result, field.name), getattr(expected, field.name)
+        if isinstance(ours, np.ndarray):
+            if field.name != "threshold":
+                rest = ours[~known]
+                assert (np.isnan(rest) if rest.dtype == np.float64 else rest == 0).all(), field.name
+            ours = ours[known]
+        np.testing.assert_array_equal(ours, theirs, err_msg=field.name)
+    np.testing.assert_array_equal(result.threshold, limits)
+    y, s = active[mask][:, known], scores[mask][:, known]
+    micro = average_precision_score(y, s, average="micro")
+    assert result.micro_average_precision == pytest.approx(micro, rel=1e-12)
 
 
 # Errors.
@@ -319,6 +342,8 @@ def _nan_at(scores: np.ndarray) -> np.ndarray:
         ),
         (lambda s, y: (s, y, {"threshold": np.zeros(5)}), ("threshold is [5]", "6 classes")),
         (lambda s, y: (s, y, {"threshold": math.nan}), ("NaN", "give a number")),
+        (lambda s, y: (s, y, {"known": np.zeros(6, bool)}), ("known", "nowhere True", "[6]")),
+        (lambda s, y: (s, y, {"known": np.ones(5, bool)}), ("known is [5]", "[6]")),
         (lambda s, y: (s, y, {"mask": np.zeros((N, T), bool)}), ("no segment to judge",)),
         (lambda s, y: (s, y, {"mask": np.ones((N, 9), bool)}), ("mask is [40, 9]", "[40, 10]")),
         (lambda s, y: (s, y, {"mask": np.ones((N, T))}), ("mask is [40, 10] of float64", "bool")),

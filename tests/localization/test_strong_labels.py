@@ -320,10 +320,41 @@ def test_what_does_not_match_is_an_error_or_left_out_and_named() -> None:
 
 
 @pytest.mark.parametrize("unmatched", ["error", "skip"])
+def test_labels_of_no_clip_are_an_error(unmatched: str) -> None:
+    for name in ("Ya_0.000_10.000.wav", "audio/a.wav", "a.b.wav", "A.wav", "Ya.wav"):
+        with raises_user_error(
+            f"none of the 2 files of the strong labels belongs to a clip: the first file is {name!r}",
+            "the first of 2 clips 'a'",
+            "a file's name must be a clip's id, with or without an extension",
+        ):
+            owner([name, "x"], ["a", "b"], unmatched)
+
+
+@pytest.mark.parametrize(
+    "name", ["Y{}.wav", "Y{}_30.000_40.000.wav", "{}_30000", "{}_30000.wav", "Y{}"]
+)
+def test_files_of_audiosets_clips(name: str) -> None:
+    ids = ["-_aB3456789", "_-aB3456789"]
+    made = owner([name.format(i) for i in ids], list[str | bytes](ids))
+    np.testing.assert_array_equal(made.active[:, 0], np.eye(2, dtype=bool))
+
+
+def test_labels_that_are_no_class_are_left_out_and_counted(path: Path) -> None:
+    rows = "a.wav\t0\t1\tDog\na.wav\t0\t1\tZither\nb.wav\t0\t2\tZither\nb.wav\t1\t2\tOboe\n"
+    path.write_text(HEADER + rows, encoding="utf-8")
+    labels = read_strong_labels(path, CLASSES)
+    assert labels == {"a.wav": [Event(0.0, 1.0, CLASSES.names.index("Dog"))], "b.wav": []}
+    assert labels.left_out == {"Zither": 2, "Oboe": 1}
+    made = segment_reference(labels, ["a", "b"], np.ones((2, 2), bool), len(CLASSES))
+    assert np.flatnonzero(made.known).tolist() == [CLASSES.names.index("Dog")]
+
+
+@pytest.mark.parametrize("unmatched", ["error", "skip"])
 def test_what_is_ambiguous_is_refused(unmatched: str) -> None:
     with raises_user_error("'a.wav' and 'a.flac'", "'a'"):
         owner(["a.wav", "a.flac"], ["a", "b"], unmatched)
-    with raises_user_error("two clips", "'a'"):
+    with raises_user_error("2 clips have the id 'a'", "the file 'a.wav'"):
         owner(["a.wav"], ["a", b"a"], unmatched)
+    assert owner(["b.wav"], ["a", b"a", "b"], "skip").mask[:, 0].tolist() == [False, False, True]
     with raises_user_error("1 clip ids for 2 clips"):
         segment_reference({"a": []}, ["a"], np.ones((2, 3), bool), 1, unmatched=unmatched)

@@ -12,6 +12,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mla_jax as mla
+from mla_jax.data.class_list import FILE_NAME
 from mla_jax.evaluation.bootstrap import bootstrap_map, clip_counts, interval
 from mla_jax.evaluation.metrics import Metrics
 from mla_jax.report import clip_picture
@@ -19,6 +20,7 @@ from mla_jax.report.contents import Report
 from mla_jax.report.gather import gather, run_names
 from mla_jax.report.page import render
 from mla_jax.report.tensorboard import add_to_tensorboard
+from mla_jax.report.truth import read_truth, segment_metrics, truth_of_clip
 from mla_jax.report.write import write_report
 from mla_jax.runs.folder import RunFolder
 from mla_jax.storage import files
@@ -261,6 +263,70 @@ def test_with_strong_labels_it_says_when_and_frames_it(
     assert f"{ours.macro_auc:.3f}" in text
     assert "A frame is when the class truly sounds" in text
     assert "By seconds" not in page.text()
+    assert told.notes == [
+        f"{events} has strong labels for 119 of 120 clips; only these are judged by seconds."
+    ]
+
+
+def test_what_strong_labels_leave_out_is_said_and_not_judged(folder: Path, tmp_path: Path) -> None:
+    clips = mla.open_packed(folder / "eval")
+    names = mla.ClassList.read(folder / "eval" / FILE_NAME).names
+    ids = [v.decode() for v in clips.video_ids[:2]]
+    rows = [
+        f"{ids[0]}.wav\t0\t2\t{names[1]}",
+        f"{ids[1]}.wav\t1\t2\t{names[3]}",
+        f"{ids[1]}.wav\t0\t1\tZither",
+        f"{ids[1]}.wav\t90\t91\t{names[3]}",
+        f"stranger.wav\t0\t1\t{names[4]}",
+    ]
+    events = tmp_path / "events.tsv"
+    events.write_text("\n".join(["filename\tonset\toffset\tevent_label", *rows]))
+    trained = mla.TrainedModel.open(folder / "single")
+    truth, notes = read_truth(events, trained.classes, clips, 1.0)
+    assert notes == [
+        f"{events} has strong labels for 2 of 120 clips; only these are judged by seconds.",
+        f"1 of 3 files in {events} belong to no clip: stranger.wav.",
+        f"{events} knows 3 of 7 classes; figures by seconds count these alone. It knows {names[1]}; "
+        f"{names[3]}; {names[4]}.",
+        f"1 of 4 events in {events} touch no segment of their clip.",
+        f"1 events in {events} have labels that are no class, and are left out: Zither (1).",
+    ]
+    active = np.zeros((2, clips.max_segments, 7), bool)
+    active[0, :2, 1] = active[1, 1, 3] = True
+    known = [1, 3, 4]
+    scores = trained.predict_segments(clips[:2]).scores[:, :, known]
+    alone = mla.evaluate_segments(scores, active[:, :, known], mask=clips.mask()[:2])
+    ours = segment_metrics(trained, clips, truth)
+    assert ours is not None
+    for name in ("micro_average_precision", "macro_auc", "error_rate", "num_segments"):
+        assert getattr(ours, name) == pytest.approx(getattr(alone, name), rel=1e-5), name
+
+    sounds, said = truth_of_clip(events, trained.classes, clips, 0, 1.0)
+    np.testing.assert_array_equal(sounds, active[0, : clips.num_segments[0]].T)
+    assert said == notes[-1:]
+    sounds, said = truth_of_clip(events, trained.classes, clips, 2, 1.0)
+    assert sounds is None
+    assert said[0] == f"{events} has no line for {clips.describe(2)}: nothing is framed."
+
+
+def test_clips_of_one_id_are_told_apart_by_their_start(folder: Path, tmp_path: Path) -> None:
+    clips = mla.open_packed(folder / "eval")[:3]
+    same = dataclasses.replace(
+        clips,
+        video_ids=np.array([b"a", b"a", b"b"]),
+        start_times=np.array([0, 7.5, 0], clips.start_times.dtype),
+    )
+    mla.pack([same], tmp_path / "same", classes=mla.ClassList.read(folder / "eval" / FILE_NAME))
+    made = ([folder / "single"], tmp_path / "one.svg")
+    data = str(tmp_path / "same")
+    for start, parts in (
+        (None, ("has 2 clips with the video id 'a'; they start at 0, 7.5 seconds",)),
+        (3.0, ("0 of which start at 3 seconds", "--start_time")),
+    ):
+        with raises_user_error(*parts):
+            clip_picture.write_clip_picture(*made, "a", data, start_time=start)
+    clip_picture.write_clip_picture(*made, "a", data, start_time=7.5)
+    clip_picture.write_clip_picture(*made, "b", data)
 
 
 def test_a_picture_of_a_clip_by_command(folder: Path, tmp_path: Path) -> None:

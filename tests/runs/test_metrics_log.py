@@ -33,6 +33,9 @@ def test_a_log_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"loss": 1}\n{"step": 2}\n')
     with raises_user_error("line 1 is no "):
         read_metrics(tmp_path / "metrics.jsonl")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' + "[" * 100_000 + "\n")
+    with raises_user_error("line 2 is no "):
+        read_metrics(tmp_path / "metrics.jsonl")
 
 
 def test_a_log_in_a_bucket_is_put_there_now_and_then(

@@ -122,5 +122,10 @@ def test_a_finished_row_is_not_trained_again(config: Config, row: Path, tmp_path
     other = dataclasses.replace(config, optim=mla.OptimConfig(learning_rate=0.1))
     with raises_user_error("seed0 holds a run with other settings"):
         _train(other, [0], tmp_path / "row")
+    data = RunData.open(config)
+    for name in ("train", "eval"):
+        changed = dataclasses.replace(data, **{name: getattr(data, name)[:-1]})
+        with raises_user_error(f"seed0: the {name} clips have changed since it was made"):
+            train_row(config, [0], tmp_path / "row", changed)
     with raises_user_error("data.eval"):
         train_row(config, [0], tmp_path, dataclasses.replace(RunData.open(config), eval=None))

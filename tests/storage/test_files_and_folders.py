@@ -70,6 +70,9 @@ def test_json_of_numbers_and_names_that_json_does_not_have(place: str) -> None:
     files.write_text(f"{place}/a.json", '{"a": ')
     with raises_user_error(f"{place}/a.json is damaged"):
         files.read_json(f"{place}/a.json")
+    files.write_text(f"{place}/a.json", "[" * 100_000)
+    with raises_user_error(f"{place}/a.json is damaged", "many thousands deep"):
+        files.read_json(f"{place}/a.json")
     with raises_user_error(f"cannot read {place}/b.json"):
         files.read_json(f"{place}/b.json")
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import io
 import os
+import socket
 import stat
 import threading
 from collections.abc import Callable
@@ -56,6 +57,25 @@ def _device(folder: Path) -> Path:
 def _pipe(folder: Path) -> Path:
     os.mkfifo(folder / "pipe")
     return folder / "pipe"
+
+
+def test_sockets_are_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path has 107 bytes at most
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        listening.listen()
+        outputs.require_writable("socket")
+        files.write_text("socket", "text")
+        with listening.accept()[0] as connection:
+            assert connection.recv(100) == b"text"
+    with raises_user_error("cannot write socket: Connection refused"):
+        files.write_text("socket", "text")
+    assert (tmp_path / "socket").is_socket()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        outputs.require_writable(f"/dev/fd/{ours.fileno()}")
+        files.write_text(f"/dev/fd/{ours.fileno()}", "text")
+        assert theirs.recv(100) == b"text"
 
 
 @pytest.mark.parametrize("binary", [False, True])

@@ -1,6 +1,7 @@
 """What several test files need: clips to work on, and ways to compare them."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,11 @@ def random_clips(
     )
 
 
+def described(clips: ClipSet, **facts: Any) -> ClipSet:
+    """The same clips, of which these facts about their embeddings are known."""
+    return dataclasses.replace(clips, embedding=dataclasses.replace(clips.embedding, **facts))
+
+
 def read_clips(path: str | Path, skipped: list[Skipped] | None = None, **options: Any) -> ClipSet:
     """What a data path names; by default of the classes and the time of `random_clips`."""
     return open_clips(
@@ -78,7 +84,7 @@ def assert_same_clips(actual: ClipSet, expected: ClipSet) -> None:
         np.testing.assert_array_equal(ours, theirs, err_msg=name, strict=name != "video_ids")
         assert ours.dtype.kind == theirs.dtype.kind, name
     assert actual.num_classes == expected.num_classes
-    assert actual.scaling == expected.scaling
+    assert actual.embedding == expected.embedding
 
 
 @contextlib.contextmanager

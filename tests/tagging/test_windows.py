@@ -1,13 +1,15 @@
 """Windows cover clips of any length, and batches of them hold what the clips hold."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from mla_jax.data.clips import ClipSet, concatenate
-from mla_jax.tagging.windows import Windowing, batches_of_windows, find_windows
-from tests.support.helpers import raises_user_error, random_clips
+from mla_jax.data.segment_seconds import assumed_segment_seconds
+from mla_jax.tagging.windows import Windowing, batches_of_windows, find_windows, segment_times
+from tests.support.helpers import described, raises_user_error, random_clips
 
 
 def by_hand(length: int, window: int, hop: int) -> list[tuple[int, int]]:
@@ -34,11 +36,9 @@ def test_windows_are_those_found_by_hand(window: int, hop: int) -> None:
 def test_batches_hold_the_segments_of_the_clips(
     window: int, hop: int, width: int, size: int
 ) -> None:
-    clips = random_clips(num_clips=23, time=5)
+    clips = described(random_clips(num_clips=23, time=5), hop_seconds=0.5)
     chunks = [clips[:1], clips[1:9], clips[9:]]
-    batches = list(
-        batches_of_windows(chunks, Windowing(window, hop, 0.5), width=width, batch_size=size)
-    )
+    batches = list(batches_of_windows(chunks, Windowing(window, hop), width=width, batch_size=size))
     assert {len(batch) for batch in batches[:-1]} <= {size}
     assert {batch.embeddings.shape[1:] for batch in batches} == {(width, 4)}
     joined = concatenate(batches)
@@ -82,5 +82,18 @@ def test_windows_that_leave_segments_out_are_refused() -> None:
     for window, hop, message in ((0, 1, "window=0"), (5, 6, "hop=6"), (5, 0, "hop=0")):
         with raises_user_error(message):
             Windowing(window, hop)
-    with raises_user_error("segment_seconds=0.0"):
-        Windowing(5, 5, 0.0)
+
+
+def test_times_are_as_given_and_as_the_clips_say(caplog: pytest.LogCaptureFixture) -> None:
+    starts = np.array([0.123456789, 86_400.0, 1_700_000_010.0])
+    clips = dataclasses.replace(random_clips(num_clips=3), start_times=starts)
+    rows, segments = np.indices((3, 4))
+    times = segment_times(described(clips, hop_seconds=0.96), rows, segments)
+    assert times[:, 0].tolist() == starts.tolist()
+    assert times[1].tolist() == [86_400.0, 86_400.96, 86_401.92, 86_402.88]
+    assert times[2].tolist() == [1_700_000_010.0 + t for t in (0.0, 0.96, 1.92, 2.88)]
+    assert not caplog.messages
+    # What nothing says is said.
+    assumed_segment_seconds.cache_clear()
+    assert segment_times(clips, rows, segments)[1].tolist() == [86_400.0 + t for t in range(4)]
+    assert "neither data nor run say how long a segment is" in caplog.text

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.embedding import Scaling
+from mla_jax.data.embedding import Embedding, Scaling
 from mla_jax.training.sampler import (
     BalancedSampler,
     Sampler,
@@ -315,7 +315,7 @@ def test_the_index_stays_small_and_is_made_fast() -> None:
         video_ids=np.zeros(num_clips, "S1"),
         start_times=np.zeros(num_clips, np.float32),
         num_classes=num_classes,
-        scaling=Scaling(0.0, 1.0),
+        embedding=Embedding("uint8", 1, Scaling(0.0, 1.0)),
     )
     tracemalloc.start()
     began = time.perf_counter()

@@ -18,6 +18,7 @@ from typing import IO, Any, BinaryIO, cast
 import numpy as np
 
 from mla_jax.errors import UserError
+from mla_jax.storage.locks import held_elsewhere
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 NPZ_SUFFIX = ".npz"
@@ -64,6 +65,27 @@ def open_columns(file: str, names: Sequence[str]) -> Iterator[dict[str, Column]]
         yield columns
 
 
+def read_text(file: str, name: str) -> str:
+    """A string of an .npz, or an attribute of an HDF5 file, of this name; empty if there is none.
+
+    Raises:
+      UserError: it is no string, or the file cannot be read.
+    """
+    path = Path(file)
+    with _unreadable(f"{file}, {name}"):
+        if path.suffix.lower() == NPZ_SUFFIX:
+            with np.load(path, allow_pickle=False) as archive:
+                found = archive[name] if name in archive.files else np.array("")
+        else:
+            import h5py  # type: ignore[import-untyped]
+
+            with h5py.File(path, "r") as opened:
+                found = np.array(opened.attrs.get(name, ""))
+    if found.size != 1 or not isinstance(value := found.reshape(-1)[0], str | bytes):
+        raise UserError(f"{file}, {name}: it is {list(found.shape)} of {found.dtype}, not a string")
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
 @contextlib.contextmanager
 def _unreadable(what: str) -> Iterator[None]:
     """Of a damaged file h5py, zipfile and NumPy raise errors of many kinds: all become one line."""
@@ -71,6 +93,8 @@ def _unreadable(what: str) -> Iterator[None]:
         yield
     except (UserError, MemoryError):
         raise
+    except BlockingIOError as error:
+        raise held_elsewhere(what) from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
@@ -81,7 +105,7 @@ def _unreadable(what: str) -> Iterator[None]:
 
 def _open_hdf5(path: Path, names: Sequence[str], stack: contextlib.ExitStack) -> dict[str, Column]:
     try:
-        import h5py  # type: ignore[import-untyped]
+        import h5py
     except ImportError as error:
         raise UserError(
             f"{path} is HDF5, which needs h5py: pip install 'mla_jax[hdf5]', or pip install h5py"

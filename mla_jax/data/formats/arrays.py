@@ -6,7 +6,9 @@ Its arrays, n clips of up to T segments of M features, of K classes:
 - `y` [n, K] bool, or integers 0 and 1;
 - `video_id_list` [n] strings; where it is missing, ids are numbered: clip0000000, clip0000001, ...;
 - `num_segments` [n] integers 1 to T, if there: how many vectors of a clip are real;
-- `start_times` [n] seconds, if there; else 0.
+- `start_times` [n] seconds, if there; else 0;
+- `embedding`, if there, a string (in HDF5 an attribute of the file): what the embeddings mean, as JSON, see
+  `mla_jax.data.stated`.
 
 The original files say nothing of lengths: there, short clips were filled up with zero bytes. So without
 `num_segments` the all-zero vectors at the end of a clip are padding, but for its first vector. In
@@ -22,10 +24,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mla_jax.data.clips import EMBEDDING_DTYPES
-from mla_jax.data.formats.array_columns import HDF5_SUFFIXES, NPZ_SUFFIX, Column, open_columns
+from mla_jax.data.embedding import EMBEDDING_DTYPES, Embedding
+from mla_jax.data.formats.array_columns import (
+    HDF5_SUFFIXES,
+    NPZ_SUFFIX,
+    Column,
+    open_columns,
+    read_text,
+)
 from mla_jax.data.formats.format import CHUNK_BYTES, Chunk, Format, ReadOptions, Shape
 from mla_jax.data.formats.rules import Columns, check
+from mla_jax.data.stated import Stated
 from mla_jax.errors import UserError
 
 
@@ -61,6 +70,10 @@ class ArrayFile(Format):
         self._path = path
         with open_columns(path, list(_FORMS)) as columns:
             self.shape = _check_forms(path, columns)
+            plain = Embedding.of(np.empty((0, self.shape.features), columns["x"].dtype))
+        text = read_text(path, "embedding")
+        stated = Stated.from_text(text, f"{path}, embedding") if text else Stated()
+        self._embedding = stated.on(plain, path)
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -90,7 +103,9 @@ class ArrayFile(Format):
 
     def _to_chunk(self, arrays: dict[str, np.ndarray], start: int, options: ReadOptions) -> Chunk:
         """The rows from `start` on."""
-        columns, faults = _to_columns(arrays, self.shape, start, f"{self._path}, y")
+        columns, faults = _to_columns(
+            arrays, self.shape, self._embedding, start, f"{self._path}, y"
+        )
         done = start + len(columns.segments)
         return check(columns, lambda row: (self._path, start + row), faults, options, done)
 
@@ -124,7 +139,7 @@ def _check_forms(path: str, columns: dict[str, Column]) -> Shape:
 
 
 def _to_columns(
-    arrays: dict[str, np.ndarray], shape: Shape, start: int, y_name: str
+    arrays: dict[str, np.ndarray], shape: Shape, embedding: Embedding, start: int, y_name: str
 ) -> tuple[Columns, dict[int, str]]:
     """The rows from `start` on, and the faults that only array files have."""
     embeddings = arrays["x"]
@@ -144,11 +159,12 @@ def _to_columns(
     ones = np.ones(count, np.int64)
     columns = Columns(
         ids=(_ids(arrays.get("video_id_list"), start, count), ones),
-        starts=(arrays.get("start_times", np.zeros(count)).astype(np.float32), ones),
+        starts=(arrays.get("start_times", np.zeros(count)).astype(np.float64), ones),
         labels=(labels, np.bincount(owner, minlength=count)),
         segments=segments,
         sizes=np.full(int(segments.sum()), shape.features),
         vectors=embeddings[np.arange(shape.time) < segments[:, None]],
+        embedding=embedding,
     )
     return columns, faults
 

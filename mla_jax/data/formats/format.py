@@ -2,13 +2,14 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from mla_jax.config import DataConfig
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.skipped import Skipped
+from mla_jax.data.stated import NOTHING, Stated
 from mla_jax.errors import UserError
 
 CHUNK_BYTES = 64 * 1024 * 1024
@@ -28,6 +29,7 @@ class ReadOptions:
       bad_records: 'error' stops at the first bad record, 'skip' leaves bad records out and lists them.
       needs_labels: whether a clip without a label is bad; clips that are only to be tagged need none.
       chunk_size: the most clips of a chunk.
+      stated: what the embeddings mean, where the data do not say.
 
     Raises:
       UserError: a value is out of range.
@@ -39,6 +41,7 @@ class ReadOptions:
     bad_records: str = "error"
     needs_labels: bool = True
     chunk_size: int = 4096
+    stated: Stated = NOTHING
 
     def __post_init__(self) -> None:
         """Checks every value."""
@@ -61,6 +64,7 @@ class ReadOptions:
             "max_segments": config.max_segments,
             "long_clips": config.long_clips,
             "bad_records": config.bad_records,
+            "stated": Stated.of(config),
         }
         return cls(num_classes, **{**stated, **changes})
 
@@ -98,10 +102,14 @@ class Format(abc.ABC):
     Attributes:
       shape: what is known without reading.
       files: how many files the data consist of.
+      passed_over: what lies in the folder, or fits the glob, and is not read.
+      keeps_scaling: whether a scaling is among what the data say.
     """
 
     shape: Shape
     files: int = 1
+    passed_over: Sequence[str] = ()
+    keeps_scaling: bool = False
 
     @abc.abstractmethod
     def __init__(self, path: str) -> None:

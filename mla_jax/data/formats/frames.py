@@ -68,7 +68,9 @@ def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
                 with path.open("rb", buffering=_HEAD_BYTES) as stream:
                     yield from _frames(path, stream, os.fstat(stream.fileno()).st_size)
         except OSError as error:
-            yield Frame(path, 0, b"", f"the file cannot be read ({error.strerror or error})")
+            leads_nowhere = path.is_symlink() and not path.exists()
+            reason = "it is a link that leads nowhere" if leads_nowhere else error.strerror or error
+            yield Frame(path, 0, b"", f"the file cannot be read ({reason})")
 
 
 def _frames(path: Path, stream: BinaryIO, size: int) -> Iterator[Frame]:

@@ -7,7 +7,6 @@ known here, in the folder of the manifest.
 
 import hashlib
 import json
-import math
 import operator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mla_jax.data.class_list import FILE_NAME
-from mla_jax.data.embedding import Scaling
+from mla_jax.data.embedding import Embedding, Scaling
 from mla_jax.data.skipped import SKIPPED_FILE
 from mla_jax.errors import UserError
-from mla_jax.storage.files import plain, read_json
+from mla_jax.storage.files import read_json, to_json
 
 MANIFEST = "manifest.json"
 SCHEMA = "mla_jax.clips/1"
@@ -29,8 +28,11 @@ ARRAYS = {
     "label_offsets": "<i8",
     "label_ids": "<i4",
     "video_ids": "|S",
-    "start_times": "<f4",
+    "start_times": "<f8",
 }
+_OLD = {
+    "start_times": "<f4"
+}  # in folders whose manifest says nothing of the embeddings but their scaling
 # Files that may lie beside the arrays; those that were packed stand in the manifest.
 BESIDE = (FILE_NAME, SKIPPED_FILE)
 _CHECKSUM = "manifest_sha256"
@@ -58,7 +60,7 @@ class Manifest(NamedTuple):
     arrays: dict[str, ExpectedArray]
     beside: dict[str, ExpectedFile]
     num_classes: int
-    scaling: Scaling
+    embedding: Embedding
 
 
 def describe_beside(folder: Path) -> dict[str, dict[str, Any]]:
@@ -73,9 +75,9 @@ def describe_beside(folder: Path) -> dict[str, dict[str, Any]]:
 def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     """Writes the manifest, with its own checksum, into a folder that nobody reads yet."""
     values = {"schema": SCHEMA, **values}
-    values = json.loads(json.dumps(plain(values)))  # as it will be read
+    values = json.loads(to_json(values))  # as it will be read
     values[_CHECKSUM] = _checksum(values)
-    (folder / MANIFEST).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(to_json(values, indent=1) + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -85,10 +87,7 @@ def read_manifest(folder: Path) -> Manifest:
       UserError: it is missing, is not JSON, is of another schema, was edited, or lacks a value.
     """
     path = folder / MANIFEST
-    try:
-        values = read_json(path)
-    except RecursionError as error:  # brackets within brackets, many thousands deep
-        raise UserError(f"{path} is damaged: it is no manifest; pack the data again") from error
+    values = read_json(path)
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise UserError(
             f"{path} is not of the schema {SCHEMA} that this version reads; pack the data again"
@@ -102,7 +101,7 @@ def read_manifest(folder: Path) -> Manifest:
             arrays=_expected_arrays(values),
             beside=_expected_files(values.get("beside", {})),
             num_classes=_at_least(1, values["classes"]),
-            scaling=_scaling(values["scaling"]),
+            embedding=_embedding(values),
         )
     except (
         ArithmeticError,
@@ -132,6 +131,7 @@ def _expected_arrays(values: dict[str, Any]) -> dict[str, ExpectedArray]:
     )
     shapes = {"embeddings": (clips, time, features), "label_offsets": (clips + 1,)}
     shapes["label_ids"] = (num_labels,)
+    dtypes = ARRAYS if "embedding" in values else ARRAYS | _OLD
     return {
         name: ExpectedArray(
             size=_at_least(0, values["bytes"][name]),
@@ -139,7 +139,7 @@ def _expected_arrays(values: dict[str, Any]) -> dict[str, ExpectedArray]:
             dtype=dtype or np.dtype(values["dtype"]).str,
             shape=shapes.get(name, (clips,)),
         )
-        for name, dtype in ARRAYS.items()
+        for name, dtype in dtypes.items()
     }
 
 
@@ -152,11 +152,12 @@ def _expected_files(values: dict[str, Any]) -> dict[str, ExpectedFile]:
     }
 
 
-def _scaling(values: dict[str, Any]) -> Scaling:
-    scaling = Scaling(float(values["offset"]), float(values["scale"]))
-    if not math.isfinite(scaling.offset) or not math.isfinite(scaling.scale) or not scaling.scale:
-        raise ValueError(f"{scaling} cannot scale anything")
-    return scaling
+def _embedding(values: dict[str, Any]) -> Embedding:
+    """What the embeddings mean; of folders of older versions the scaling alone is known."""
+    if "embedding" in values:
+        return Embedding.from_json(values["embedding"])
+    scaling = Scaling.from_json(values["scaling"])
+    return Embedding(np.dtype(values["dtype"]).name, _at_least(1, values["features"]), scaling)
 
 
 def _at_least(least: int, value: Any) -> int:

@@ -27,6 +27,8 @@ class Packed(Format):
       clips: all of it, memory-mapped.
     """
 
+    keeps_scaling = True
+
     def __init__(self, path: str | Path) -> None:
         self._folder = Path(path)
         self.clips = _open(self._folder)
@@ -87,7 +89,10 @@ def _open(folder: Path, *, verify: bool = False) -> ClipSet:
     }
     for name, expected in manifest.beside.items():
         _check_beside(folder / name, expected, verify)
-    return ClipSet(**arrays, num_classes=manifest.num_classes, scaling=manifest.scaling)
+    try:
+        return ClipSet(**arrays, num_classes=manifest.num_classes, embedding=manifest.embedding)
+    except UserError as error:
+        raise UserError(f"{folder / MANIFEST}: {error}; pack the data again") from error
 
 
 def _check_size(path: Path, expected: ExpectedArray | ExpectedFile) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.clips import ClipSet, require_alike
+from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.manifest import ARRAYS, describe_beside, write_manifest
 from mla_jax.data.skipped import SKIPPED_FILE, Skipped, to_jsonl
 from mla_jax.errors import UserError
@@ -36,6 +37,7 @@ def write_packed(
 def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
     """Streams the embeddings, gathers the rest (some 50 bytes a clip), returns the manifest."""
     first: ClipSet | None = None
+    embedding: Embedding | None = None
     small: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS if name != "embeddings"}
     num_clips = num_labels = 0
     digest = hashlib.sha256()
@@ -45,6 +47,7 @@ def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
                 first = chunk
                 _write_header(file, first, 0)
             require_alike(first, chunk)
+            embedding = chunk.embedding.joined(embedding or chunk.embedding)
             data = np.ascontiguousarray(chunk.embeddings)
             file.write(data.data)
             digest.update(data.data)
@@ -53,7 +56,7 @@ def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
             small["label_offsets"].append(np.asarray(chunk.label_offsets[1:]) + num_labels)
             num_clips += len(chunk)
             num_labels += len(chunk.label_ids)
-        if first is None or num_clips == 0:
+        if first is None or embedding is None or num_clips == 0:
             raise UserError("there are no clips to pack; nothing was written")
         _write_header(file, first, num_clips)
     small["label_offsets"].insert(0, np.zeros(1, np.int64))
@@ -72,7 +75,7 @@ def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
         "features": first.num_features,
         "classes": first.num_classes,
         "dtype": first.embeddings.dtype.name,
-        "scaling": {"offset": first.scaling.offset, "scale": first.scaling.scale},
+        "embedding": embedding.to_json(),
         "labels": num_labels,
         "sha256": checksums,
         "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in ARRAYS},

@@ -16,7 +16,7 @@ from mla_jax.data.formats.format import CHUNK_BYTES
 from mla_jax.data.formats.frames import Frame, read_frames
 from mla_jax.data.formats.rules import Columns
 from mla_jax.data.formats.sequence_examples import (
-    AUDIOSET,
+    RELEASED,
     Layout,
     find_unparsable,
     layout_of,
@@ -161,7 +161,7 @@ def find_layout(files: Sequence[Path]) -> Layout:
         example = None if frame.fault else read_message(frame.payload)
         if example is not None and (layout := layout_of(example)):
             return layout
-    return AUDIOSET
+    return RELEASED
 
 
 def _in_batches(frames: Iterator[Frame], chunk_size: int) -> Iterator[list[Frame]]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.embedding import Scaling
+from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.format import Chunk, ReadOptions
 
 EMBEDDING = "audio_embedding"
@@ -21,6 +21,7 @@ class Columns(NamedTuple):
       segments: [n] number of segments.
       sizes: [s] floats in each segment, or bytes (0 if it is not one string).
       vectors: [s, M] uint8, float16 or float32; zero where the size is not M.
+      embedding: what the vectors mean.
     """
 
     ids: tuple[np.ndarray, np.ndarray]
@@ -29,6 +30,7 @@ class Columns(NamedTuple):
     segments: np.ndarray
     sizes: np.ndarray
     vectors: np.ndarray
+    embedding: Embedding
 
 
 def check(
@@ -104,7 +106,10 @@ def _find_faults(columns: Columns, options: ReadOptions) -> dict[int, str]:
         note(clips, counts == 0, counts, "it has no label")
     owner, labels = _sorted_labels(columns)
     num_classes = options.num_classes
-    text = f"label {{}} is outside 0 to {num_classes - 1} ({num_classes} classes)"
+    text = (
+        f"label {{}} is outside 0 to {num_classes - 1} ({num_classes} classes): is their number, or the "
+        "class list, that of the data?"
+    )
     note(owner, (labels < 0) | (labels >= num_classes), labels, text)
     repeated = np.zeros(len(labels), bool)
     repeated[1:] = (np.diff(labels) == 0) & (np.diff(owner) == 0)
@@ -136,7 +141,7 @@ def _to_clips(columns: Columns, good: np.ndarray, options: ReadOptions) -> ClipS
         video_ids=np.array(ids[np.repeat(good, id_counts)].tolist(), np.bytes_),
         start_times=starts[np.repeat(good, start_counts)],
         num_classes=options.num_classes,
-        scaling=Scaling.default(embeddings.dtype),
+        embedding=columns.embedding,
     )
 
 

@@ -2,13 +2,16 @@
 
 A record holds context `video_id` (bytes), `start_time_seconds` (float), `labels` (int64 list); feature list
 `audio_embedding`, for every segment one string of M bytes (uint8) or, from a user's own encoder, one list
-of M floats (float32). Other features are ignored.
+of M floats (float32). Two more features of the context are written, and read, where
+these cannot say it: `embedding`, what the embeddings mean, as JSON; and `start_time_float64`, 8 bytes.
+Without the first, 128 bytes a segment are taken for AudioSet's release. Other features are ignored.
 
 Importing this module imports TensorFlow and hides accelerators from it; no other module of the library
 imports TensorFlow.
 """
 
 import contextlib
+import json
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import AUDIOSET, Embedding, Scaling
 from mla_jax.data.formats.rules import EMBEDDING, Columns
+from mla_jax.data.stated import Stated
 
 # Before the import: no start-up chatter (of which the note on oneDNN ignores the log level), and no lines
 # about records that cannot be parsed, which get a line of ours. JAX, if there first, has set it to 1.
@@ -31,27 +36,43 @@ for _kind in ("GPU", "TPU"):
     with contextlib.suppress(RuntimeError, ValueError):
         tf.config.set_visible_devices([], _kind)
 
+_STATED = "embedding"
 _CONTEXT = {
     "video_id": ("bytes_list", tf.string),
     "start_time_seconds": ("float_list", tf.float32),
     "labels": ("int64_list", tf.int64),
+    "start_time_float64": ("bytes_list", tf.string),
 }
 """The context features that are read: which field of tf.train.Feature holds their values, and its dtype."""
 
 
 class Layout(NamedTuple):
-    """How segments are stored: `kind` is the field of tf.train.Feature, `features` is M."""
+    """How segments are stored: `kind` is the field of tf.train.Feature, `features` is M.
+
+    `stated` is what a record says of its embeddings, empty if nothing.
+    """
 
     kind: str
     features: int
+    stated: str = ""
 
     @property
     def dtype(self) -> tf.DType:
         """That of the vectors."""
         return tf.uint8 if self.kind == "bytes_list" else tf.float32
 
+    @property
+    def embedding(self) -> Embedding:
+        """What the record says of its embeddings; where it says nothing, what its form says."""
+        dtype = self.dtype.name
+        plain = Embedding(dtype, self.features, Scaling.default(dtype))
+        if self.stated:
+            return Stated.from_text(self.stated, f"a record's {_STATED}").on(plain)
+        assumed = (plain.dtype, plain.num_features) == (AUDIOSET.dtype, AUDIOSET.num_features)
+        return AUDIOSET if assumed else plain
 
-AUDIOSET = Layout("bytes_list", 128)
+
+RELEASED = Layout("bytes_list", 128)
 
 
 def read_message(payload: bytes) -> Any:
@@ -64,11 +85,13 @@ def read_message(payload: bytes) -> Any:
 
 def layout_of(example: Any) -> Layout | None:
     """How a record stores its segments, or None if it has none."""
+    texts = example.context.feature[_STATED].bytes_list.value
+    stated = texts[0].decode(errors="replace") if texts else ""
     for feature in example.feature_lists.feature_list[EMBEDDING].feature[:1]:
         if floats := feature.float_list.value:
-            return Layout("float_list", len(floats))
+            return Layout("float_list", len(floats), stated)
         if (strings := feature.bytes_list.value) and strings[0]:
-            return Layout("bytes_list", len(strings[0]))
+            return Layout("bytes_list", len(strings[0]), stated)
     return None
 
 
@@ -116,7 +139,7 @@ def parse(payloads: Any, layout: Layout) -> tuple[Any, ...]:
 def to_columns(parsed: Sequence[np.ndarray], layout: Layout) -> Columns:
     """What `parse` returned, as NumPy arrays, without the segments that are of another size than M."""
     *named, segments, sizes, lengths, values = parsed
-    ids, starts, labels = zip(named[::2], named[1::2], strict=True)
+    ids, starts, labels, exact = zip(named[::2], named[1::2], strict=True)
     owner = np.repeat(np.arange(len(sizes)), sizes)
     if layout.kind == "bytes_list":
         single = sizes == 1
@@ -128,7 +151,22 @@ def to_columns(parsed: Sequence[np.ndarray], layout: Layout) -> Columns:
     else:
         vectors = np.zeros((len(sizes), layout.features), values.dtype)
         vectors[whole] = values[whole[owner]].reshape(-1, layout.features)
-    return Columns(ids, starts, labels, segments, sizes, vectors)
+    starts = (_exact(*starts, *exact), starts[1])
+    return Columns(ids, starts, labels, segments, sizes, vectors, layout.embedding)
+
+
+def _exact(
+    starts: np.ndarray, counts: np.ndarray, exact: np.ndarray, exact_counts: np.ndarray
+) -> np.ndarray:
+    """The start times as float64, those that records have in full in full."""
+    starts = starts.astype(np.float64)
+    replaced = (counts == 1) & (exact_counts == 1)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    chosen = exact[np.repeat(replaced, exact_counts)]
+    starts[replaced[owner]] = [
+        np.frombuffer(value, "<f8")[0] if len(value) == 8 else np.nan for value in chosen
+    ]
+    return starts
 
 
 def find_unparsable(payloads: Sequence[bytes], layout: Layout) -> dict[int, str]:
@@ -163,7 +201,11 @@ def to_record(clips: ClipSet, i: int) -> bytes:
     start, segments = float(clips.start_times[i]), int(clips.num_segments[i])
     context["video_id"].bytes_list.value.append(bytes(clips.video_ids[i]))
     context["start_time_seconds"].float_list.value.append(start)
-    context["end_time_seconds"].float_list.value.append(start + segments)
+    if context["start_time_seconds"].float_list.value[0] != start:
+        exact = np.array(start, "<f8").tobytes()
+        context["start_time_float64"].bytes_list.value.append(exact)
+    if hop := clips.embedding.hop_seconds:
+        context["end_time_seconds"].float_list.value.append(start + segments * hop)
     context["labels"].int64_list.value.extend(clips.labels_of(i))
     embedding = example.feature_lists.feature_list[EMBEDDING].feature
     for vector in clips.embeddings[i, :segments]:
@@ -171,4 +213,8 @@ def to_record(clips: ClipSet, i: int) -> bytes:
             embedding.add().bytes_list.value.append(vector.tobytes())
         else:
             embedding.add().float_list.value.extend(vector.tolist())
+    kind = "bytes_list" if clips.embeddings.dtype == np.uint8 else "float_list"
+    if clips.embedding != Layout(kind, clips.num_features).embedding:
+        text = json.dumps(clips.embedding.to_json(), sort_keys=True).encode()
+        context[_STATED].bytes_list.value.append(text)
     return example.SerializeToString()

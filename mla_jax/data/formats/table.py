@@ -30,9 +30,8 @@ def open_local(path: str) -> Format:
       UserError: nothing is there, or it cannot be used.
     """
     if not Path(path).exists() and not glob.has_magic(path):
-        raise UserError(
-            f"{path} does not exist; give packed clips, records, or an HDF5 or .npz file"
-        )
+        what = "is a link that leads nowhere" if Path(path).is_symlink() else "does not exist"
+        raise UserError(f"{path} {what}; give packed clips, records, or an HDF5 or .npz file")
     return next(found for found in formats() if found.recognizes(Path(path)))(path)
 
 

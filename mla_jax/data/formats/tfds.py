@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from mla_jax.data.class_list import ClassList
-from mla_jax.data.clips import EMBEDDING_DTYPES, ClipSet
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import AUDIOSET, EMBEDDING_DTYPES, Embedding, Scaling
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions, Shape
+from mla_jax.data.stated import Stated
 from mla_jax.errors import UserError
 
 _FEATURES = ("video_id", "start_time_seconds", "embeddings", "labels")
@@ -37,6 +39,7 @@ class DataSource(Format):
         features, classes = _check_features(source)
         self._rows = _rows(len(source), shard)
         self.shape = Shape(len(self._rows), features=features, classes=classes)
+        self._embedding = _embedding(source.dataset_info, features)
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -80,6 +83,7 @@ class DataSource(Format):
             num_segments=np.array(segments),
             video_ids=[example["video_id"] for example in examples],
             start_times=np.array([example["start_time_seconds"] for example in examples]),
+            embedding=self._embedding,
         )
 
 
@@ -91,6 +95,19 @@ def data_source_classes(source: Any) -> ClassList | None:
     except (TypeError, KeyError):  # another builder's, which keeps none or something else
         return None
     return ClassList(mids=mids, names=names) if names else None
+
+
+def _embedding(info: Any, features: int) -> Embedding:
+    """What the set was built with; what older versions of `mla_jax.audioset.tfds` built is AudioSet's."""
+    dtype = np.dtype(info.features["embeddings"].np_dtype).name
+    plain = Embedding(dtype, features, Scaling.default(dtype))
+    try:
+        text = info.metadata["embedding"]
+    except (TypeError, KeyError):  # an older or another builder's
+        ours = getattr(info, "name", "") == "audioset_embeddings"
+        same = (dtype, features) == (AUDIOSET.dtype, AUDIOSET.num_features)
+        return AUDIOSET if ours and same else plain
+    return Stated.from_text(text, f"{info.full_name}, embedding").on(plain)
 
 
 def _open_folder(folder: str, split: str) -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mla_jax.errors import UserError
+from mla_jax.storage.locks import held_elsewhere
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
@@ -71,6 +72,8 @@ def read_keras_file(path: str | Path) -> KerasFile:
             )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    except BlockingIOError as error:
+        raise held_elsewhere(path) from error
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is damaged ({reason}); get it again, or {_SAVE_AGAIN}") from error

@@ -1,4 +1,4 @@
-"""Where in a clip the model hears what: maps of classes by seconds."""
+"""Where in a clip the model hears what: maps of classes by time."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,9 +32,9 @@ def attention_map(
     *,
     probabilities: np.ndarray | None = None,
     events: np.ndarray | None = None,
-    seconds: float = 1.0,
+    seconds: float | None = None,
 ) -> Figure:
-    """Maps of a clip side by side: classes down, seconds across; darker is higher.
+    """Maps of a clip side by side: classes down, time across; darker is higher.
 
     Each map has its own scale, shown in the bar under it: that of probabilities goes to 1, that of weights
     to the largest; signed numbers are white at 0, orange above and purple below.
@@ -45,7 +45,7 @@ def attention_map(
       is_label: [rows] which of them the clip is labelled with: a dot and bold type.
       probabilities: [rows] the clip's, written behind the names.
       events: [rows, time] bool, what truly sounds when, if it is known: framed.
-      seconds: how long a segment is.
+      seconds: from one segment to the next; None: time is in segments.
 
     Raises:
       UserError: the shapes do not fit together.
@@ -58,15 +58,17 @@ def attention_map(
     ]:
         if shape != (rows, time) or len(is_label) != rows:
             raise UserError(
-                f"{what} has shape {list(shape)}; {rows} classes by {time} seconds are to be drawn"
+                f"{what} has shape {list(shape)}; {rows} classes by {time} segments are to be drawn"
             )
+    unit = 1.0 if seconds is None else seconds
     below = 0.25 if events is not None else 0.0
     figure = new_figure(2.4 + 1.75 * len(maps), 1.05 + 0.27 * rows + below)
     panels = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
     for axes, (title, one) in zip(panels, maps.items(), strict=True):
-        _draw(figure, axes, one, time * seconds)
+        _draw(figure, axes, one, time * unit)
+        axes.set_xlabel("segments" if seconds is None else "seconds", fontsize=SMALL)
         if events is not None:
-            _frame(axes, events, seconds, COLOURS[-1 if one.kind == "signed" else 1])
+            _frame(axes, events, unit, COLOURS[-1 if one.kind == "signed" else 1])
         axes.set_title(plain_text(title), fontsize=SMALL)
     panels[0].set_yticks(range(rows), _row_names(class_names, is_label, probabilities))
     for text, labelled in zip(panels[0].get_yticklabels(), is_label, strict=True):
@@ -77,7 +79,7 @@ def attention_map(
 
 
 def _draw(figure: Figure, axes: Axes, one: ClipMap, length: float) -> None:
-    """A map, `length` seconds long, with its bar of colour."""
+    """A map, `length` units of time long, with its bar of colour."""
     rows = len(one.values)
     top = 1.0 if one.kind == "probability" else max(float(np.abs(one.values).max(initial=0)), 1e-9)
     low = -top if one.kind == "signed" else 0.0
@@ -90,7 +92,6 @@ def _draw(figure: Figure, axes: Axes, one: ClipMap, length: float) -> None:
         interpolation="nearest",
         extent=(0.0, length, rows - 0.5, -0.5),
     )
-    axes.set_xlabel("seconds", fontsize=SMALL)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.tick_params(labelsize=SMALL, left=False)
     axes.hlines(np.arange(rows - 1) + 0.5, 0, length, color="white", linewidth=2)
@@ -128,15 +129,15 @@ def _explain(figure: Figure) -> None:
     )
 
 
-def _frame(axes: Axes, events: np.ndarray, seconds: float, colour: str) -> None:
+def _frame(axes: Axes, events: np.ndarray, unit: float, colour: str) -> None:
     """A frame around every stretch of time in which a class sounds."""
     for row, sounds in enumerate(events):
         edges = np.flatnonzero(np.diff(sounds.astype(int), prepend=0, append=0)).reshape(-1, 2)
         for start, end in edges:
             axes.add_patch(
                 Rectangle(
-                    (start * seconds, row - 0.42),
-                    (end - start) * seconds,
+                    (start * unit, row - 0.42),
+                    (end - start) * unit,
                     0.84,
                     fill=False,
                     edgecolor=colour,

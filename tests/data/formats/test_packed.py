@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -17,7 +18,7 @@ import pytest
 
 from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.clips import ClipSet, concatenate
-from mla_jax.data.embedding import Scaling
+from mla_jax.data.embedding import AUDIOSET, Embedding, Scaling
 from mla_jax.data.formats import packed_writer
 from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.packed import Packed
@@ -53,12 +54,15 @@ def clips_before() -> ClipSet:
 
 
 def test_a_folder_packed_before_opens_and_is_packed_to_the_same_bytes(tmp_path: Path) -> None:
+    """But for start times, which were float32, and for what the embeddings mean, of which it says little."""
     assert_same_clips(open_packed(PACKED_BEFORE, verify=True), clips_before())
     assert ClassList.read(PACKED_BEFORE / FILE_NAME) == CLASSES_BEFORE
     skipped = [("a.tfrecord", 3, "", "it has no label")]
     source = {"input": "records", "files": 2, "skipped": skipped}
     pack([clips_before()], tmp_path / "p", classes=CLASSES_BEFORE, source=source, skipped=skipped)
-    assert contents(tmp_path / "p") == contents(PACKED_BEFORE)
+    now, before = contents(tmp_path / "p"), contents(PACKED_BEFORE)
+    different = {name for name in now.keys() | before.keys() if now.get(name) != before.get(name)}
+    assert different == {MANIFEST, "start_times.npy"}
 
 
 @pytest.fixture
@@ -115,6 +119,18 @@ def test_dtypes_on_disk_do_not_depend_on_those_in_memory(tmp_path: Path) -> None
     assert_same_clips(pack([wide, clips], tmp_path / "p"), concatenate([clips] * 2))
 
 
+def test_what_is_known_of_the_embeddings_and_times_comes_back(tmp_path: Path) -> None:
+    """Of chunks that know different facts, all of them; times since 1970 and parts of a second to the bit."""
+    clips = random_clips(features=128)
+    starts = 1_700_000_000.0 + 0.96 * np.arange(len(clips))
+    known = dataclasses.replace(clips, start_times=starts, embedding=AUDIOSET)
+    unknown = dataclasses.replace(known, embedding=clips.embedding)
+    for chunks in ([known], [unknown, known], [known, unknown]):
+        packed = pack(chunks, tmp_path / str(len(list(tmp_path.iterdir()))))
+        assert packed.embedding == AUDIOSET
+        np.testing.assert_array_equal(packed.start_times[: len(starts)], starts, strict=True)
+
+
 @pytest.mark.parametrize("cuts", [[1], [0, 0, 7, 7, 20], list(range(1, 20)), [19]])
 def test_chunks_leave_no_trace(tmp_path: Path, cuts: list[int]) -> None:
     clips = random_clips(dtype="float16")
@@ -137,7 +153,8 @@ def test_the_files_are_what_the_manifest_says(folder: Path) -> None:
     sizes = {"clips": 20, "time": 5, "features": 4, "classes": 7, "labels": len(clips.label_ids)}
     assert sizes.items() <= manifest.items()
     assert manifest["dtype"] == "uint8"
-    assert manifest["scaling"] == {"offset": 128.0, "scale": 128.0}
+    assert Embedding.from_json(manifest["embedding"]) == clips.embedding
+    assert np.load(folder / "start_times.npy").dtype == np.dtype("<f8")
     assert manifest["source"] == {"input": "somewhere"}
 
 
@@ -151,6 +168,15 @@ def test_the_source_is_read_when_the_last_chunk_is_in(tmp_path: Path) -> None:
     pack(chunks(), tmp_path / "p", source=source)
     manifest = json.loads((tmp_path / "p" / MANIFEST).read_text())
     assert manifest["source"] == {"skipped": [["file", 3]]}
+
+
+def test_a_manifest_keeps_numbers_and_names_that_json_does_not_have(tmp_path: Path) -> None:
+    half = os.fsdecode(b"s\xff")
+    pack([random_clips()], tmp_path / "p", source={"a": [np.nan, -np.inf], "b": half})
+    open_packed(tmp_path / "p", verify=True)
+    text = (tmp_path / "p" / MANIFEST).read_text(encoding="utf-8")
+    kept = json.loads(text, parse_constant=pytest.fail)
+    assert kept["source"] == {"a": [None, -np.inf], "b": half}
 
 
 def test_opens_memory_mapped_and_read_only(folder: Path) -> None:
@@ -350,6 +376,10 @@ def replace(**values: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda manifest: {**manifest, **values}
 
 
+def described(**values: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda manifest: {**manifest, "embedding": {**manifest["embedding"], **values}}
+
+
 def without(name: str) -> Callable[[dict[str, Any]], Any]:
     return lambda manifest: {k: v for k, v in manifest.items() if k != name}
 
@@ -361,7 +391,7 @@ def without(name: str) -> Callable[[dict[str, Any]], Any]:
         lambda manifest: None,
         lambda manifest: "mla_jax.clips/1",
         lambda manifest: {},
-        *map(without, ["schema", "clips", "time", "features", "classes", "dtype", "scaling"]),
+        *map(without, ["schema", "clips", "time", "features", "classes", "dtype"]),
         *map(without, ["labels", "sha256", "bytes"]),
         replace(schema="mla_jax.clips/2"),
         replace(schema=["mla_jax.clips/1"]),
@@ -374,12 +404,24 @@ def without(name: str) -> Callable[[dict[str, Any]], Any]:
         replace(bytes=[1, 2]),
         replace(bytes=dict.fromkeys(FIELDS, "many")),
         replace(sha256={}),
-        replace(scaling=None),
-        replace(scaling={"offset": 1.0}),
-        replace(scaling={"offset": "none", "scale": 1.0}),
-        replace(scaling={"offset": 1.0, "scale": 0.0}),
-        replace(scaling={"offset": float("nan"), "scale": 1.0}),
-        replace(scaling={"offset": 10**400, "scale": 1.0}),
+        described(scaling=None),
+        described(scaling={"offset": 1.0}),
+        described(scaling={"offset": "none", "scale": 1.0}),
+        described(scaling={"offset": 1.0, "scale": 0.0}),
+        described(scaling={"offset": float("nan"), "scale": 1.0}),
+        described(scaling={"offset": 10**400, "scale": 1.0}),
+        described(encoder=5),
+        described(encoder=""),
+        described(hop_seconds="1"),
+        described(example_seconds=-1),
+        described(num_features=5),
+        described(num_features="4"),
+        described(dtype="float16"),
+        described(details={"weights": 3}),
+        described(details=["weights"]),
+        described(unheard_of=3),
+        replace(embedding=[]),
+        replace(embedding=None),
         replace(classes=0),
         replace(clips=-20),
         replace(dtype=","),
@@ -425,7 +467,7 @@ def test_notices_an_edited_manifest(folder: Path) -> None:
     """Edits that keep the rest sound: only its own checksum can tell."""
     path = folder / MANIFEST
     whole = path.read_text()
-    for edit in ({"classes": 8}, {"scaling": {"offset": 0.0, "scale": 1.0}}, {"source": {}}):
+    for edit in ({"classes": 8}, {"embedding": AUDIOSET.to_json()}, {"source": {}}):
         path.write_text(json.dumps(json.loads(whole) | edit))
         with raises_user_error(f"{path} is not what was written", "its own checksum"):
             open_packed(folder)
@@ -479,7 +521,7 @@ def test_refuses_a_manifest_that_is_not_json(folder: Path, text: bytes) -> None:
     with raises_user_error(str(path), "not JSON"):
         open_packed(folder)
     path.write_bytes(b"[" * 100_000)
-    with raises_user_error(str(path), "no manifest"):
+    with raises_user_error(str(path), "not JSON (brackets within brackets"):
         open_packed(folder)
 
 

@@ -25,6 +25,9 @@ def test_one_file_for_each_two_first_characters(tmp_path: Path) -> None:
 
 def test_writes_end_times_and_reports_progress(tmp_path: Path) -> None:
     clips = random_clips(num_clips=9)
+    clips = dataclasses.replace(
+        clips, embedding=dataclasses.replace(clips.embedding, hop_seconds=0.5)
+    )
     steps: list[tuple[int, int]] = []
     files = write_records(clips, tmp_path, progress=lambda *done: steps.append(done))
     assert steps == [(n, 9) for n in range(1, 10)]
@@ -34,7 +37,9 @@ def test_writes_end_times_and_reports_progress(tmp_path: Path) -> None:
         context = tf.train.SequenceExample.FromString(record).context.feature
         start = ordered.start_times[i]
         assert context["start_time_seconds"].float_list.value == [start]
-        assert context["end_time_seconds"].float_list.value == [start + ordered.num_segments[i]]
+        assert context["end_time_seconds"].float_list.value == [
+            start + 0.5 * ordered.num_segments[i]
+        ]
 
 
 @pytest.mark.parametrize("video_id", [b"a/b", b"/", b"", b".", b"..", b"..x", b"a\0b"])

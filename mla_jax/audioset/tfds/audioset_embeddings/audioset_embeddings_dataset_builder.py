@@ -12,6 +12,7 @@ only to build: a data set in the ArrayRecord format is read without it (`mla_jax
 """
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -180,6 +181,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"{folder} has embeddings of {clips.num_features} {clips.embeddings.dtype}, not of "
                 f"{features} uint8; give a config of its num_features, or pack it (experiments.prepare_data)"
             )
+        if (clips.start_times != clips.start_times.astype(np.float32)).any():
+            raise UserError(
+                f"{folder} has start times that no float32 holds, as the data set has them; pack it "
+                "(experiments.prepare_data)"
+            )
+        self.info.metadata["embedding"] = json.dumps(clips.embedding.to_json())
 
     def as_dataset(self, split: Any = None, **options: Any) -> Any:
         """As `tfds.core.DatasetBuilder.as_dataset`, which `tfds.load` calls."""
