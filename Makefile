@@ -5,12 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow bench docs lint format clean
+.PHONY: demo demo-audio test test-slow bench docs lint format clean
 
 # make demo                 generates AudioSet-like data, trains and compares two models on it
 # make demo DATA=<folder>   the same on the released features (a folder with bal_train/ and eval/)
 demo: $(READY)
 	$(BIN)/python -m experiments.demo $(if $(DATA),--data='$(DATA)')
+
+# make demo-audio                 makes sounds up, trains on them, tags a recording of a minute
+# make demo-audio DATA=<folder>   the same on real sounds (a folder with clips.csv), with YAMNet
+demo-audio: $(READY)
+	$(BIN)/python -m experiments.demo_audio $(if $(DATA),--data='$(DATA)')
 
 test: lint
 	$(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile

@@ -109,6 +109,24 @@ def define_step() -> flags.FlagHolder[int]:
     )
 
 
+def define_weights() -> flags.FlagHolder[str]:
+    """Defines `--weights`, of an encoder of sound."""
+    return flags.DEFINE_string(
+        "weights",
+        "",
+        "For sound: the encoder's weights; empty: where experiments.download_encoder puts them.",
+    )
+
+
+def define_pca() -> flags.FlagHolder[str]:
+    """Defines `--pca`, of an encoder of sound."""
+    return flags.DEFINE_string(
+        "pca",
+        "",
+        "For sound: principal components for an encoder that brings none, which make bytes of embeddings.",
+    )
+
+
 def require(*needed: flags.FlagHolder[Any]) -> None:
     """Checks that each of these flags is given.
 

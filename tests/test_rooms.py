@@ -17,19 +17,20 @@ ROOMS = {
     "top": "",
     "storage": "",
     "data": "storage",
+    "audio": "storage data",
+    "recordings": "storage data audio",
     "models": "",
     "evaluation": "",
     "localization": "data evaluation storage",
     "parallel": "",
     "training": "data models parallel",
     "inference": "data models parallel",
-    "runs": "storage data models parallel training inference evaluation",
-    "tagging": "storage data inference runs",
+    "runs": "storage data recordings models parallel training inference evaluation",
+    "tagging": "storage data recordings localization inference runs",
     "explain": "data localization runs",
     "report": "storage data evaluation localization runs explain",
     "pretrained": "storage data models training runs",
     "audioset": "storage data",
-    "audio": "storage data",
 }
 
 # Libraries that only these files may import.

@@ -7,5 +7,5 @@ files and `decode` makes 16 kHz mono of them; `log_mel` is the front end; `encod
 `pca` makes bytes of any embedding. `weights` keeps an encoder's arrays, which `convert` and `published` bring
 and `verify` compares with what is published.
 
-Knows nothing of clips, labels, models or runs.
+Knows nothing of labels, models or runs.
 """

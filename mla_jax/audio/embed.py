@@ -5,7 +5,7 @@ import concurrent.futures
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,7 @@ def embed_files(
     batch_size: int = 32,
     remainder: Remainder = "pad",
     threads: int = 2,
+    on_seconds: Callable[[float], None] = lambda _: None,
 ) -> Iterator[Embedded]:
     """The embeddings of many recordings, in their order.
 
@@ -94,6 +95,7 @@ def embed_files(
       batch_size: examples at a time. The embeddings do not depend on it, but for rounding.
       remainder: `pad` or `drop` a last example that is not complete.
       threads: how many files are decoded at once; of each the first 32 examples, the rest in its turn.
+      on_seconds: called as it goes on with the seconds that were begun since it was called last.
 
     Yields:
       An `Embedded` for each file; one that cannot be used has an `error`, and the others go on.
@@ -111,6 +113,7 @@ def embed_files(
         waiting.append(recording)
         for example in recording.examples():
             batches.add(example, recording)
+            on_seconds(encoder.hop_seconds)
         while waiting and waiting[0].ready:
             yield waiting.popleft().embedded()
     batches.finish()

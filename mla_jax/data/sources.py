@@ -127,6 +127,19 @@ def stream_clips(path: str, options: ReadOptions) -> ClipStream:
     return ClipStream(copy, data, options, data.chunks(options))
 
 
+def stream_format(path: str, data: Format, options: ReadOptions, whole: bool = False) -> ClipStream:
+    """As `stream_clips`, of data that a path alone does not open, since they are made as they are read.
+
+    Args:
+      path: where they are, for messages.
+      data: the data.
+      options: how to read.
+      whole: the chunks are to be joined.
+    """
+    chunks = data.whole(options) if whole else data.chunks(options)
+    return ClipStream(LocalCopy(path, path), data, options, chunks)
+
+
 def open_clips(path: str, options: ReadOptions, skipped: list[Skipped] | None = None) -> ClipSet:
     """Opens all clips at a data path: packed ones memory-mapped, others read into memory.
 

@@ -16,7 +16,7 @@ from mla_jax.data import sources
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import Embedding
-from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.formats.format import Format, ReadOptions
 from mla_jax.data.same_embedding import require_same_embedding
 from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.data.skipped import Skipped
@@ -27,6 +27,9 @@ from mla_jax.inference.predictor import Predictor, average_predictions
 from mla_jax.inference.segments import SegmentOutput
 from mla_jax.models.multi_level import MultiLevelModel, Variables, build_model, init_variables
 from mla_jax.progress import Progress
+from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
+from mla_jax.recordings.encoder_files import EncoderFiles
+from mla_jax.recordings.inputs import names_sound
 from mla_jax.runs.checkpoints import Checkpoints, DamagedCheckpointError
 from mla_jax.runs.environment import environment
 from mla_jax.runs.folder import RunFolder, list_skipped, require_output
@@ -49,6 +52,7 @@ class TrainedModel:
       embedding: what the embeddings that it was trained on mean; None if an older version trained it.
       allow_other_embeddings: whether clips whose embeddings differ in meaning are used all the same.
       made_with: what is known of these clips (`mla_jax.runs.fingerprint`); nothing in older checkpoints.
+      encoder_files: of the encoder, with which the model takes sound as well.
     """
 
     model: MultiLevelModel
@@ -61,10 +65,16 @@ class TrainedModel:
     embedding: Embedding | None = None
     made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     allow_other_embeddings: bool = False
+    encoder_files: EncoderFiles = DEFAULT_FILES
 
     @classmethod
     def open(
-        cls, workdir: str | Path, step: int = 0, *, allow_other_embeddings: bool = False
+        cls,
+        workdir: str | Path,
+        step: int = 0,
+        *,
+        allow_other_embeddings: bool = False,
+        encoder_files: EncoderFiles = DEFAULT_FILES,
     ) -> "TrainedModel":
         """Restores the checkpoint of `step`; 0: the best by validation, or without validation the newest.
 
@@ -73,7 +83,9 @@ class TrainedModel:
         """
         with _checkpoints(workdir) as checkpoints:
             trained = _restore(checkpoints, _choose_steps(checkpoints, step)[0])
-        return dataclasses.replace(trained, allow_other_embeddings=allow_other_embeddings)
+        return dataclasses.replace(
+            trained, allow_other_embeddings=allow_other_embeddings, encoder_files=encoder_files
+        )
 
     def require_same_embedding(self, clips: ClipSet, name: str = "the clips") -> None:
         """Checks that clips have embeddings such as the model was trained on.
@@ -101,7 +113,7 @@ class TrainedModel:
         """Opens clips for this model, with the settings of the run.
 
         Args:
-          path: the data, as in `DataConfig.train`.
+          path: the data, as in `DataConfig.train`; or, without labels, sound files.
           needs_labels: False if clips may do without labels.
           bad_records: "error" or "skip"; "" for that of the run.
           segment_seconds: from one segment to the next, where the data do not say it.
@@ -111,14 +123,17 @@ class TrainedModel:
           UserError: the data cannot be read, their embeddings are not such as the model was trained on, or
             the class list beside them is not the model's.
         """
+        options = self._read_options(bad_records, segment_seconds, needs_labels=needs_labels)
+        if names_sound(path):
+            stream = sources.stream_format(path, self._sound(path), options, whole=True)
+            (clips,) = stream.chunks
+            if skipped is not None:
+                skipped += stream.skipped
+            return clips
         sources.require_same_classes(path, self.classes)
         if needs_labels:
             sources.require_list_of_labels(path, self.classes, self.config.data)
-        clips = sources.open_clips(
-            path,
-            self._read_options(bad_records, segment_seconds, needs_labels=needs_labels),
-            skipped,
-        )
+        clips = sources.open_clips(path, options, skipped)
         self.require_same_embedding(clips, path)
         return clips
 
@@ -130,13 +145,21 @@ class TrainedModel:
         Raises:
           UserError: as `open_clips`; errors within the data are raised as its chunks are taken.
         """
-        sources.require_same_classes(path, self.classes)
-        stream = sources.stream_clips(
-            path,
-            self._read_options(bad_records, segment_seconds, needs_labels=False, max_segments=None),
+        options = self._read_options(
+            bad_records, segment_seconds, needs_labels=False, max_segments=None
         )
+        if names_sound(path):
+            return sources.stream_format(path, self._sound(path), options)
+        sources.require_same_classes(path, self.classes)
+        stream = sources.stream_clips(path, options)
         stream.chunks = self._checked(stream.chunks, path)
         return stream
+
+    def _sound(self, path: str) -> Format:
+        # Only sound needs what reads it.
+        from mla_jax.recordings.sound_clips import SoundFiles, encoder_of
+
+        return SoundFiles(path, encoder_of(self.embedding, self.encoder_files))
 
     def _checked(self, chunks: Iterator[ClipSet], path: str) -> Iterator[ClipSet]:
         for clips in chunks:

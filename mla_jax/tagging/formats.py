@@ -1,4 +1,4 @@
-"""Files of tags, written a batch at a time: JSON Lines, CSV or Parquet, by the ending of the name.
+"""Files of tags, written a batch at a time: JSON Lines, CSV, Parquet or events, by the ending of the name.
 
 `.jsonl`: one line for each clip. `.csv` and `.parquet`: one row for each clip and reported label, or with
 segments one for each clip, reported label and segment, with these columns:
@@ -15,6 +15,8 @@ segments one for each clip, reported label and segment, with these columns:
 | score | float | with segments: the segment's score for this class; CSV has 6 decimals |
 
 A clip without a reported label has no row, and in JSON Lines an empty list of labels.
+
+`.tsv` (format dcase) and `.txt` (format audacity) have one row for each event: `mla_jax.tagging.events`.
 """
 
 import contextlib
@@ -22,14 +24,16 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from mla_jax.config import one_of
 from mla_jax.data.class_list import ClassList
-from mla_jax.data.clips import ClipSet
 from mla_jax.errors import UserError
 from mla_jax.storage import files
+from mla_jax.tagging.events import write_audacity, write_dcase
+from mla_jax.tagging.tags import Tags, Write
 
 _DECIMALS = 6
 _ROW_GROUP = 100_000  # rows; of a Parquet file this much is in memory
@@ -46,65 +50,64 @@ _COLUMNS = {
 _SEGMENT_COLUMNS = {"segment": "int32", "segment_start": "double", "score": "float"}
 
 
-class Tags(NamedTuple):
-    """A batch of N clips and the R labels that are reported of them.
-
-    Attributes:
-      clips: the clips.
-      owner: [R] which of them each label is of, ascending.
-      labels: [R] int32 class indices, those of a clip in the order in which they are written.
-      probs: [R] float32 the clip's probability of the label.
-      scores: [R, time] float32 the score of each segment for the label; None without segments.
-      segment_starts: [N, time] float64 seconds into the video at which each segment begins; None without
-        segments.
-    """
-
-    clips: ClipSet
-    owner: np.ndarray
-    labels: np.ndarray
-    probs: np.ndarray
-    scores: np.ndarray | None
-    segment_starts: np.ndarray | None
-
-
-Write = Callable[[Tags], None]
-
-
-def require_format(path: str | Path) -> str:
-    """The format of a file of this name.
+def format_of(path: str | Path, name: str = "") -> str:
+    """The format of a file: the one that is named, or else that of the file's ending.
 
     Raises:
-      UserError: the ending is none of those known.
+      UserError: the ending is none of those known, and no format is named, or one that is not known.
     """
+    if name:
+        one_of("format", name, FORMATS)
+        return name
     suffix = Path(path).suffix.lower()
-    if suffix not in _WRITERS:
+    if suffix not in _ENDINGS:
         raise UserError(
-            f"{path} has an ending that says no format; give a name that ends in {', '.join(_WRITERS)}"
+            f"{path} has an ending that says no format; give a name that ends in {', '.join(_ENDINGS)}, or "
+            f"a format: {', '.join(FORMATS)}"
         )
-    return suffix
+    return _ENDINGS[suffix]
 
 
 @contextlib.contextmanager
-def open_tag_file(path: str | Path, classes: ClassList, segments: bool = False) -> Iterator[Write]:
+def open_tag_file(
+    path: str | Path,
+    classes: ClassList,
+    segments: bool = False,
+    *,
+    format: str = "",
+    limits: np.ndarray | None = None,
+) -> Iterator[Write]:
     """A new file of tags, which appears when the block ends well, and else not at all.
 
     Args:
-      path: the file; its ending says the format.
+      path: the file.
       classes: what the labels are indices of.
       segments: whether tags have scores of segments, which are then written.
+      format: one of `FORMATS`; empty: that of the file's ending.
+      limits: [num_classes] the thresholds of events; 0.5 if not given.
 
     Yields:
       A function that writes the tags of a batch.
 
     Raises:
-      UserError: the ending is not known, or the file cannot be written.
+      UserError: the format is not known, or the file cannot be written.
     """
-    suffix = require_format(path)
+    chosen = format_of(path, format)
     with (
-        files.replacing(path, binary=suffix == ".parquet") as file,
-        _WRITERS[suffix](file, classes, segments) as write,
+        files.replacing(path, binary=chosen == "parquet") as file,
+        _writing(chosen, file, classes, segments, limits) as write,
     ):
         yield write
+
+
+def _writing(
+    chosen: str, file: Any, classes: ClassList, segments: bool, limits: np.ndarray | None
+) -> contextlib.AbstractContextManager[Write]:
+    if chosen not in EVENT_FORMATS:
+        return _WRITERS[chosen](file, classes, segments)
+    if limits is None:
+        limits = np.full(len(classes), 0.5)
+    return EVENT_FORMATS[chosen](file, classes, limits)
 
 
 @contextlib.contextmanager
@@ -217,7 +220,12 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 
 _WRITERS: dict[str, Callable[[Any, ClassList, bool], contextlib.AbstractContextManager[Write]]] = {
-    ".jsonl": _write_jsonl,
-    ".csv": _write_csv,
-    ".parquet": _write_parquet,
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+    "parquet": _write_parquet,
 }
+EVENT_FORMATS = {"dcase": write_dcase, "audacity": write_audacity}
+"""The formats of one row an event."""
+
+FORMATS = (*_WRITERS, *EVENT_FORMATS)
+_ENDINGS = {f".{name}": name for name in _WRITERS} | {".tsv": "dcase", ".txt": "audacity"}

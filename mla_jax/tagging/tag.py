@@ -12,11 +12,13 @@ from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import run_ahead
 from mla_jax.progress import Progress
+from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
+from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs import thresholds
 from mla_jax.runs.folder import list_skipped, require_output
 from mla_jax.runs.trained import TrainedModel
 from mla_jax.tagging import formats
-from mla_jax.tagging.formats import Tags
+from mla_jax.tagging.tags import Tags
 from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
 
 # Of long clips a batch has fewer, so that it has at most so many segments.
@@ -36,6 +38,7 @@ class TagOptions:
       hop: segments from the start of one window to that of the next; 0: `window`.
       segment_seconds: from one segment to the next, where neither data nor run say it.
       batch_size: the most clips or windows in one compiled call.
+      format: of the file, one of `mla_jax.tagging.formats.FORMATS`; empty: that of its ending.
 
     Raises:
       UserError: a value is not valid.
@@ -48,6 +51,7 @@ class TagOptions:
     hop: int = 0
     segment_seconds: float | None = None
     batch_size: int = 500
+    format: str = ""
 
     def __post_init__(self) -> None:
         for name in ("top_k", "batch_size"):
@@ -89,6 +93,7 @@ def predict_to_file(
     step: int = 0,
     bad_records: str = "",
     allow_other_embeddings: bool = False,
+    encoder_files: EncoderFiles = DEFAULT_FILES,
 ) -> Tagged:
     """Writes the most probable labels of every clip, in bounded memory.
 
@@ -100,33 +105,45 @@ def predict_to_file(
 
     labels by falling probability, equal ones by index. With `options.segments` a line also has
     `segment_starts`, the seconds into the video at which each segment begins, and a label `segments`, their
-    scores. The file appears when it is complete; records that were left out (`bad_records="skip"`) are
-    listed beside it.
+    scores. A .tsv or .txt has a row for each event (`mla_jax.tagging.events`). The file appears when it is
+    complete; records that were left out (`bad_records="skip"`) are listed beside it.
 
     Args:
       workdir: the run.
-      data: a packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file.
-      output: the file to write: .jsonl, .csv or .parquet.
+      data: a packed folder; a folder, file or glob of TFRecords; an HDF5 or .npz file; or sound, as
+        `mla_jax.recordings.inputs` takes it, if the run knows its encoder.
+      output: the file to write: .jsonl, .csv, .parquet, .tsv or .txt.
       options: what is written of each clip; `TagOptions()` if not given.
       step: which checkpoint; 0: the best by validation, else the newest.
       bad_records: error or skip; as in training if not given.
       allow_other_embeddings: whether data whose embeddings differ in meaning are used all the same.
+      encoder_files: of the encoder, for sound.
 
     Raises:
       UserError: an argument is not valid, the run or the data cannot be used, or the output cannot be
         written.
     """
-    formats.require_format(output)
-    require_output(output, [data])
     options = options or TagOptions()
-    tagger = Tagger.open(workdir, options, step, allow_other_embeddings=allow_other_embeddings)
+    format = formats.format_of(output, options.format)
+    require_output(output, [data])
+    if format in formats.EVENT_FORMATS:
+        options = dataclasses.replace(options, segments=True)
+    tagger = Tagger.open(
+        workdir,
+        options,
+        step,
+        allow_other_embeddings=allow_other_embeddings,
+        encoder_files=encoder_files,
+    )
     stream = tagger.trained.stream_clips(
         data, bad_records=bad_records, segment_seconds=options.segment_seconds
     )
     whole = 0 < stream.time <= tagger.windows.length  # no clip is cut: progress is in clips
     progress = Progress("predict", *((stream.total, "clips") if whole else (0, "windows")))
     items = 0
-    with formats.open_tag_file(output, tagger.trained.classes, options.segments) as write:
+    with formats.open_tag_file(
+        output, tagger.trained.classes, options.segments, format=format, limits=tagger.event_limits
+    ) as write:
         for tags in tagger.tag(stream.chunks, stream.time):
             write(tags)
             items += len(tags.clips)
@@ -161,13 +178,19 @@ class Tagger:
         step: int = 0,
         *,
         allow_other_embeddings: bool = False,
+        encoder_files: EncoderFiles = DEFAULT_FILES,
     ) -> "Tagger":
         """A run's model, with the run's thresholds where `options` asks for them.
 
         Raises:
           UserError: the run cannot be used, or the window does not fit the hop.
         """
-        trained = TrainedModel.open(workdir, step, allow_other_embeddings=allow_other_embeddings)
+        trained = TrainedModel.open(
+            workdir,
+            step,
+            allow_other_embeddings=allow_other_embeddings,
+            encoder_files=encoder_files,
+        )
         length = options.window or trained.max_segments
         windows = Windowing(length, options.hop or length)
         if options.threshold == "validation":
@@ -175,6 +198,11 @@ class Tagger:
         else:
             limits = np.full(len(trained.classes), float(options.threshold or 0))
         return cls(trained, options, windows, limits)
+
+    @property
+    def event_limits(self) -> np.ndarray | None:
+        """The thresholds of events; None where the user gives none."""
+        return None if self.options.threshold is None else self.limits
 
     def tag(self, chunks: Iterable[ClipSet], time: int = 0) -> Iterator[Tags]:
         """The tags of the clips, or of their windows, in order and a batch at a time.

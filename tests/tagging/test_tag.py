@@ -248,6 +248,31 @@ def test_each_class_may_have_the_runs_own_threshold(
     assert 0 < sum(map(len, found)) < probs.size
 
 
+def test_events_are_runs_of_the_segments_that_reach_the_threshold(
+    run: Path, model: mla.TrainedModel, packed: Path, tmp_path: Path
+) -> None:
+    threshold = half_of_clips(model.predict(mla.open_packed(packed)))
+    options = TagOptions(segments=True, threshold=threshold, top_k=7)
+    predict_to_file(run, str(packed), tmp_path / "p.csv", options)
+    expected = set()
+    for row in pyarrow.csv.read_csv(tmp_path / "p.csv").to_pylist():
+        if row["score"] >= threshold:
+            expected.add((row["video_id"], row["name"], row["segment_start"]))
+    for output, format in (("p.tsv", ""), ("p.events", "dcase")):
+        more = {"segments": False, "format": format}
+        predict_to_file(run, str(packed), tmp_path / output, dataclasses.replace(options, **more))
+        found = set()
+        lines = (tmp_path / output).read_text(encoding="utf-8").splitlines()[1:]
+        for name, onset, offset, label, _ in (line.split("\t") for line in lines):
+            if onset:
+                seconds = np.arange(float(onset), float(offset)).tolist()
+                found |= {(name, label, second) for second in seconds}
+        assert found == expected
+        assert {line.split("\t")[0] for line in lines} == {
+            v.decode() for v in mla.open_packed(packed).video_ids
+        }
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_bad_record_on_the_way_leaves_what_was_there(
     run: Path, packed: Path, suffix: str, tmp_path: Path
@@ -319,7 +344,7 @@ def test_options_that_are_not_valid_are_refused(options: dict[str, Any], message
 
 def test_what_cannot_be_written_leaves_nothing(run: Path, packed: Path, tmp_path: Path) -> None:
     for name, options, message in [
-        ("p.txt", TagOptions(), "p.txt has an ending that says no format"),
+        ("p.wav", TagOptions(), "p.wav has an ending that says no format"),
         ("p", TagOptions(), "ends in .jsonl, .csv, .parquet"),
         ("p.csv", TagOptions(hop=6), "hop=6 is not valid: it must be 1 to 5"),
     ]:

@@ -100,7 +100,7 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest(
             arrays=_expected_arrays(values),
             beside=_expected_files(values.get("beside", {})),
-            num_classes=_at_least(1, values["classes"]),
+            num_classes=_at_least(0, values["classes"]),
             embedding=_embedding(values),
         )
     except (

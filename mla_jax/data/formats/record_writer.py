@@ -59,6 +59,22 @@ def write_records(
     return paths
 
 
+def write_record_file(chunks: Iterable[ClipSet], path: str | Path) -> None:
+    """Writes clips as they come into one TFRecord file, which appears when it is complete.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    place = Path(require_local(path, "path"))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        records = (to_record(clips, i) for clips in chunks for i in range(len(clips)))
+        _write_file(place, records)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"cannot write {place}: {reason}") from error
+
+
 def _prefix(clips: ClipSet, i: int) -> str:
     prefix = os.fsdecode(clips.video_ids[i])[:2]
     if prefix in ("", ".", "..") or "/" in prefix or "\0" in prefix:

@@ -1,0 +1,77 @@
+"""Labels of recordings from a CSV."""
+
+from pathlib import Path
+
+import pytest
+
+from mla_jax.data.class_list import ClassList
+from mla_jax.recordings.inputs import Recording
+from mla_jax.recordings.labels import match_labels
+from tests.support.helpers import raises_user_error
+
+RECORDINGS = [
+    Recording(Path(n), n) for n in ("a/1.wav", "a/2.wav", "b/2.wav", "b/3.x.ogg", "4.ogg")
+]
+CLASSES = ClassList(("/m/0", "/m/1", "/m/2"), ("Rain, on a roof", "Dog", "Löwe"))
+
+
+def write(folder: Path, *lines: str) -> Path:
+    path = folder / "labels.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_names_are_matched_and_labels_gathered(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "Split,Filename,Labels",
+        "x,1.wav,Dog; Cat;Dog",
+        'x,a/2.wav,"Rain, on a roof"',
+        "x,1,Ant",
+        "x,b/2,",
+        "",
+        "x,nowhere.wav,Dog",
+        "x,2.wav,Dog",
+        "x,far/away/3.x.ogg,Cat",
+        "x,far/4.ogg,Cat",
+        "x,away/4.ogg,Cat",
+    )
+    found = match_labels(path, RECORDINGS)
+    assert found.classes.names == ("Ant", "Cat", "Dog", "Rain, on a roof")
+    assert found.of == [
+        [0, 1, 2],
+        [3],
+        [],
+        [1],
+        None,
+    ]  # an empty cell says none, no line says nothing
+    # Which of two files 2.wav is, or which of two lines is of 4.ogg, is not known.
+    assert found.without_file == ["nowhere.wav", "2.wav", "far/4.ogg", "away/4.ogg"]
+
+
+def test_a_class_list_says_what_labels_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "path,label", '3.x.ogg,"/m/2;Rain, on a roof"')
+    found = match_labels(path, RECORDINGS, CLASSES)
+    assert found.classes is CLASSES
+    assert found.of == [None, None, None, [0, 2], None]
+    write(tmp_path, "path,label", "3.x.ogg,Dgo")
+    with raises_user_error("3.x.ogg", "'Dgo'", "3 classes"):
+        match_labels(path, RECORDINGS, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["filename,labels", "other.wav,Dog"], "'other.wav', they are called 'a/1.wav'"),
+        (["filename,labels", " ,Dog"], "line 2: there is no file name"),
+        (["name,labels", "1.wav,Dog"], "has the columns name, labels"),
+        (["filename,labels"], "has no labels"),
+        (["filename,labels", "1.wav,"], "names no label"),
+        ([""], "must name filename and labels"),
+    ],
+)
+def test_labels_that_cannot_be_used(tmp_path: Path, lines: list[str], message: str) -> None:
+    with raises_user_error("labels.csv", message):
+        match_labels(write(tmp_path, *lines), RECORDINGS)
+    with raises_user_error("cannot read"):
+        match_labels(tmp_path / "nowhere.csv", RECORDINGS)

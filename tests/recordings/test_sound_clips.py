@@ -1,0 +1,139 @@
+"""Sound where clips are expected: a run takes it if it knows its encoder, and says the right times."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mla_jax as mla
+from mla_jax.audio.pca import fit_pca, save_pca, with_pca
+from mla_jax.audio.statistics import LOG_MEL_STATISTICS
+from mla_jax.recordings.embed import EmbedOptions, embed_recordings
+from mla_jax.recordings.encoder_files import EncoderFiles
+from mla_jax.recordings.sound_clips import encoder_of
+from mla_jax.runs.train import train
+from mla_jax.tagging.tag import Tagged, TagOptions, predict_to_file
+from tests.audio.sounds import noise, tone, write_sound
+from tests.support.helpers import assert_same_clips, raises_user_error
+from tests.support.small_runs import SMALL
+
+HOP = 0.5
+ENCODER = dataclasses.replace(LOG_MEL_STATISTICS, hop_seconds=HOP)
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tones and two noises."""
+    folder = tmp_path_factory.mktemp("sounds")
+    for i, seconds in enumerate((3.0, 2.0)):
+        write_sound(folder / f"tone{i}.wav", tone(seconds, hertz=400.0 + 100 * i))
+        write_sound(folder / f"noise{i}.flac", noise(seconds, seed=i))
+    lines = [f"{kind}{i},{kind.title()}" for kind in ("tone", "noise") for i in range(2)]
+    (folder / "labels.csv").write_text("\n".join(["filename,labels", *lines]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on clips of a second, which tells a tone from noise."""
+    folder = tmp_path_factory.mktemp("run")
+    options = EmbedOptions(clip_seconds=1.0, labels=str(sounds / "labels.csv"))
+    embed_recordings([str(sounds)], folder / "train", ENCODER, options)
+    config = mla.Config.from_dict(
+        {
+            "model": {**SMALL, "block_norm": True},
+            "data": {"train": str(folder / "train"), "batch_size": 8},
+            "train": {"steps": 100, "eval_every": 100, "checkpoint_every": 100},
+            "optim": {"learning_rate": 0.02},
+        }
+    )
+    train(config, folder / "run", say=lambda _: None)
+    return folder / "run"
+
+
+def test_a_recording_is_tagged_as_its_embeddings_are(
+    run: Path, sounds: Path, tmp_path: Path
+) -> None:
+    options = TagOptions(segments=True)
+    embed_recordings([str(sounds)], tmp_path / "packed", ENCODER)
+    made = predict_to_file(run, str(tmp_path / "packed"), tmp_path / "packed.jsonl", options)
+    for given in (sounds, f"{sounds}/*[0-9].*"):
+        done = predict_to_file(run, str(given), tmp_path / "sound.jsonl", options)
+        assert done == made == Tagged(clips=4, items=10, skipped=0)
+        packed, sound = (
+            [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+            for name in ("packed", "sound")
+        )
+        for ours, other in zip(sound, packed, strict=True):
+            assert ours["video_id"] == other["video_id"]
+            assert ours["start_time"] == other["start_time"]
+            assert ours["segment_starts"] == other["segment_starts"]
+            (probs, others) = ([k["probability"] for k in one["labels"]] for one in (ours, other))
+            assert probs == pytest.approx(others, abs=1e-4)
+
+
+def test_what_sounds_when_in_a_long_recording(run: Path, tmp_path: Path) -> None:
+    parts = [tone(6.0), noise(4.0, seed=9), tone(3.0), noise(7.0, seed=8)]
+    path = write_sound(tmp_path / "-field ä.ogg", np.concatenate(parts))
+    predict_to_file(run, str(path), tmp_path / "events.tsv")
+    lines = [line.split("\t") for line in (tmp_path / "events.tsv").read_text().splitlines()[1:]]
+    assert {line[0] for line in lines} == {"-field ä.ogg"}
+    found = [(line[3], float(line[1]), float(line[2])) for line in lines]
+    assert [name for name, _, _ in found] == ["Tone", "Noise", "Tone", "Noise"]
+    bounds = np.cumsum([0, *(len(part) / 16_000 for part in parts)])
+    for (_, onset, offset), begin, end in zip(found, bounds[:-1], bounds[1:], strict=True):
+        assert abs(onset - begin) <= 1.0
+        assert abs(offset - end) <= 1.0
+
+
+def test_clips_may_be_opened_at_once(run: Path, sounds: Path, tmp_path: Path) -> None:
+    trained = mla.TrainedModel.open(run)
+    clips = trained.open_clips(str(sounds), needs_labels=False)
+    embed_recordings([str(sounds)], tmp_path / "packed", ENCODER)
+    packed = mla.open_packed(tmp_path / "packed")
+    np.testing.assert_allclose(clips.embeddings, packed.embeddings, atol=1e-5)
+    assert_same_clips(
+        dataclasses.replace(clips, embeddings=packed.embeddings, num_classes=0), packed
+    )
+    with raises_user_error("is sound, and has no labels", "experiments.embed --labels"):
+        trained.open_clips(str(sounds))
+
+
+def test_a_file_that_cannot_be_used_is_told_before_the_work_or_left_out(
+    run: Path, sounds: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.wav").symlink_to(sounds / "tone0.wav")
+    (tmp_path / "in/z.wav").write_bytes(b"garbage" * 99)
+    with raises_user_error("z.wav is no sound file", "bad_records=skip"):
+        predict_to_file(run, str(tmp_path / "in"), tmp_path / "t.csv")
+    done = predict_to_file(run, str(tmp_path / "in"), tmp_path / "t.csv", bad_records="skip")
+    assert (done.clips, done.skipped) == (1, 1)
+    assert "z.wav" in (tmp_path / "t.skipped_records.jsonl").read_text()
+
+
+def test_a_run_that_does_not_know_its_encoder_takes_no_sound(tmp_path: Path, sounds: Path) -> None:
+    described = ENCODER.describe()
+    files = EncoderFiles()
+    assert encoder_of(described, files) == ENCODER
+    for unknown in (
+        None,
+        dataclasses.replace(described, encoder="unknown"),
+        dataclasses.replace(described, hop_seconds=None),
+    ):
+        with raises_user_error("does not know which encoder", "experiments.embed"):
+            encoder_of(unknown, files)
+    with raises_user_error("there are no weights of yamnet at", "nowhere.npz"):
+        encoder_of(
+            dataclasses.replace(described, encoder="yamnet"),
+            EncoderFiles(str(tmp_path / "nowhere.npz")),
+        )
+    blocks = [np.random.default_rng(0).normal(size=(300, 128))]
+    pca = fit_pca(blocks, LOG_MEL_STATISTICS, 8)
+    save_pca(pca, tmp_path / "pca.npz")
+    as_bytes = with_pca(ENCODER, pca)
+    assert encoder_of(as_bytes.describe(), EncoderFiles(pca=str(tmp_path / "pca.npz"))) == as_bytes
+    with raises_user_error("other embeddings", "give the file of its principal components"):
+        encoder_of(as_bytes.describe(), files)

@@ -1,0 +1,117 @@
+"""Events: runs of segments, over the ends of windows, in the formats that other programs read."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mla_jax as mla
+from mla_jax.data.embedding import Embedding
+from mla_jax.localization.events import segments_to_events
+from mla_jax.localization.strong_labels import read_strong_labels
+from mla_jax.tagging.events import EventFinder, write_audacity, write_dcase
+from mla_jax.tagging.tags import Tags
+from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
+from tests.support.helpers import raises_user_error
+
+CLASSES = mla.ClassList(("/m/0", "/m/1", "/m/2"), ("Dog", "Löwe", "Rain, on a roof"))
+LIMITS = np.array([0.5, 0.25, 0.75])
+
+
+def recordings(lengths: list[int], **known: float) -> tuple[mla.ClipSet, np.ndarray]:
+    """Clips whose vectors are the scores of their segments."""
+    rng = np.random.default_rng(0)
+    scores = rng.random((len(lengths), max(lengths), 3)).astype(np.float32)
+    scores[np.arange(max(lengths)) >= np.array(lengths)[:, None]] = 0
+    clips = mla.ClipSet.from_arrays(
+        scores,
+        [[]] * len(lengths),
+        num_classes=3,
+        num_segments=np.array(lengths),
+        video_ids=[f"{i} ä.wav" for i in range(len(lengths))],
+        embedding=Embedding.of(scores, **known),
+    )
+    return clips, scores
+
+
+def tags_of(clips: mla.ClipSet) -> Tags:
+    """Every label of every clip."""
+    owner = np.repeat(np.arange(len(clips)), 3)
+    labels = np.tile(np.arange(3, dtype=np.int32), len(clips))
+    scores = np.asarray(clips.embeddings)[owner, :, labels]
+    return Tags(clips, owner, labels, scores.max(1), scores, starts_of(clips))
+
+
+def starts_of(clips: mla.ClipSet) -> np.ndarray:
+    return segment_times(clips, *np.indices((len(clips), clips.max_segments)))
+
+
+@pytest.mark.parametrize("hop", [3, 4])
+@pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.parametrize("seconds", [1.0, 0.48])
+def test_events_do_not_depend_on_windows(hop: int, batch_size: int, seconds: float) -> None:
+    clips, scores = recordings([17, 1, 4, 9], hop_seconds=seconds)
+    windowing = Windowing(4, hop)
+    finder = EventFinder(LIMITS)
+    found = {}
+    for batch in batches_of_windows([clips], windowing, width=4, batch_size=batch_size):
+        found |= dict(finder.add(tags_of(batch)))
+    found |= dict(finder.finish())
+    active = (scores >= LIMITS) & clips.mask()[:, :, None]
+    expected = segments_to_events(active, clips.video_ids, resolution=seconds)
+    assert list(found) == list(expected)
+    for i, name in enumerate(expected):
+        assert len(found[name]) == len(expected[name])
+        for event, (onset, offset, label) in zip(found[name], expected[name], strict=True):
+            assert event[:3] == pytest.approx((onset, offset, label), abs=1e-6)
+            first, last = round(onset / seconds), round(offset / seconds)
+            assert event.score == scores[i, first:last, label].max()
+
+
+@pytest.mark.parametrize(("example", "ends"), [(0.96, [1.46, 2.46]), (1.2, [1.5, 2.7])])
+def test_an_event_ends_where_its_last_segment_stops_hearing(
+    example: float, ends: list[float]
+) -> None:
+    """Or where the next event of the label begins."""
+    clips, _ = recordings([4], hop_seconds=0.5, example_seconds=example)
+    scores = np.array([[0.9, 0.9, 0.1, 0.9]], np.float32)
+    finder = EventFinder(LIMITS)
+    zeros = np.zeros(1, np.int64)
+    tags = Tags(clips, zeros, zeros.astype(np.int32), scores[:, 0], scores, starts_of(clips))
+    assert not list(finder.add(tags))
+    ((_, events),) = finder.finish()
+    assert [(e.onset, e.offset) for e in events] == list(zip([0.0, 1.5], ends, strict=True))
+    assert not list(finder.finish())
+
+
+def test_files_that_other_programs_read(tmp_path: Path) -> None:
+    clips, scores = recordings([6, 5])
+    scores[1] = 0
+    clips = mla.ClipSet.from_arrays(
+        scores,
+        [[]] * 2,
+        num_classes=3,
+        num_segments=clips.num_segments,
+        video_ids=["a.wav", "b.wav"],
+    )
+    file = io.StringIO()
+    with write_dcase(file, CLASSES, LIMITS) as write:
+        write(tags_of(clips))
+    (tmp_path / "events.tsv").write_text(file.getvalue())
+    assert file.getvalue().splitlines()[0] == "filename\tonset\toffset\tevent_label\tscore"
+    active = (scores >= LIMITS) & clips.mask()[:, :, None]
+    expected = segments_to_events(active, clips.video_ids)
+    assert read_strong_labels(tmp_path / "events.tsv", CLASSES) == expected
+    track = io.StringIO()
+    with write_audacity(track, CLASSES, LIMITS) as write:
+        write(tags_of(clips[:1]))
+    rows = [line.split("\t") for line in track.getvalue().splitlines()]
+    assert [(float(a), float(b), CLASSES.names.index(c)) for a, b, c in rows] == [
+        tuple(event) for event in expected["a.wav"]
+    ]
+    with (
+        raises_user_error("a label track is of one recording", "'a.wav', 'b.wav'"),
+        write_audacity(io.StringIO(), CLASSES, LIMITS) as write,
+    ):
+        write(tags_of(clips))
