@@ -22,7 +22,10 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # what shells report of a command that SIGINT ended
 EXIT_NOBODY_READS = 141  # ... and of one that SIGPIPE ended
 
-RECORDS_OR_ARRAYS = "a folder, file or glob of TFRecords; or an HDF5 or .npz file of arrays"
+RECORDS_OR_ARRAYS = (
+    "a folder, file or glob of TFRecords, or of .npy or .npz files that are a recording each; or an HDF5 or "
+    ".npz file of arrays"
+)
 CLIPS = f"A packed folder; {RECORDS_OR_ARRAYS}"
 """What flags say that take clips."""
 

@@ -27,6 +27,12 @@ _OUTPUT = flags.DEFINE_string("output", "", "The folder to write; must not exist
 _CLASS_LIST = flags.DEFINE_string(
     "class_list", "", "A class_labels_indices.csv; empty: the one found beside the data, if any."
 )
+_LABELS = flags.DEFINE_string(
+    "labels",
+    "",
+    "A CSV file with the columns filename and labels, for recordings in .npy or .npz files of their own; "
+    "empty: labels.csv beside them.",
+)
 _NUM_CLASSES = flags.DEFINE_integer(
     "num_classes",
     0,
@@ -38,6 +44,11 @@ _MAX_SEGMENTS = flags.DEFINE_integer(
     10,
     "T for records: shorter clips are filled up to it. An array file has its own.",
     lower_bound=1,
+)
+_FEATURE = flags.DEFINE_string(
+    "feature",
+    "audio_embedding",
+    "The feature list of records that holds their segments; YouTube-8M's are audio and rgb.",
 )
 _LONG_CLIPS = flags.DEFINE_enum(
     "long_clips",
@@ -73,6 +84,13 @@ _SCALING = flags.DEFINE_string(
     "OFFSET,SCALE, if the data do not say: the model's input is (embedding - OFFSET) / SCALE. Empty: 128,128 "
     "for bytes, 0,1 for floats.",
 )
+_NO_LABEL = flags.DEFINE_enum(
+    "no_label",
+    "error",
+    ["error", "background"],
+    "What a record without a label is: one that cannot be used, or a clip of none of the classes, as it is "
+    "in all other data.",
+)
 _VERIFY = flags.DEFINE_string(
     "verify", "", "A packed folder to check, every byte of it, instead of packing one."
 )
@@ -92,7 +110,9 @@ def main() -> None:
     outputs.require_new_folder(_OUTPUT.value)
     config = DataConfig(
         class_list=_CLASS_LIST.value,
+        labels=_LABELS.value,
         num_classes=_NUM_CLASSES.value,
+        feature=_FEATURE.value,
         max_segments=_MAX_SEGMENTS.value,
         long_clips=_LONG_CLIPS.value,
         bad_records=_BAD_RECORDS.value,
@@ -101,6 +121,7 @@ def main() -> None:
         hop_seconds=_HOP_SECONDS.value,
         example_seconds=_EXAMPLE_SECONDS.value,
         scaling=_SCALING.value,
+        no_label=_NO_LABEL.value,
     )
     print("\n".join(pack_data(_INPUT.value, _OUTPUT.value, config)))
 

@@ -113,13 +113,18 @@ class DataConfig:
     """The data, and how batches are drawn from it.
 
     Attributes:
-      train, eval: a packed folder; a folder, file or glob of TFRecords; or an HDF5 or .npz file of
-        arrays. `eval` may be empty.
+      train, eval: a packed folder; a folder, file or glob of TFRecords, or of .npy or .npz files that are a
+        recording each; or an HDF5 or .npz file of arrays. `eval` may be empty.
       class_list: path of a class_labels_indices.csv; empty: the one found beside the data, if any.
+      labels: path of a CSV file with the columns filename and labels, for recordings in .npy or .npz files of
+        their own; empty: labels.csv beside them.
       num_classes: K for records; 0: the length of the class list, else AudioSet's 527.
+      feature: the feature list of records that holds the segments; YouTube-8M's are audio and rgb.
       max_segments: T for records; packed data has its own.
       long_clips: what to do with records of more segments: error or crop (keep the first T).
       bad_records: what to do with a record that cannot be used: error or skip (counted, listed).
+      no_label: what to do with a record that has no label: error (it cannot be used) or background (a clip of
+        none of the classes, as in all other data).
       batch_size: clips in a training batch.
       sampler: balanced (every class in turn) or uniform (every clip in turn).
       examples: what the loss is computed on: clips, or segments, each of which gets its clip's labels.
@@ -138,10 +143,13 @@ class DataConfig:
     train: str = ""
     eval: str = ""
     class_list: str = ""
+    labels: str = ""
     num_classes: int = 0
+    feature: str = "audio_embedding"
     max_segments: int = 10
     long_clips: str = "error"
     bad_records: str = "error"
+    no_label: str = "error"
     batch_size: int = 500
     sampler: str = "balanced"
     examples: str = "clips"
@@ -170,6 +178,7 @@ class DataConfig:
             _require(0 <= value < math.inf, f"data.{name}", value, "0 or more, and finite")
         one_of("data.long_clips", self.long_clips, ("error", "crop"))
         one_of("data.bad_records", self.bad_records, ("error", "skip"))
+        one_of("data.no_label", self.no_label, ("error", "background"))
         one_of("data.sampler", self.sampler, ("balanced", "uniform"))
         one_of("data.examples", self.examples, ("clips", "segments"))
         one_of("data.placement", self.placement, ("auto", "device", "host"))

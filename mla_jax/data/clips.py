@@ -1,13 +1,16 @@
 """`ClipSet`, the one in-memory form of a data set: clips of embeddings with weak labels."""
 
 import dataclasses
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
+from mla_jax.data import casts
+from mla_jax.data.class_list import ClassList
 from mla_jax.data.embedding import EMBEDDING_DTYPES, Embedding, Scaling
+from mla_jax.data.labels import of_any
 from mla_jax.data.same_embedding import warn_of_bytes_as_floats
 from mla_jax.errors import UserError
 
@@ -26,6 +29,9 @@ class ClipSet:
       start_times: [num_clips] float64, seconds into the video.
       num_classes: K; every label id is below it.
       embedding: what the embeddings mean.
+      label_mask: [num_clips, num_classes] bool, which labels are known; None: all. An unknown
+        one is never taken for absent.
+      classes: the class list, where the labels were given by name; else None.
     """
 
     embeddings: np.ndarray
@@ -36,6 +42,8 @@ class ClipSet:
     start_times: np.ndarray
     num_classes: int
     embedding: Embedding
+    label_mask: np.ndarray | None = None
+    classes: ClassList | None = None
 
     def __post_init__(self) -> None:
         """Checks dtypes and shapes, which cost nothing; `from_arrays` checks the values."""
@@ -63,10 +71,21 @@ class ClipSet:
                 raise UserError(
                     f"{name} has shape {list(array.shape)}; {len(self)} clips need [{len(self) + extra}]"
                 )
-        for name in ("embeddings", "label_ids", *lengths):
+        names = ["embeddings", "label_ids", *lengths]
+        if self.label_mask is not None:
+            names.append("label_mask")
+            self._check_mask(self.label_mask)
+        for name in names:
             view = getattr(self, name).view()
             view.flags.writeable = False
             object.__setattr__(self, name, view)
+
+    def _check_mask(self, mask: np.ndarray) -> None:
+        if mask.shape != (len(self), self.num_classes) or mask.dtype != bool:
+            raise UserError(
+                f"label_mask is {list(mask.shape)} of {mask.dtype}; {len(self)} clips of {self.num_classes} "
+                f"classes need [{len(self)}, {self.num_classes}] of bool"
+            )
 
     def __len__(self) -> int:
         return int(self.embeddings.shape[0])
@@ -84,8 +103,8 @@ class ClipSet:
     @classmethod
     def from_arrays(
         cls,
-        embeddings: np.ndarray,
-        labels: np.ndarray | Sequence[Iterable[int]],
+        embeddings: np.ndarray | Sequence[np.ndarray],
+        labels: Any,
         *,
         num_classes: int | None = None,
         num_segments: np.ndarray | None = None,
@@ -93,52 +112,76 @@ class ClipSet:
         start_times: np.ndarray | None = None,
         scaling: Scaling | None = None,
         embedding: Embedding | None = None,
+        label_mask: np.ndarray | None = None,
+        classes: ClassList | None = None,
     ) -> "ClipSet":
         """Makes a ClipSet of a user's own arrays.
 
         Args:
-          embeddings: [num_clips, time, features] uint8, float16 or float32.
-          labels: [num_clips, num_classes] of 0/1 or bool, or for each clip its class indices.
-          num_classes: may be left out where `labels` is a matrix.
+          embeddings: [num_clips, time, features] uint8, float16 or float32; [num_clips, features], clips of
+            one segment; or a list of [segments, features] for each clip. float64 is kept as float32, and
+            whole numbers of 0 to 255 as uint8.
+          labels: [num_clips, num_classes] of 0 and 1, NaN where it is not known; a class index or a name for
+            each clip; or for each clip a list of them, which may be empty.
+          num_classes: may be left out where `labels` is a matrix, one column or of names.
           num_segments: [num_clips] real vectors of each clip; all of them if left out.
           video_ids: [num_clips]; numbered if left out.
           start_times: [num_clips] seconds; 0 if left out.
           scaling: (embedding - offset) / scale; by the dtype if left out.
           embedding: what the embeddings mean, with their scaling; unknown if left out.
+          label_mask: with a matrix, [num_clips, num_classes] of 0 and 1: which of its entries are known.
+          classes: the classes that names are of; if left out, the names that occur, sorted.
 
         Raises:
-          UserError: shapes or dtypes do not fit, a label is outside 0 ... num_classes - 1 or
-            repeated, a number of segments is outside 1 ... time, or an embedding is not finite.
+          UserError: shapes or dtypes do not fit, a label is outside 0 ... num_classes - 1 or repeated, a
+            number of segments is outside 1 ... time, an embedding or a start time is not finite, or an id
+            is empty or ends in a zero byte, which cannot be kept.
         """
-        embeddings = np.asarray(embeddings)
-        # JAX knows only the machine's own byte order.
-        embeddings = embeddings.astype(embeddings.dtype.newbyteorder("="), copy=False)
-        num_clips = len(embeddings)
-        offsets, ids, num_classes = _ragged_labels(labels, num_clips, num_classes)
-        time = embeddings.shape[1] if embeddings.ndim == 3 else 0
+        embeddings, num_segments = casts.as_clips(embeddings, num_segments)
+        num_clips, time = len(embeddings), embeddings.shape[1]
+        if len(labels) != num_clips:
+            raise UserError(f"labels has {len(labels)} rows; {num_clips} clips need as many")
+        found = of_any(labels, num_classes, classes, label_mask)
+        if found.labels.known is not None and not found.labels.known.any():
+            raise UserError("no label is known; give some, or leave label_mask out")
+        for note in (casts.note_of(embeddings.dtype, "embeddings"), found.note):
+            if note:
+                logging.warning("%s", note)
+        embeddings = casts.cast(embeddings, "embeddings")
         if video_ids is None:
             video_ids = [f"clip{i:07d}" for i in range(num_clips)]
-        if not all(isinstance(v, str | bytes) for v in video_ids):
-            raise UserError("video_ids must be strings, or bytes strings")
         clips = cls(
             embeddings=embeddings,
             num_segments=_int32(
                 np.full(num_clips, time) if num_segments is None else num_segments, "num_segments"
             ),
-            label_offsets=offsets,
-            label_ids=ids,
-            video_ids=np.array(
-                [v.encode() if isinstance(v, str) else bytes(v) for v in video_ids], dtype=np.bytes_
-            ),
+            label_offsets=np.append(0, np.cumsum(found.labels.counts)).astype(np.int64),
+            label_ids=_int32(found.labels.ids, "labels"),
+            video_ids=casts.bytes_ids(video_ids),
             start_times=np.asarray(
                 np.zeros(num_clips) if start_times is None else start_times, np.float64
             ),
-            num_classes=num_classes,
+            num_classes=found.num_classes,
             embedding=_described(embeddings, scaling, embedding),
+            label_mask=found.labels.known,
+            classes=found.classes,
         )
         clips.check_values()
+        clips._warn_of_zeros()
         warn_of_bytes_as_floats("these arrays", embeddings, clips.embedding)
         return clips
+
+    def _warn_of_zeros(self) -> None:
+        """Warns of clips that were perhaps never filled in."""
+        zero = np.logical_not(self.embeddings[:, 0].any(axis=1))
+        zero[zero] = np.logical_not(self.embeddings[zero].any(axis=(1, 2)))
+        if zero.any():
+            logging.warning(
+                "%d of %d clips are all zeros, the first of them %s: were they ever filled in?",
+                zero.sum(),
+                len(self),
+                self.describe(int(zero.argmax())),
+            )
 
     def check_values(self) -> None:
         """Reads every value and checks it.
@@ -167,6 +210,18 @@ class ClipSet:
                 f"{self.describe(owner[j])} has labels {ids[j]}, {ids[j + 1]}; they must ascend without "
                 "repeats"
             ),
+        )
+        if self.label_mask is not None:
+            _refuse(
+                ~np.asarray(self.label_mask)[owner, ids],
+                lambda j: (
+                    f"{self.describe(owner[j])} has label {ids[j]}, but its mask says that it is unknown"
+                ),
+            )
+        starts = np.asarray(self.start_times)
+        _refuse(
+            ~np.isfinite(starts),
+            lambda i: f"{self.describe(i)} has start time {starts[i]}; give finite seconds",
         )
         if self.embeddings.dtype != np.uint8:
             wrong = ~np.isfinite(self.embeddings).all(axis=(1, 2))
@@ -204,6 +259,7 @@ class ClipSet:
             label_ids=self.label_ids[labels],
             video_ids=self.video_ids[chosen],
             start_times=self.start_times[chosen],
+            label_mask=None if self.label_mask is None else self.label_mask[chosen],
         )
 
     def _indices(self, rows: slice | np.ndarray | Sequence[int]) -> np.ndarray:
@@ -225,6 +281,12 @@ class ClipSet:
         matrix[owner, self.label_ids] = True
         return matrix
 
+    def known_labels(self) -> np.ndarray:
+        """Of which classes it is known whether a clip has them: `label_mask`, or where it is None all."""
+        if self.label_mask is not None:
+            return self.label_mask
+        return np.broadcast_to(np.True_, (len(self), self.num_classes))
+
     def class_counts(self) -> np.ndarray:
         """The number of clips that carry each class, [num_classes] int64."""
         return np.bincount(self.label_ids, minlength=self.num_classes).astype(np.int64)
@@ -238,37 +300,6 @@ def _refuse(wrong: np.ndarray, describe: Callable[[int], str]) -> None:
     """Raises a UserError that describes the first row where `wrong`, if there is one."""
     if wrong.any():
         raise UserError(describe(int(wrong.argmax())))
-
-
-def _ragged_labels(
-    labels: np.ndarray | Sequence[Iterable[int]], num_clips: int, num_classes: int | None
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Labels in either form -> (offsets, ids, num_classes)."""
-    if len(labels) != num_clips:
-        raise UserError(f"labels has {len(labels)} rows; {num_clips} clips need as many")
-    if isinstance(labels, np.ndarray) and labels.ndim == 2:
-        if not np.isin(labels, (0, 1)).all():
-            raise UserError("a label matrix must hold only 0 and 1; give the chosen classes as 1")
-        if num_classes not in (None, labels.shape[1]):
-            raise UserError(
-                f"labels has {labels.shape[1]} columns but num_classes is {num_classes}"
-            )
-        rows, ids = np.nonzero(labels)
-        counts = np.bincount(rows, minlength=num_clips)
-        num_classes = labels.shape[1]
-    else:
-        if num_classes is None:
-            raise UserError("labels given as class indices need num_classes as well")
-        try:
-            lists = [sorted(operator.index(k) for k in row) for row in labels]
-        except TypeError as error:
-            raise UserError(
-                "labels must be a matrix of 0 and 1, or for each clip a list of its class indices"
-            ) from error
-        counts = np.array([len(row) for row in lists], np.int64)
-        ids = np.array([k for row in lists for k in row] or np.zeros(0, np.int32))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return offsets, _int32(ids, "labels"), int(num_classes)
 
 
 def _described(
@@ -304,8 +335,9 @@ def require_alike(first: ClipSet, other: ClipSet) -> None:
         ("time and features", first.embeddings.shape[1:], other.embeddings.shape[1:]),
         ("dtype", first.embeddings.dtype, other.embeddings.dtype),
         ("number of classes", first.num_classes, other.num_classes),
+        ("classes", first.classes, other.classes or first.classes),
     ):
-        if ours != theirs:
+        if ours != theirs and ours is not None:
             raise UserError(f"clips that differ in {what} cannot be joined: {ours}, {theirs}")
     if difference := first.embedding.difference(other.embedding):
         raise UserError(f"clips of different embeddings cannot be joined: {difference}")
@@ -330,6 +362,8 @@ def concatenate(parts: Sequence[ClipSet]) -> ClipSet:
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("embeddings", "num_segments", "label_ids", "video_ids", "start_times")
     }
+    if any(part.label_mask is not None for part in parts):
+        joined["label_mask"] = np.concatenate([part.known_labels() for part in parts])
     joined["label_offsets"] = np.concatenate([np.zeros(1, np.int64), *offsets])
     embedding = first.embedding
     for part in parts[1:]:

@@ -19,6 +19,7 @@ from mla_jax.data.sources import (
     count_classes,
     find_classes,
     open_packed,
+    require_labels_used,
     require_list_of_labels,
     require_same_classes,
     stream_clips,
@@ -42,7 +43,7 @@ def pack(
     Args:
       chunks: sets of equal time, features, dtype, classes and scaling.
       folder: where to write; must not exist, or be empty.
-      classes: written beside the data if given.
+      classes: written beside the data; if left out, those that the clips name.
       source: where the clips come from, kept in the manifest; read when the last chunk is in.
       skipped: what was left out, listed in `skipped_records.jsonl` if anything was; read likewise.
 
@@ -67,7 +68,7 @@ def pack_data(path: str, output: str | Path, config: DataConfig) -> list[str]:
     Args:
       path: a folder, file or glob of TFRecords; or an HDF5 or .npz file.
       output: the folder to write; must not exist yet.
-      config: its class_list, num_classes and bad_records; for records max_segments and long_clips too.
+      config: its class_list, num_classes and bad_records; for records max_segments, long_clips and no_label.
 
     Returns:
       What was packed, as lines for a person.
@@ -75,10 +76,11 @@ def pack_data(path: str, output: str | Path, config: DataConfig) -> list[str]:
     Raises:
       UserError: nothing is there, a record is bad, or the output is taken.
     """
+    require_labels_used(config, path)
     classes = find_classes(config, path)
     if classes is not None:
         _require_fits(path, classes, config)
-    options = ReadOptions.of(config, count_classes(config, classes, path))
+    options = ReadOptions.of(config, count_classes(config, classes, path), classes=classes)
     stream = stream_clips(path, options)
     warn_of_own_time(path, stream.time, config)
     clips = pack(
@@ -117,7 +119,8 @@ def _account(clips: ClipSet, stream: ClipStream, classes: ClassList | None) -> l
     lengths = [
         f"{n}: {count:,}" for n, count in enumerate(np.bincount(clips.num_segments)) if count
     ]
-    counts = clips.class_counts()
+    counts, known = clips.class_counts(), clips.label_mask
+    background = np.count_nonzero(np.diff(clips.label_offsets) == 0)
     present = counts[counts > 0]
     least, median = (present.min(), np.median(present)) if present.size else (0, 0)
     names = (classes or ClassList.numbered(clips.num_classes)).names
@@ -131,6 +134,8 @@ def _account(clips: ClipSet, stream: ClipStream, classes: ClassList | None) -> l
         "clips by segments": ", ".join(lengths),
         "embeddings": str(clips.embedding),
         "labels": f"{counts.sum():,} of {clips.num_classes} classes{'' if classes else no_list}",
+        "clips of no class": f"{background:,}" if background else "",
+        "known labels": f"{known.mean():.1%}" if known is not None else "",
         "positives per class": f"min {least:,}, median {median:,g}, max {counts.max():,}",
         "without positives": f"{len(absent)}: {_shortened(absent)}" if absent else "no class",
         "cropped clips": f"{stream.cropped:,}" if stream.cropped else "",

@@ -4,6 +4,7 @@ A path becomes a local one here, and the format that recognizes it reads it; for
 """
 
 import dataclasses
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,8 +51,7 @@ class ClipStream:
         self.total, self.time, self.files = data.shape.clips, data.shape.time, data.files
         self.clips = self.done = self.cropped = 0
         self.skipped: list[Skipped] = []
-        self._copy, self._options = copy, options
-        self._passed_over, self._keeps_scaling = data.passed_over, data.keeps_scaling
+        self._copy, self._options, self._data = copy, options, data
         self.chunks = self._take(chunks)
 
     @property
@@ -73,7 +73,7 @@ class ClipStream:
 
     def _described(self, clips: ClipSet) -> ClipSet:
         embedding = self._options.stated.on(
-            clips.embedding, self._copy.url, keeps_scaling=self._keeps_scaling
+            clips.embedding, self._copy.url, keeps_scaling=self._data.keeps_scaling
         )
         warn_of_bytes_as_floats(self._copy.url, clips.embeddings, embedding)
         return dataclasses.replace(clips, embedding=embedding)
@@ -84,19 +84,26 @@ class ClipStream:
             if self._options.bad_records == "error":
                 named = f", video id {video_id!r}" if video_id else ""
                 raise UserError(
-                    f"{file}, record {number}{named}: {fault}; mend or replace it, or leave bad records "
-                    "out with bad_records=skip"
+                    f"{file}, record {number}{named}: {fault}{_more(len(chunk.skipped))}; mend or replace "
+                    "it, or leave bad records out with bad_records=skip"
                 )
             self.skipped.append((file, number, video_id, fault))
         self.clips += len(chunk.clips)
         self.cropped += chunk.cropped
         self.done = chunk.done
 
+    @property
+    def notes(self) -> list[str]:
+        """What was taken for what, for a person; complete when all chunks have been taken."""
+        return [self._copy.named(note) for note in self._data.notes if note]
+
     def _warn(self) -> None:
-        url, names = self._copy.url, self._passed_over
+        url, names = self._copy.url, self._data.passed_over
         if names:
             told = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
             logging.warning("%s: %d files or folders there are not read: %s", url, len(names), told)
+        for note in self.notes:
+            logging.warning("%s", note)
         if self.skipped:
             file, number, _, reason = self.skipped[0]
             logging.warning(
@@ -110,6 +117,10 @@ class ClipStream:
         if self.cropped:
             most = self._options.max_segments
             logging.warning("%s: %d clips cut to %d segments", url, self.cropped, most)
+
+
+def _more(bad: int) -> str:
+    return f" ({bad - 1:,} more are bad)" if bad > 1 else ""
 
 
 def stream_clips(path: str, options: ReadOptions) -> ClipStream:
@@ -160,10 +171,13 @@ def open_clips(path: str, options: ReadOptions, skipped: list[Skipped] | None = 
     return clips
 
 
-def _open(path: str, options: ReadOptions | None = None) -> tuple[LocalCopy, Format]:
+def _open(
+    path: str, options: ReadOptions | None = None, labels: str = ""
+) -> tuple[LocalCopy, Format]:
     copy = local_copy(path, choose=table.choose, check=table.verify)
+    labels = options.labels if options else labels
     with copy.naming():
-        data = table.open_local(copy.path)
+        data = table.open_local(copy.path, local_copy(labels).path if labels else "")
     if options and data.shape.classes not in (0, options.num_classes):
         raise UserError(
             f"{path} has {data.shape.classes} classes, but {options.num_classes} are in use; give data "
@@ -249,14 +263,25 @@ def read_data_source(
 
 
 def find_classes(config: DataConfig, *places: str) -> ClassList | None:
-    """The class list that `config` names, or the one beside the first of `places` that has one.
+    """The class list that `config` names, else one beside the data, else the names that the data have.
 
     Names that stand for several classes are warned of.
+
+    Raises:
+      UserError: the list or the data cannot be read.
     """
     found = class_list.resolve(config.class_list, [_folder_of(place) for place in places if place])
-    if found is not None and (doubled := found.doubled()):
-        logging.warning("the class list in use: %s", doubled)
-    return found
+    if found is not None:
+        if doubled := found.doubled():
+            logging.warning("the class list in use: %s", doubled)
+        return found
+    there = (place for place in places if place and (glob.has_magic(place) or _exists(place)))
+    named = (_open(place, labels=config.labels)[1].classes for place in there)
+    return next(filter(None, named), None)
+
+
+def _exists(place: str) -> bool:
+    return paths.as_path(place).exists()
 
 
 def _folder_of(place: str) -> Path:
@@ -267,7 +292,8 @@ def _folder_of(place: str) -> Path:
 def count_classes(config: DataConfig, classes: ClassList | None, *places: str) -> int:
     """K: the config's, else the class list's, else that of the data if it knows, else AudioSet's 527.
 
-    Packed data and array files know it, records do not.
+    Packed data and array files know it, records do not; where labels are indices in one column, there are
+    as many classes as the largest of them needs.
 
     Raises:
       UserError: the config and the class list differ, or data cannot be opened.
@@ -281,8 +307,23 @@ def count_classes(config: DataConfig, classes: ClassList | None, *places: str) -
         return len(classes)
     if config.num_classes:
         return config.num_classes
-    known = (_open(place)[1].shape.classes for place in places if place)
-    return next(filter(None, known), AUDIOSET_CLASSES)
+    opened = [_open(place, labels=config.labels)[1] for place in places if place]
+    stated = next(filter(None, (data.shape.classes for data in opened)), 0)
+    return stated or max((data.least_classes for data in opened), default=0) or AUDIOSET_CLASSES
+
+
+def require_labels_used(config: DataConfig, *places: str) -> None:
+    """Checks that some of the data take the file of labels, if one is named.
+
+    Raises:
+      UserError: none does.
+    """
+    there = [place for place in places if place]
+    if config.labels and not any(_open(p, labels=config.labels)[1].takes_labels for p in there):
+        raise UserError(
+            f"labels={config.labels} is not used: {', '.join(there)} has labels of its own; they belong to "
+            "recordings in .npy or .npz files"
+        )
 
 
 def warn_of_own_time(path: str, time: int, config: DataConfig) -> None:
@@ -316,6 +357,6 @@ def require_list_of_labels(path: str, classes: ClassList, config: DataConfig) ->
     Raises:
       UserError: they cannot be; classes would get wrong names.
     """
-    if not config.num_classes and _open(path)[1].is_like_audioset():
+    if not config.num_classes and _open(path)[1].is_like_audioset(config.feature):
         stated = f"num_classes={len(classes)} as well if the list does belong to the data"
         require_audiosets_order(classes, path, stated)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mla_jax.errors import UserError
+from mla_jax.evaluation.metrics import require_mask
 
 NUM_RESAMPLES = 200
 
@@ -21,7 +22,9 @@ def clip_counts(num_clips: int, num_resamples: int = NUM_RESAMPLES, seed: int = 
     return counts
 
 
-def bootstrap_map(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def bootstrap_map(
+    scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, known: np.ndarray | None = None
+) -> np.ndarray:
     r"""Mean average precision on each resample of the clips.
 
     With $w_i$ the times that clip $i$ is drawn, average precision is
@@ -33,6 +36,8 @@ def bootstrap_map(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) ->
       scores: [num_clips, num_classes].
       labels: [num_clips, num_classes] bool.
       counts: [num_clips, num_resamples] from `clip_counts`.
+      known: [num_clips, num_classes] bool, which labels are known; a class is judged on those clips.
+        None: all are.
 
     Returns:
       [num_resamples] float64.
@@ -47,8 +52,12 @@ def bootstrap_map(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) ->
         )
     total = np.zeros(counts.shape[1])
     defined = np.zeros(counts.shape[1], np.int64)
+    require_mask(known, labels)
     for k in np.flatnonzero(labels.any(axis=0)):
-        precision = _average_precisions(scores[:, k], labels[:, k], counts)
+        rows = slice(None) if known is None else known[:, k]
+        if not labels[rows, k].any():
+            continue
+        precision = _average_precisions(scores[rows, k], labels[rows, k], counts[rows])
         there = ~np.isnan(precision)
         total[there] += precision[there]
         defined += there

@@ -9,7 +9,8 @@ NumPy only. For one class with P positive and Q negative clips, N = P + Q, and c
 Clips of equal score are one point of the curve, as in scikit-learn's `average_precision_score` and
 `roc_auc_score`. Every count is a position in the class's sorted scores, and only those of the
 positives are needed: one sort and a few binary searches a positive. A class without positives, or
-without negatives, has no ranking to judge: it is NaN everywhere and left out of every mean.
+without negatives, has no ranking to judge: it is NaN everywhere and left out of every mean. A clip of which
+it is not known whether it has a class is left out of that class: the class is judged on the others.
 """
 
 import dataclasses
@@ -46,6 +47,7 @@ class Metrics:
       average_precision, auc: [num_classes] float64, NaN where undefined.
       class_d_prime: [num_classes] float64, NaN where undefined; infinite where auc is 0 or 1.
       num_positives: [num_classes] int64, clips that have the class.
+      num_known: [num_classes] int64, clips of which it is known whether they have the class.
     """
 
     mAP: float  # noqa: N815
@@ -57,6 +59,7 @@ class Metrics:
     auc: Float64Array
     class_d_prime: Float64Array
     num_positives: npt.NDArray[np.int64]
+    num_known: npt.NDArray[np.int64]
 
     @property
     def undefined_classes(self) -> list[int]:
@@ -64,13 +67,16 @@ class Metrics:
         return [int(k) for k in np.flatnonzero(np.isnan(self.auc))]
 
 
-def evaluate(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Metrics:
+def evaluate(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, known: npt.NDArray[np.bool_] | None = None
+) -> Metrics:
     """Every metric of the scores, in less than three times the memory of the scores beside the arguments.
 
     Args:
       scores: [num_clips, num_classes], any floating-point dtype; only their order within a class matters,
         so probabilities and logits give the same result.
       labels: [num_clips, num_classes], bool or numbers that are all 0 or 1.
+      known: [num_clips, num_classes] bool, which labels are known; None: all.
 
     Returns:
       The means, and the values of each class.
@@ -80,9 +86,10 @@ def evaluate(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Metrics:
         floating-point and finite, or a label is neither 0 nor 1.
     """
     scores, labels = checked(scores, labels)
-    ap, auc, num_positives = _rank_statistics(scores, labels)
+    require_mask(known, labels)
+    ap, auc, num_positives, num_known = _rank_statistics(scores, labels, known)
     num_clips = scores.shape[0]
-    pairs = num_positives * (num_clips - num_positives)
+    pairs = num_positives * (num_known - num_positives)
     margin = 0.5 / np.maximum(pairs, 1)  # undefined classes have no pairs, and stay NaN
     mean_auc = mean_of_defined(auc)
     return Metrics(
@@ -95,6 +102,7 @@ def evaluate(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Metrics:
         auc=auc,
         class_d_prime=d_prime(auc),
         num_positives=num_positives,
+        num_known=num_known,
     )
 
 
@@ -140,10 +148,13 @@ def d_prime(auc: float | Float64Array) -> float | Float64Array:
 
 
 def _rank_statistics(
-    scores: npt.NDArray[Any], labels: npt.NDArray[np.bool_]
-) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64]]:
-    """AP, AUC and positives of each class, [num_classes] each, from validated arguments."""
-    num_clips, num_classes = scores.shape
+    scores: npt.NDArray[Any],
+    labels: npt.NDArray[np.bool_],
+    known: npt.NDArray[np.bool_] | None = None,
+) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """AP, AUC, positives and known clips of each class, [num_classes] each, from validated arguments."""
+    num_classes = scores.shape[1]
+    num_known = np.full(num_classes, len(scores), np.int64)
     ap = np.full(num_classes, np.nan)
     auc = np.full(num_classes, np.nan)
     num_positives = np.zeros(num_classes, np.int64)
@@ -154,6 +165,9 @@ def _rank_statistics(
         rows = np.array(scores[:, block].T, dtype, order="C")  # a copy: sorted in place below
         masks = np.ascontiguousarray(labels[:, block].T)
         for k, (row, mask) in enumerate(zip(rows, masks, strict=True), start):
+            if known is not None:
+                row, mask = row[known[:, k]], mask[known[:, k]]
+            num_known[k] = num_clips = row.size
             positives = row[np.flatnonzero(mask)]
             num_positives[k] = p = positives.size
             if p == 0 or p == num_clips:
@@ -169,7 +183,7 @@ def _rank_statistics(
             # j is below i, or i is up to j; the rest are negatives.
             twice_wins = int(below.sum()) + int(up_to.sum()) - p * p
             auc[k] = twice_wins / (2 * p * (num_clips - p))
-    return ap, auc, num_positives
+    return ap, auc, num_positives, num_known
 
 
 def mean_of_defined(values: Float64Array) -> float:
@@ -210,6 +224,19 @@ def checked(
     valid = np.logical_or(ones, labels == 0, out=finite)
     _require_all(valid, labels, "labels neither 0 nor 1; give bool or 0/1 labels")
     return scores, ones
+
+
+def require_mask(known: npt.NDArray[Any] | None, labels: npt.NDArray[Any]) -> None:
+    """Checks a mask of known labels; None is none.
+
+    Raises:
+      UserError: it is not bool, or not of the labels' shape.
+    """
+    if known is not None and (known.shape != labels.shape or known.dtype != bool):
+        raise UserError(
+            f"metrics: known is {list(known.shape)} of {known.dtype}; give bool of the labels' shape, "
+            f"{list(labels.shape)}"
+        )
 
 
 def _require_all(good: npt.NDArray[np.bool_], array: npt.NDArray[Any], fault: str) -> None:

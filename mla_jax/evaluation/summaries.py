@@ -47,6 +47,8 @@ def per_class(
             "d_prime": float(metrics.class_d_prime[k]),
             "num_positives": int(metrics.num_positives[k]),
         }
+        if metrics.num_known[k] != metrics.num_clips:
+            row["num_known"] = int(metrics.num_known[k])
         if train_counts is not None:
             row["num_train_clips"] = int(train_counts[k])
         rows.append(row)

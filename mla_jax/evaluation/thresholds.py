@@ -3,10 +3,12 @@
 import numpy as np
 
 from mla_jax.errors import UserError
-from mla_jax.evaluation.metrics import checked
+from mla_jax.evaluation.metrics import checked, require_mask
 
 
-def choose_thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def choose_thresholds(
+    probs: np.ndarray, labels: np.ndarray, known: np.ndarray | None = None
+) -> np.ndarray:
     r"""For each class the threshold with the largest F1, if clips at or above it are reported.
 
     With P positives, of which TP are among the R clips at or above a threshold, F1 is $2 TP / (R + P)$. It
@@ -16,6 +18,7 @@ def choose_thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Args:
       probs: [num_clips, num_classes] floating-point.
       labels: [num_clips, num_classes] bool.
+      known: [num_clips, num_classes] bool, which labels are known; only those count. None: all are.
 
     Returns:
       [num_classes] float64, each a value of the class's column of `probs`; infinity, which nothing reaches,
@@ -26,10 +29,13 @@ def choose_thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     probs, labels = checked(probs, labels)
     thresholds = np.full(probs.shape[1], np.inf)
-    reported = np.arange(1, len(probs) + 1)
-    for k in np.flatnonzero(labels.any(axis=0)):
+    require_mask(known, labels)
+    for k in np.flatnonzero(_known_positives(labels, known).any(axis=0)):
         order = np.argsort(-probs[:, k])
+        if known is not None:
+            order = order[known[order, k]]
         scores, positive = probs[order, k], labels[order, k]
+        reported = np.arange(1, len(order) + 1)
         f1 = 2 * np.cumsum(positive) / (reported + np.count_nonzero(positive))
         # Only behind the last of equal scores can a threshold cut.
         f1[:-1][scores[:-1] == scores[1:]] = -1
@@ -37,13 +43,23 @@ def choose_thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return thresholds
 
 
-def f1_scores(probs: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def _known_positives(labels: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+    return labels if known is None else labels & known
+
+
+def f1_scores(
+    probs: np.ndarray,
+    labels: np.ndarray,
+    thresholds: np.ndarray,
+    known: np.ndarray | None = None,
+) -> np.ndarray:
     """F1 of each class at its threshold.
 
     Args:
       probs: [num_clips, num_classes].
       labels: [num_clips, num_classes] bool.
       thresholds: [num_classes]; a clip at or above it is reported.
+      known: [num_clips, num_classes] bool, which labels are known; only those count. None: all are.
 
     Returns:
       [num_classes] float64; NaN for a class without positives.
@@ -56,7 +72,10 @@ def f1_scores(probs: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> 
         raise UserError(
             f"thresholds has shape {list(np.shape(thresholds))}; {probs.shape[1]} classes need as many"
         )
-    reported = probs >= thresholds
+    require_mask(known, labels)
+    reported, labels = probs >= thresholds, _known_positives(labels, known)
+    if known is not None:
+        reported &= known
     hits = np.count_nonzero(reported & labels, axis=0)
     positives = np.count_nonzero(labels, axis=0)
     f1 = 2 * hits / np.maximum(np.count_nonzero(reported, axis=0) + positives, 1)

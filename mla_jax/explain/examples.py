@@ -60,7 +60,7 @@ def example_clips(
       each: how many of a kind.
       segment_seconds: from one segment to the next, if that is known.
     """
-    scores = clip_scores(probs, labels)
+    scores = clip_scores(probs, labels, clips.label_mask)
     chosen = choose_examples(scores, labels, each)
     rows = [(kind, i) for kind in KINDS for i in chosen[kind]]
     if not rows:
@@ -89,7 +89,9 @@ def example_clips(
     return made
 
 
-def clip_scores(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def clip_scores(
+    probs: np.ndarray, labels: np.ndarray, known: np.ndarray | None = None
+) -> np.ndarray:
     """How well a clip's labels stand out: their mean probability minus the highest of any other class.
 
     Args:
@@ -97,11 +99,11 @@ def clip_scores(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
       labels: [num_clips, num_classes] bool.
 
     Returns:
-      [num_clips] float64, -1 ... 1; NaN for a clip without labels, or with all of them.
+      [num_clips] float64, -1 ... 1; NaN for a clip without labels, or without a class that it has not.
     """
     counts = labels.sum(axis=1)
     means = np.einsum("ij,ij->i", probs, labels, dtype=np.float64)
-    others = np.where(labels, -np.inf, probs).max(axis=1)
+    others = np.where(labels if known is None else labels | ~known, -np.inf, probs).max(axis=1)
     with np.errstate(invalid="ignore"):
         scores = means / counts - others
     return np.where((counts == 0) | (counts == labels.shape[1]), np.nan, scores)

@@ -111,6 +111,7 @@ class ReportRun:
                 auc=self._column("AUC"),
                 class_d_prime=self._column("d_prime"),
                 num_positives=self._column("num_positives").astype(np.int64),
+                num_known=self._num_known(),
             ),
             step=results["step"],
             resampled=None if resampled is None else np.array(resampled, float),
@@ -125,9 +126,9 @@ class ReportRun:
         return dataclasses.replace(
             self,
             levels=level_shares(self.trained, data.clips),
-            metrics=metrics.evaluate(probs, data.labels),
+            metrics=metrics.evaluate(probs, data.labels, data.clips.label_mask),
             step=self.trained.step,
-            resampled=bootstrap_map(probs, data.labels, data.counts),
+            resampled=bootstrap_map(probs, data.labels, data.counts, data.clips.label_mask),
             chosen_probs=probs[:, data.chosen],
             segment_metrics=of_segments,
         )
@@ -162,6 +163,11 @@ class ReportRun:
         if self.resampled is None or self.metrics is None:
             return None
         return interval(self.resampled, self.metrics.mAP)
+
+    def _num_known(self) -> np.ndarray:
+        """[num_classes] clips of which it is known whether they have the class; rows that do not say: all."""
+        rows, all_clips = self.results["classes"], self.results["num_clips"]
+        return np.array([row.get("num_known", all_clips) for row in rows], np.int64)
 
     def _column(self, name: str) -> np.ndarray:
         """A number of each class in results.json, [num_classes] float64; NaN where it is not defined."""

@@ -142,10 +142,12 @@ def _precision_recall(report: Report) -> list[Picture]:
     probs = {run.name: run.chosen_probs for run in report.runs if run.chosen_probs is not None}
     if report.data is None or not probs:
         return []
-    names = [report.classes.names[k] for k in report.data.chosen]
+    chosen, mask = report.data.chosen, report.data.clips.label_mask
+    names = [report.classes.names[k] for k in chosen]
+    known = None if mask is None else mask[:, chosen]
     return [
         _picture(
-            curves.precision_recall(names, report.data.labels[:, report.data.chosen], probs),
+            curves.precision_recall(names, report.data.labels[:, chosen], probs, known),
             "Precision and recall",
             "Precision against recall of some classes, with their number of eval clips.",
             f"Precision-recall curves of {', '.join(names)}.",

@@ -50,6 +50,7 @@ class RunData:
                 "there is nothing to train on: give --config.data.train, a packed folder, records, or an "
                 "HDF5 or .npz file"
             )
+        sources.require_labels_used(data, data.train, data.eval)
         found = sources.find_classes(data, data.train, data.eval)
         num_classes = sources.count_classes(data, found, data.train, data.eval)
         for path in (data.train, data.eval):
@@ -57,7 +58,7 @@ class RunData:
                 sources.require_same_classes(path, found)
                 sources.require_list_of_labels(path, found, data)
         skipped: list[Skipped] = []
-        options = ReadOptions.of(data, num_classes)
+        options = ReadOptions.of(data, num_classes, classes=found)
         trained_on = sources.open_clips(data.train, options, skipped)
         sources.warn_of_own_time(data.train, trained_on.max_segments, data)
         train, validation = splits.hold_out(trained_on, data.validation_fraction)

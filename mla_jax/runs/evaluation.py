@@ -42,10 +42,12 @@ class Evaluator:
 
     Attributes:
       labels: by set, [clips, classes] bool.
+      known: by set, [clips, classes] bool, which labels are known; None: all.
     """
 
     def __init__(self, sets: dict[str, ClipSet]) -> None:
         self.labels = {name: clips.multi_hot() for name, clips in sets.items()}
+        self.known = {name: clips.label_mask for name, clips in sets.items()}
         self._shares = {
             name: clips[processes.own_share(len(clips))] for name, clips in sets.items()
         }
@@ -67,7 +69,8 @@ class Evaluator:
             for name, labels in self.labels.items():
                 probs = [processes.gather_shares(wait(), len(labels)) for wait in pending[name]]
                 found.probs[name] = probs
-                found.scores[name] = [evaluate(of_model, labels) for of_model in probs]
+                known = self.known[name]
+                found.scores[name] = [evaluate(of_model, labels, known) for of_model in probs]
             return found
 
         return finish

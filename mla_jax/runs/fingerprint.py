@@ -25,7 +25,9 @@ def fingerprint(clips: ClipSet) -> str:
     embeddings = clips.embeddings
     step = 1 if embeddings.nbytes <= _WHOLE_BYTES else max(1, len(clips) // _SAMPLE)
     ids = np.frombuffer(b"\n".join(clips.video_ids.tolist()), np.uint8)
-    arrays = (clips.num_segments, clips.label_offsets, clips.label_ids, ids, embeddings[::step])
+    arrays = [clips.num_segments, clips.label_offsets, clips.label_ids, ids, embeddings[::step]]
+    if clips.label_mask is not None:
+        arrays.append(clips.label_mask)
     sums = [zlib.crc32(np.ascontiguousarray(a).view(np.uint8).data) for a in arrays]
     told = f"{embeddings.shape} {embeddings.dtype} {clips.num_classes} {sums}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]

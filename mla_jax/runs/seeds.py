@@ -108,7 +108,7 @@ def _train_together(
 
 def _finish(session: Session, average: AveragedPredictions) -> None:
     """Writes the last checkpoint and the results of each seed."""
-    results, labels = session.results(), session.labels["eval"]
+    results, labels, known = session.results(), session.labels["eval"], session.known["eval"]
     assert session.evaluation is not None
     states, counts = session.each_state(session.state), clip_counts(len(labels))
     for i, (seed, run) in enumerate(session.runs.items()):
@@ -116,8 +116,8 @@ def _finish(session: Session, average: AveragedPredictions) -> None:
             if checkpoints.latest_step() is None:
                 meta = checkpoint_meta(with_seed(session.config, seed), session.data)
                 checkpoints.save(states[i], meta)
-        of_average = summaries.summarize(evaluate(average.mean(i), labels))
-        resampled = bootstrap_map(session.evaluation.probs["eval"][i], labels, counts)
+        of_average = summaries.summarize(evaluate(average.mean(i), labels, known))
+        resampled = bootstrap_map(session.evaluation.probs["eval"][i], labels, counts, known)
         results[i] |= {
             "average": {**of_average, "steps_averaged": average.steps},
             "seeds_together": len(session.runs),

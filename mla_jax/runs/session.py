@@ -73,7 +73,7 @@ class Session:
         self.evaluation: Evaluation | None = None
         self.seconds = 0.0
         self._evaluator = Evaluator(data.evaluated())
-        self.labels = self._evaluator.labels
+        self.labels, self.known = self._evaluator.labels, self._evaluator.known
         self._logs: list[MetricsLog] = []
         self._pending: tuple[TrainState, LogEntry, Future[Evaluation]] | None = None
         self._model = build_model(config.model, data.train.num_classes)

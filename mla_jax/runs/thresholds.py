@@ -18,20 +18,27 @@ from mla_jax.runs.trained import TrainedModel
 from mla_jax.storage import files
 
 
-def choose(probs: np.ndarray, labels: np.ndarray, classes: ClassList, step: int) -> dict[str, Any]:
+def choose(
+    probs: np.ndarray,
+    labels: np.ndarray,
+    classes: ClassList,
+    step: int,
+    known: np.ndarray | None = None,
+) -> dict[str, Any]:
     """Chooses the thresholds with the largest F1 on the validation clips.
 
     Args:
       probs, labels: [clips, classes].
       classes: the classes.
       step: of the checkpoint that the probabilities are of.
+      known: [clips, classes] bool, which labels are known; None: all.
 
     Returns:
       What thresholds.json holds. A threshold of infinity (1e999 in JSON) is never reached. F1 flatters, as it
       is of the clips that the thresholds were chosen on.
     """
-    thresholds = choose_thresholds(probs, labels)
-    f1, positives = f1_scores(probs, labels, thresholds), labels.sum(axis=0)
+    thresholds = choose_thresholds(probs, labels, known)
+    f1, positives = f1_scores(probs, labels, thresholds, known), labels.sum(axis=0)
     return {
         "chosen_on": "validation",
         "maximises": "F1 of each class",
@@ -120,5 +127,9 @@ def _choose_again(workdir: str | Path, trained: TrainedModel) -> dict[str, Any]:
     validation = opened.validation
     assert validation is not None
     return choose(
-        trained.predict(validation), validation.multi_hot(), trained.classes, trained.step
+        trained.predict(validation),
+        validation.multi_hot(),
+        trained.classes,
+        trained.step,
+        validation.label_mask,
     )

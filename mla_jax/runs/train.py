@@ -141,7 +141,11 @@ def _write_results(session: Session, folder: RunFolder, results: dict[str, Any])
     evaluation, name = session.evaluation, "validation"
     if evaluation is not None and name in session.labels:
         chosen = thresholds.choose(
-            evaluation.probs[name][0], session.labels[name], session.data.classes, evaluation.step
+            evaluation.probs[name][0],
+            session.labels[name],
+            session.data.classes,
+            evaluation.step,
+            session.known[name],
         )
         files.write_json(folder.thresholds_file, chosen)
     folder.write_results(results)  # last: the run is finished when they are there

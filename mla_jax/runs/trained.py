@@ -123,7 +123,11 @@ class TrainedModel:
           UserError: the data cannot be read, their embeddings are not such as the model was trained on, or
             the class list beside them is not the model's.
         """
-        options = self._read_options(bad_records, segment_seconds, needs_labels=needs_labels)
+        data = self.config.data
+        labels = data.labels if path in (data.train, data.eval) else ""
+        options = self._read_options(
+            bad_records, segment_seconds, needs_labels=needs_labels, labels=labels
+        )
         if names_sound(path):
             stream = sources.stream_format(path, self._sound(path), options, whole=True)
             (clips,) = stream.chunks
@@ -146,7 +150,7 @@ class TrainedModel:
           UserError: as `open_clips`; errors within the data are raised as its chunks are taken.
         """
         options = self._read_options(
-            bad_records, segment_seconds, needs_labels=False, max_segments=None
+            bad_records, segment_seconds, needs_labels=False, labels="", max_segments=None
         )
         if names_sound(path):
             return sources.stream_format(path, self._sound(path), options)
@@ -176,7 +180,7 @@ class TrainedModel:
         if segment_seconds is not None:
             seconds = known_segment_seconds(stated=segment_seconds)
             stated = dataclasses.replace(stated, hop_seconds=seconds)
-        changes["stated"] = stated
+        changes |= {"stated": stated, "classes": self.classes}
         return ReadOptions.of(self.config.data, len(self.classes), **changes)
 
     @property
@@ -321,7 +325,7 @@ def evaluate(
 
         probs = average_predictions(predictions())
         progress.close()
-    scores = metrics.evaluate(probs, clips.multi_hot())
+    scores = metrics.evaluate(probs, clips.multi_hot(), clips.label_mask)
     results = {
         **summaries.summarize(scores),
         "skipped_records": len(skipped),

@@ -21,25 +21,29 @@ class Batch(NamedTuple):
       embeddings: [batch, time, features] float32, scaled.
       mask: [batch, time] bool.
       labels: [batch, classes] float32 of 0 and 1.
+      known: [batch, classes] uint8, 1 where the label is known; None: all are.
     """
 
     embeddings: jax.Array
     mask: jax.Array
     labels: jax.Array
+    known: jax.Array | None = None
 
     def segments(self) -> "Batch":
         """Each segment as a clip of its own, with the labels of its clip; padding stays padding."""
         clips, time, features = self.embeddings.shape
+        known = None if self.known is None else jnp.repeat(self.known, time, axis=0)
         return Batch(
             embeddings=self.embeddings.reshape(clips * time, 1, features),
             mask=self.mask.reshape(clips * time, 1),
             labels=jnp.repeat(self.labels, time, axis=0),
+            known=known,
         )
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["embeddings", "num_segments", "label_ids"],
+    data_fields=["embeddings", "num_segments", "label_ids", "label_mask"],
     meta_fields=["offset", "scale", "num_classes", "use_mask", "examples", "mesh"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +62,7 @@ class DeviceClips:
       use_mask: False makes padding count as segments, as the original programs do.
       examples: what a batch is made of, "clips" or "segments".
       mesh: the devices, if there are several; num_clips is then a multiple of their number.
+      label_mask: [num_clips, num_classes] uint8, 1 where the label is known; None: all are.
     """
 
     embeddings: jax.Array
@@ -69,6 +74,7 @@ class DeviceClips:
     use_mask: bool
     examples: str = "clips"
     mesh: Mesh | None = None
+    label_mask: jax.Array | None = None
 
     @classmethod
     def put(
@@ -112,6 +118,9 @@ class DeviceClips:
             use_mask=use_mask,
             examples=examples,
             mesh=mesh,
+            label_mask=None
+            if clips.label_mask is None
+            else spread_rows(clips.label_mask.view(np.uint8)),
         )
 
     def batch(self, rows: jax.Array) -> Batch:
@@ -134,7 +143,10 @@ class DeviceClips:
         label_ids = take(self.label_ids, rows, self.mesh)
         # num_classes is out of bounds, and dropped.
         labels = labels.at[jnp.arange(size)[:, None], label_ids].set(1, mode="drop")
-        batch = Batch(embeddings, mask & there[:, None], labels)
+        known = None
+        if self.label_mask is not None:
+            known = take(self.label_mask, rows, self.mesh)
+        batch = Batch(embeddings, mask & there[:, None], labels, known)
         batch = constrain(batch, self.mesh, AXIS)
         return batch.segments() if self.examples == "segments" else batch
 
@@ -160,4 +172,5 @@ def most_labels(clips: ClipSet) -> int:
 
 def device_bytes(clips: ClipSet) -> int:
     """The bytes that a set takes on the device as `DeviceClips`."""
-    return clips.embeddings.nbytes + 4 * len(clips) * (1 + most_labels(clips))
+    mask = 0 if clips.label_mask is None else clips.label_mask.nbytes
+    return clips.embeddings.nbytes + mask + 4 * len(clips) * (1 + most_labels(clips))

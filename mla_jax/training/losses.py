@@ -8,9 +8,12 @@ import optax
 
 
 def binary_cross_entropy(
-    logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None
+    logits: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array | None = None,
+    known: jax.Array | None = None,
 ) -> jax.Array:
-    r"""Mean binary cross-entropy over clips and classes. It takes logits, so nothing needs to be clipped.
+    r"""Mean binary cross-entropy over the known labels of clips. It takes logits, so nothing is clipped.
 
     $-\frac{1}{BK} \sum_{b,k} y_{bk} \log p_{bk} + (1 - y_{bk}) \log(1 - p_{bk})$ with $p = \sigma(logits)$.
 
@@ -18,11 +21,18 @@ def binary_cross_entropy(
       logits: [batch, classes].
       labels: [batch, classes] of 0 and 1.
       weights: [batch] the weight of each clip, 0 for those that do not count; None: all 1.
+      known: [batch, classes] bool, which labels are known; None: all.
 
     Returns:
-      A scalar.
+      A scalar; 0 where no label is known.
     """
-    per_clip = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, labels), axis=-1)
+    losses = optax.sigmoid_binary_cross_entropy(logits, labels)
+    if known is not None:
+        counted = known.astype(losses.dtype)
+        if weights is not None:
+            counted = counted * weights[:, None]
+        return jnp.sum(losses * counted) / jnp.maximum(jnp.sum(counted), 1)
+    per_clip = jnp.mean(losses, axis=-1)
     if weights is None:
         return jnp.mean(per_clip)
     return jnp.sum(per_clip * weights) / jnp.sum(weights)

@@ -87,10 +87,11 @@ class BalancedSampler:
     """Every class in turn: in each round every class that has clips is drawn once, in a new random order.
 
     Each class goes through its own clips in cycles: every clip once, in a new random order, before any clip
-    again. Batches are always full; a clip with several labels is drawn for each of them.
+    again. Batches are always full; a clip with several labels is drawn for each of them. Clips of none of
+    the classes, if there are any, are drawn as those of one class more.
 
     Attributes:
-      clip_ids: [num_labels] int32 clip indices, grouped by class.
+      clip_ids: [num_labels] int32 clip indices, grouped by class; those of none of the classes last.
       first, count: [classes with clips] uint32; class c has clip_ids[first[c] : first[c] + count[c]].
     """
 
@@ -160,11 +161,22 @@ def make_sampler(clips: ClipSet, kind: str, *, seed: int, batch_size: int) -> Sa
             "no clip has a label, so classes cannot be balanced; use data.sampler=uniform"
         )
     owner = np.repeat(np.arange(len(clips), dtype=np.int32), np.diff(clips.label_offsets))
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    clip_ids, counts = owner[np.argsort(clips.label_ids, kind="stable")], counts[present]
+    background = _background(clips)
+    if background.size:
+        clip_ids, counts = np.append(clip_ids, background), np.append(counts, len(background))
     return BalancedSampler(
-        clip_ids=jnp.asarray(owner[np.argsort(clips.label_ids, kind="stable")]),
-        first=jnp.asarray(first[present], jnp.uint32),
-        count=jnp.asarray(counts[present], jnp.uint32),
+        clip_ids=jnp.asarray(clip_ids),
+        first=jnp.asarray(np.append(0, np.cumsum(counts)[:-1]), jnp.uint32),
+        count=jnp.asarray(counts, jnp.uint32),
         key=key,
         batch_size=batch_size,
     )
+
+
+def _background(clips: ClipSet) -> np.ndarray:
+    """The clips of none of the classes, as far as their labels are known: int32 indices."""
+    negative = np.diff(clips.label_offsets) == 0
+    if clips.label_mask is not None and negative.any():
+        negative[negative] = clips.label_mask[negative].any(axis=1)
+    return np.flatnonzero(negative).astype(np.int32)

@@ -98,8 +98,12 @@ def init_state(variables: Variables, optim: OptimConfig) -> TrainState:
 
 
 def class_prior(clips: ClipSet) -> np.ndarray:
-    """Each class's share of the clips, [num_classes] float64, at least half a clip away from 0 and 1."""
-    return (clips.class_counts() + 0.5) / (len(clips) + 1.0)
+    """Each class's share of the clips, [num_classes] float64, at least half a clip away from 0 and 1.
+
+    Of a class, only clips whose label is known count.
+    """
+    known = len(clips) if clips.label_mask is None else clips.label_mask.sum(axis=0)
+    return (clips.class_counts() + 0.5) / (known + 1.0)
 
 
 def fresh_state(model: MultiLevelModel, clips: ClipSet, config: Config) -> TrainState:

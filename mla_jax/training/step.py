@@ -55,7 +55,7 @@ def train_step(
             mutable=["batch_stats"],
         )
         there = jnp.any(batch.mask, axis=1).astype(logits.dtype)
-        loss = binary_cross_entropy(logits, batch.labels, there)
+        loss = binary_cross_entropy(logits, batch.labels, there, batch.known)
         return loss + l2 * kernel_penalty(params) if l2 else loss, updates
 
     (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.embedding import Embedding, Scaling
 from mla_jax.data.splits import hash_fractions, hold_out, shared_ids
@@ -43,6 +44,9 @@ def assert_is_list(clips: ClipSet, expected: list[Clip], like: ClipSet) -> None:
     assert clips.label_offsets[0] == 0
     assert clips.label_offsets[-1] == len(clips.label_ids)
     clips.check_values()
+
+
+DOG_AND_CAT = ClassList(("", ""), ("Dog", "Cat"))
 
 
 def minimal(**changes: Any) -> ClipSet:
@@ -251,18 +255,31 @@ def test_floats_of_another_byte_order_become_the_machines() -> None:
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"embeddings": np.zeros((2, 3), np.uint8)}, ["[2, 3]", "uint8"]),
+        ({"embeddings": np.zeros(2, np.uint8)}, ["[2]", "[clips, features]"]),
         ({"embeddings": np.zeros((2, 3, 5, 1), np.uint8)}, ["[2, 3, 5, 1]"]),
-        ({"embeddings": np.zeros((2, 3, 5))}, ["float64"]),
-        ({"embeddings": np.zeros((2, 3, 5), np.int8)}, ["int8"]),
+        ({"embeddings": np.full((2, 3, 5), 1e300)}, ["float64", "1e+300", "float32 cannot hold"]),
+        ({"embeddings": np.full((2, 3, 5), -1, np.int8)}, ["int8", "-1", "uint8 cannot hold"]),
+        ({"embeddings": np.zeros((2, 3, 5), np.complex64)}, ["complex64", "float16 or float32"]),
+        ({"embeddings": [np.ones((2, 5)), np.ones((2, 4))]}, ["as many features"]),
+        ({"embeddings": [np.ones((2, 5)), np.ones((0, 5))]}, ["clip 1", "0 segments"]),
         ({"labels": [[0]]}, ["labels has 1 rows", "2 clips"]),
         ({"labels": np.zeros((3, 4))}, ["labels has 3 rows", "2 clips"]),
         ({"labels": np.zeros((2, 4)) + 0.5}, ["only 0 and 1"]),
-        ({"labels": np.full((2, 4), np.nan)}, ["only 0 and 1"]),
+        ({"labels": np.full((2, 4), np.nan)}, ["no label is known"]),
         ({"labels": np.zeros((2, 5), bool)}, ["5 columns", "num_classes is 4"]),
         ({"num_classes": None}, ["need num_classes"]),
-        ({"labels": np.array([1, 2])}, ["list of its class indices"]),
-        ({"labels": [["Speech"], ["Music"]]}, ["list of its class indices"]),
+        ({"labels": np.array([1, 4])}, ["clip 1", "label 4", "0 to 3"]),
+        ({"labels": np.array([1, 2.5])}, ["class indices", "whole numbers"]),
+        ({"labels": np.array([True, False])}, ["class indices", "whole numbers"]),
+        ({"labels": [["Speech"], ["Music"]]}, ["2 classes", "num_classes is 4"]),
+        ({"labels": [["Speech"], [3]]}, ["3 is no label", "strings alone"]),
+        ({"labels": ["", ""], "num_classes": None}, ["no clip has a label"]),
+        (
+            {"labels": ["Dog", "Cta"], "num_classes": None, "classes": DOG_AND_CAT},
+            ["row 1", "'Cta' is no class of the 2", "did you mean 'Cat'?"],
+        ),
+        ({"labels": np.zeros((2, 4)), "label_mask": np.ones((2, 3))}, ["[2, 3]", "[2, 4]"]),
+        ({"label_mask": np.ones((2, 4))}, ["a label matrix [clips, classes] alone"]),
         ({"labels": [[0.5], [1]]}, ["list of its class indices"]),
         ({"labels": [[0], [4]]}, ["clip 1", "clip0000001", "label 4", "0 to 3"]),
         ({"labels": [[0, -1], [3]]}, ["clip 0", "label -1"]),
@@ -278,7 +295,11 @@ def test_floats_of_another_byte_order_become_the_machines() -> None:
         ({"num_segments": ["1", "3"]}, ["num_segments", "whole numbers"]),
         ({"video_ids": ["a"]}, ["video_ids has shape [1]"]),
         ({"video_ids": [1, 2]}, ["video_ids must be strings"]),
+        ({"video_ids": ["a", ""]}, ["clip 1", "''", "cannot be empty"]),
+        ({"video_ids": ["b\0", "b"]}, ["clip 0", "zero byte"]),
         ({"start_times": np.zeros((2, 1))}, ["start_times has shape [2, 1]"]),
+        ({"start_times": [0.0, np.nan]}, ["clip 1", "start time nan"]),
+        ({"start_times": [np.inf, 0.0]}, ["clip 0", "start time inf"]),
     ],
     ids=lambda value: "" if isinstance(value, list) else "-".join(value),
 )

@@ -22,6 +22,7 @@ from mla_jax.data.sources import open_packed
 from mla_jax.runs.data import RunData
 from tests.support.helpers import assert_same_clips, raises_user_error, random_clips
 
+ZEROS = "its embedding is all zeros, as if it was never filled in"
 ROOT = Path(__file__).parent.parent.parent
 # One class more than the clips have.
 CLASSES = ClassList(mids=tuple(f"/m/{k}" for k in range(8)), names=(*"ABCDEFG", "Rare, it is"))
@@ -99,10 +100,10 @@ def test_what_was_cropped_and_skipped_is_listed(
 
 
 def test_an_array_file_is_one_file(tmp_path: Path, clips: ClipSet) -> None:
-    labels = clips.multi_hot()
-    labels[5] = False
+    embeddings = np.array(clips.embeddings)
+    embeddings[5] = 0
     path = str(tmp_path / "clips.npz")
-    np.savez(path, x=clips.embeddings, y=labels, video_id_list=clips.video_ids)
+    np.savez(path, x=embeddings, y=clips.multi_hot(), video_id_list=clips.video_ids)
     lines = pack_data(path, tmp_path / "p", DataConfig(bad_records="skip"))
     assert lines[1:3] == [
         "files                1",
@@ -111,9 +112,9 @@ def test_an_array_file_is_one_file(tmp_path: Path, clips: ClipSet) -> None:
     video_id = clips.video_ids[5].decode()
     assert lines[-2:] == [
         "skipped records      1",
-        f"  {path}, record 5 ({video_id}): it has no label",
+        f"  {path}, record 5 ({video_id}): {ZEROS}",
     ]
-    skipped = [[path, 5, video_id, "it has no label"]]
+    skipped = [[path, 5, video_id, ZEROS]]
     assert source_of(tmp_path / "p") == {"input": path, "files": 1, "skipped": skipped}
 
 

@@ -77,3 +77,17 @@ def test_other_shapes_are_refused() -> None:
     scores, labels = _scored(8)
     with raises_user_error("same clips"):
         bootstrap_map(scores, labels[:, :2], clip_counts(N, 2))
+
+
+def test_a_class_is_resampled_on_the_clips_where_it_is_known() -> None:
+    scores, labels = _scored(10)
+    known = np.random.default_rng(5).random((N, K)) < 0.7
+    counts = clip_counts(N, 8)
+    alone = []
+    for k in range(K):
+        rows = known[:, k]
+        if (labels & known)[:, k].any():
+            alone.append(bootstrap_map(scores[rows, k, None], labels[rows, k, None], counts[rows]))
+    np.testing.assert_allclose(
+        bootstrap_map(scores, labels & known, counts, known), np.nanmean(alone, axis=0), rtol=1e-12
+    )

@@ -388,3 +388,27 @@ def test_equals_sklearn_on_audioset(
     result = metrics.evaluate(scores, labels)
     assert result.undefined_classes == []
     assert_as_sklearn(scores, labels, result)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_class_is_judged_on_the_clips_where_it_is_known(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, known = rng.random((90, 20)) < 0.2, rng.random((90, 20)) < 0.5
+    known[:, 3] = False
+    known[:, 4] &= labels[:, 4]
+    scores = np.round(rng.random((90, 20)) + 0.3 * labels, 1)
+    for unknown in (labels & known, labels | ~known):  # whatever stands where nothing is known
+        result = metrics.evaluate(scores, unknown, known)
+        np.testing.assert_array_equal(result.num_known, known.sum(axis=0))
+        for k in range(20):
+            truth, column = labels[known[:, k], k], scores[known[:, k], k]
+            if k in (3, 4):
+                assert np.isnan(result.average_precision[k])
+                continue
+            expected = average_precision_score(truth, column)
+            assert result.average_precision[k] == pytest.approx(expected, abs=1e-12)
+            assert result.auc[k] == pytest.approx(roc_auc_score(truth, column), abs=1e-12)
+            assert result.num_positives[k] == truth.sum()
+        assert result.mAP == pytest.approx(np.nanmean(result.average_precision))
+    with pytest.raises(UserError, match=r"known is \[90, 19\] of bool.*\[90, 20\]"):
+        metrics.evaluate(scores, labels, known[:, 1:])

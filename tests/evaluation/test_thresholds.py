@@ -91,3 +91,15 @@ def test_what_does_not_fit_is_refused() -> None:
     probs[3, 1] = np.nan
     with raises_user_error("clip row 3, class 1: nan"):
         choose_thresholds(probs, labels)
+
+
+def test_only_clips_whose_label_is_known_count() -> None:
+    probs, labels = some(0)
+    known = np.random.default_rng(1).random(probs.shape) < 0.6
+    thresholds = choose_thresholds(probs, labels & known, known)
+    f1 = f1_scores(probs, labels & known, thresholds, known)
+    for k in range(probs.shape[1]):
+        rows = known[:, k]
+        column, truth = probs[rows, k, None], labels[rows, k, None]
+        np.testing.assert_array_equal(choose_thresholds(column, truth), thresholds[k])
+        np.testing.assert_array_equal(f1_scores(column, truth, thresholds[[k]]), f1[k])

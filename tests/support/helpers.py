@@ -83,6 +83,7 @@ def assert_same_clips(actual: ClipSet, expected: ClipSet) -> None:
         ours, theirs = getattr(actual, name), getattr(expected, name)
         np.testing.assert_array_equal(ours, theirs, err_msg=name, strict=name != "video_ids")
         assert ours.dtype.kind == theirs.dtype.kind, name
+    np.testing.assert_array_equal(actual.known_labels(), expected.known_labels())
     assert actual.num_classes == expected.num_classes
     assert actual.embedding == expected.embedding
 

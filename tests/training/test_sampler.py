@@ -347,3 +347,21 @@ def test_says_in_a_line_what_is_wrong() -> None:
     with raises_user_error("no clip has a label", "data.sampler=uniform"):
         make_sampler(bare, "balanced", seed=0, batch_size=4)
     assert_cycles(draw(make_sampler(bare, "uniform", seed=0, batch_size=BATCH)), 3)
+
+
+def test_clips_of_none_of_the_classes_are_drawn_as_one_class_more() -> None:
+    clips = random_clips(num_clips=80, num_classes=1)
+    labels = clips.multi_hot() & (np.arange(80) % 4 == 0)[:, None]
+    detector = ClipSet.from_arrays(clips.embeddings, labels)
+    draws = draw(balanced(detector))
+    has = labels[draws, 0]
+    assert has.sum() == len(draws) / 2
+    for part in (draws[has], draws[~has]):
+        cycle = part[: len(np.unique(part))]
+        assert sorted(cycle) == sorted(np.unique(part))
+    assert len(np.unique(draws)) == 80
+    # A clip of which nothing is known is of no class, and of no background.
+    mask = np.ones((80, 1), bool)
+    mask[[1, 2]] = False
+    masked = ClipSet.from_arrays(clips.embeddings, labels, label_mask=mask)
+    assert set(range(80)) - set(draw(balanced(masked)).tolist()) == {1, 2}

@@ -116,3 +116,33 @@ def test_float_embeddings_and_their_scaling_reach_the_model() -> None:
     assert batch.embeddings.dtype == jnp.float32
     expected = (clips.embeddings.astype(np.float32) - 5) / 2
     np.testing.assert_allclose(batch.embeddings, expected, rtol=1e-6)
+
+
+def test_labels_that_are_not_known_give_no_loss_and_no_gradient() -> None:
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(size=(6, K)), jnp.float32)
+    labels, known = rng.random((6, K)) < 0.5, rng.random((6, K)) < 0.5
+    weights = jnp.array([1.0, 1, 1, 1, 1, 0])
+    known[4] = False
+    counted = known & (np.asarray(weights)[:, None] > 0)
+    each = optax.sigmoid_binary_cross_entropy(logits, labels.astype(np.float32))
+    for values in (labels, labels ^ ~known):
+        loss, gradient = jax.value_and_grad(binary_cross_entropy)(
+            logits, values.astype(np.float32), weights, known
+        )
+        assert float(loss) == pytest.approx(float(each[counted].mean()), rel=1e-6)
+        assert ((np.asarray(gradient) != 0) == counted).all()
+    assert float(binary_cross_entropy(logits, labels, weights, np.zeros((6, K), bool))) == 0
+
+
+@pytest.mark.parametrize("examples", ["clips", "segments"])
+def test_a_batch_has_the_mask_of_its_clips(examples: str) -> None:
+    clips = random_clips()
+    known = np.random.default_rng(0).random((20, 7)) < 0.7
+    clips = mla.ClipSet.from_arrays(clips.embeddings, clips.multi_hot(), label_mask=known)
+    rows = jnp.array([3, 3, 19])
+    batch = DeviceClips.put(clips, examples=examples).batch(rows)
+    assert batch.known is not None
+    each = 1 if examples == "clips" else clips.max_segments
+    np.testing.assert_array_equal(batch.known, np.repeat(known[[3, 3, 19]], each, axis=0))
+    assert DeviceClips.put(random_clips()).batch(rows).known is None

@@ -48,6 +48,32 @@ class Column:
     blocks: Callable[[int], Iterator[np.ndarray]]
 
 
+def list_arrays(file: str) -> list[str]:
+    """The names of the arrays in a file.
+
+    Raises:
+      UserError: as `open_columns`.
+    """
+    with contextlib.ExitStack() as stack:
+        path = _require(file)
+        with _unreadable(file):
+            if path.suffix.lower() == NPZ_SUFFIX:
+                members = stack.enter_context(zipfile.ZipFile(path)).namelist()
+                return [name.removesuffix(".npy") for name in members]
+            names: list[str] = []
+            opened = stack.enter_context(_h5py(path).File(path, "r"))
+            opened.visit(names.append)
+            links = [name for name in opened if name not in names]  # they may lead nowhere
+            return names + links
+
+
+def _require(file: str) -> Path:
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give the path of one HDF5 or .npz file")
+    return path
+
+
 @contextlib.contextmanager
 def open_columns(file: str, names: Sequence[str]) -> Iterator[dict[str, Column]]:
     """Opens those of `names` that are in the file; usable inside the `with` block.
@@ -55,9 +81,7 @@ def open_columns(file: str, names: Sequence[str]) -> Iterator[dict[str, Column]]
     Raises:
       UserError: there is no such file, it cannot be read, or h5py is not installed.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give the path of one HDF5 or .npz file")
+    path = _require(file)
     opener = _open_npz if path.suffix.lower() == NPZ_SUFFIX else _open_hdf5
     with contextlib.ExitStack() as stack:
         with _unreadable(file):
@@ -103,13 +127,18 @@ def _unreadable(what: str) -> Iterator[None]:
         ) from error
 
 
-def _open_hdf5(path: Path, names: Sequence[str], stack: contextlib.ExitStack) -> dict[str, Column]:
+def _h5py(path: Path) -> Any:
     try:
         import h5py
     except ImportError as error:
         raise UserError(
             f"{path} is HDF5, which needs h5py: pip install 'mla_jax[hdf5]', or pip install h5py"
         ) from error
+    return h5py
+
+
+def _open_hdf5(path: Path, names: Sequence[str], stack: contextlib.ExitStack) -> dict[str, Column]:
+    h5py = _h5py(path)
     file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES))
     columns = {}
     for name in names:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from mla_jax.config import DataConfig
+from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.skipped import Skipped
 from mla_jax.data.stated import NOTHING, Stated
@@ -27,7 +28,13 @@ class ReadOptions:
       long_clips: what a record of more than T segments is: with 'error' a bad record, with 'crop' a clip of
         its first T.
       bad_records: 'error' stops at the first bad record, 'skip' leaves bad records out and lists them.
-      needs_labels: whether a clip without a label is bad; clips that are only to be tagged need none.
+      needs_labels: whether labels must be there; clips that are only to be tagged need none, and no ids and
+        start times either.
+      feature: the feature list of records that holds their segments.
+      no_label: what a record is that has no label, where labels are needed: with 'error' a bad record, with
+        'background' a clip of none of the classes, as it is in all other data.
+      labels: the path of a CSV file of labels, for recordings in files of their own.
+      classes: what labels are of that are given by name; None: of the names that occur.
       chunk_size: the most clips of a chunk.
       stated: what the embeddings mean, where the data do not say.
 
@@ -40,6 +47,10 @@ class ReadOptions:
     long_clips: str = "error"
     bad_records: str = "error"
     needs_labels: bool = True
+    feature: str = "audio_embedding"
+    no_label: str = "error"
+    labels: str = ""
+    classes: ClassList | None = None
     chunk_size: int = 4096
     stated: Stated = NOTHING
 
@@ -48,6 +59,7 @@ class ReadOptions:
         for name, choices in (
             ("long_clips", ("error", "crop")),
             ("bad_records", ("error", "skip")),
+            ("no_label", ("error", "background")),
         ):
             value = getattr(self, name)
             if value not in choices:
@@ -65,6 +77,9 @@ class ReadOptions:
             "long_clips": config.long_clips,
             "bad_records": config.bad_records,
             "stated": Stated.of(config),
+            "no_label": config.no_label,
+            "feature": config.feature,
+            "labels": config.labels,
         }
         return cls(num_classes, **{**stated, **changes})
 
@@ -100,16 +115,28 @@ class Format(abc.ABC):
     Opening looks at sizes and headers at most, and raises UserError for data that cannot be used.
 
     Attributes:
+      takes_labels: whether its constructor takes the path of a file of labels too.
       shape: what is known without reading.
       files: how many files the data consist of.
       passed_over: what lies in the folder, or fits the glob, and is not read.
       keeps_scaling: whether a scaling is among what the data say.
+      classes: the classes that occur, where labels are given by name and no class list is; else None.
+      least_classes: how many classes there are at least, where only the labels themselves say.
     """
 
+    takes_labels = False
     shape: Shape
     files: int = 1
     passed_over: Sequence[str] = ()
     keeps_scaling: bool = False
+    classes: ClassList | None = None
+    least_classes: int = 0
+    _notes: Sequence[str] = ()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was taken for what, for a person; complete when all has been read."""
+        return self._notes
 
     @abc.abstractmethod
     def __init__(self, path: str) -> None:
@@ -132,8 +159,12 @@ class Format(abc.ABC):
           UserError: they differ.
         """
 
-    def is_like_audioset(self) -> bool:
-        """Whether the data look like AudioSet's records, whose labels are indices of its 527 classes."""
+    def is_like_audioset(self, feature: str) -> bool:
+        """Whether the data look like AudioSet's records, whose labels are indices of its 527 classes.
+
+        Args:
+          feature: the feature list of records that holds their segments.
+        """
         return False
 
     @abc.abstractmethod

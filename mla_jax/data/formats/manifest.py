@@ -29,10 +29,12 @@ ARRAYS = {
     "label_ids": "<i4",
     "video_ids": "|S",
     "start_times": "<f8",
+    "label_mask": "|b1",
 }
-_OLD = {
-    "start_times": "<f4"
-}  # in folders whose manifest says nothing of the embeddings but their scaling
+# In folders whose manifest says nothing of the embeddings but their scaling.
+_OLD = {"start_times": "<f4"}
+# Not there where all labels are known, nor in what older versions wrote.
+OPTIONAL = ("label_mask",)
 # Files that may lie beside the arrays; those that were packed stand in the manifest.
 BESIDE = (FILE_NAME, SKIPPED_FILE)
 _CHECKSUM = "manifest_sha256"
@@ -132,6 +134,7 @@ def _expected_arrays(values: dict[str, Any]) -> dict[str, ExpectedArray]:
     shapes = {"embeddings": (clips, time, features), "label_offsets": (clips + 1,)}
     shapes["label_ids"] = (num_labels,)
     dtypes = ARRAYS if "embedding" in values else ARRAYS | _OLD
+    shapes["label_mask"] = (clips, _at_least(1, values["classes"]))
     return {
         name: ExpectedArray(
             size=_at_least(0, values["bytes"][name]),
@@ -140,6 +143,7 @@ def _expected_arrays(values: dict[str, Any]) -> dict[str, ExpectedArray]:
             shape=shapes.get(name, (clips,)),
         )
         for name, dtype in dtypes.items()
+        if name not in OPTIONAL or name in values["bytes"]
     }
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ class Packed(Format):
 
 def _open(folder: Path, *, verify: bool = False) -> ClipSet:
     manifest = read_manifest(folder)
-    arrays = {
+    arrays: dict[str, Any] = {
         name: _open_array(folder / f"{name}.npy", what, verify)
         for name, what in manifest.arrays.items()
     }

@@ -24,7 +24,8 @@ def write_packed(
     skipped: Sequence[Skipped] = (),
 ) -> None:
     """Fills `folder`, which is there and which nobody reads yet; arguments and errors as for `pack`."""
-    manifest = _write_arrays(chunks, folder)
+    manifest, named = _write_arrays(chunks, folder)
+    classes = classes or named
     manifest["source"] = source or {}
     if classes is not None:
         (folder / FILE_NAME).write_text(classes.to_csv(), encoding="utf-8")
@@ -34,12 +35,15 @@ def write_packed(
     write_manifest(folder, manifest)
 
 
-def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
-    """Streams the embeddings, gathers the rest (some 50 bytes a clip), returns the manifest."""
+def _write_arrays(
+    chunks: Iterable[ClipSet], folder: Path
+) -> tuple[dict[str, Any], ClassList | None]:
+    """Streams the embeddings, gathers the rest (some 50 bytes a clip); gives the manifest and classes."""
     first: ClipSet | None = None
     embedding: Embedding | None = None
     small: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS if name != "embeddings"}
     num_clips = num_labels = 0
+    all_known = True
     digest = hashlib.sha256()
     with open(folder / "embeddings.npy", "wb") as file:
         for chunk in chunks:
@@ -54,12 +58,16 @@ def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
             for name in ("num_segments", "label_ids", "video_ids", "start_times"):
                 small[name].append(np.array(getattr(chunk, name), ARRAYS[name]))
             small["label_offsets"].append(np.asarray(chunk.label_offsets[1:]) + num_labels)
+            small["label_mask"].append(chunk.known_labels())
+            all_known &= chunk.label_mask is None
             num_clips += len(chunk)
             num_labels += len(chunk.label_ids)
         if first is None or embedding is None or num_clips == 0:
             raise UserError("there are no clips to pack; nothing was written")
         _write_header(file, first, num_clips)
     small["label_offsets"].insert(0, np.zeros(1, np.int64))
+    if all_known:
+        del small["label_mask"]
     checksums = {"embeddings": digest.hexdigest()}
     for name, parts in small.items():
         array = np.concatenate(parts)
@@ -78,8 +86,8 @@ def _write_arrays(chunks: Iterable[ClipSet], folder: Path) -> dict[str, Any]:
         "embedding": embedding.to_json(),
         "labels": num_labels,
         "sha256": checksums,
-        "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in ARRAYS},
-    }
+        "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in checksums},
+    }, first.classes
 
 
 def _write_header(file: BinaryIO, like: ClipSet, num_clips: int) -> None:

@@ -16,16 +16,17 @@ from mla_jax.data.formats.format import CHUNK_BYTES
 from mla_jax.data.formats.frames import Frame, read_frames
 from mla_jax.data.formats.rules import Columns
 from mla_jax.data.formats.sequence_examples import (
-    RELEASED,
     Layout,
+    describe_features,
     find_unparsable,
+    id_alone,
     layout_of,
     parse,
     read_message,
     tf,
     to_columns,
-    video_id_alone,
 )
+from mla_jax.errors import UserError
 
 
 class Batch(NamedTuple):
@@ -33,18 +34,20 @@ class Batch(NamedTuple):
 
     Attributes:
       frames: as they were read.
-      payloads: what is parsed of each; of a record with a fault its video id alone.
+      payloads: what is parsed of each; of a record with a fault its id alone.
       faults: why records cannot be read or parsed, by row.
+      layout: how the records are stored.
     """
 
     frames: list[Frame]
     payloads: list[bytes]
     faults: dict[int, str]
+    layout: Layout
 
     @classmethod
-    def of(cls, frames: list[Frame]) -> Self:
+    def of(cls, frames: list[Frame], layout: Layout) -> Self:
         """A batch of protocol messages: frames that are damaged, or are no message, have a fault."""
-        batch = cls(frames, [frame.payload for frame in frames], {})
+        batch = cls(frames, [frame.payload for frame in frames], {}, layout)
         for row, frame in enumerate(frames):
             # TensorFlow's batched parsing reads past the end of some payloads that are no protocol message:
             # it takes them for good, or crashes. To parse each as a message first takes some microseconds.
@@ -56,10 +59,11 @@ class Batch(NamedTuple):
     def leave_out(self, row: int, fault: str) -> None:
         """Gives a record a fault."""
         self.faults[row] = fault
-        self.payloads[row] = video_id_alone(read_message(self.payloads[row]))
+        self.payloads[row] = id_alone(read_message(self.payloads[row]), self.layout.id_name)
 
-    def parse_good(self, layout: Layout) -> Columns:
+    def parse_good(self) -> Columns:
         """Parses records of which some cannot be parsed; those have a fault afterwards."""
+        layout = self.layout
         for row, fault in find_unparsable(self.payloads, layout).items():
             self.leave_out(row, fault)
         return to_columns([tensor.numpy() for tensor in parse(self.payloads, layout)], layout)
@@ -70,32 +74,36 @@ class Batch(NamedTuple):
 
 
 def read_batches(
-    files: Sequence[Path], chunk_size: int
+    files: Sequence[Path], chunk_size: int, feature: str
 ) -> Generator[tuple[Batch, Columns], None, None]:
     """Reads records in the order of `files` and, within a file, of its records.
 
     Args:
       files: the record files.
       chunk_size: the most records of a batch; of large records there are fewer in one.
+      feature: the feature list of the segments.
 
     Returns:
       A generator of batches and what their records hold. M and the dtype of vectors are those of the first
       record that has a segment.
+
+    Raises:
+      UserError: no record has the feature, but others.
     """
-    batches = _read_batches(files, chunk_size)
+    batches = _read_batches(files, chunk_size, feature)
     _unfinished.add(batches)
     return batches
 
 
 def _read_batches(
-    files: Sequence[Path], chunk_size: int
+    files: Sequence[Path], chunk_size: int, feature: str
 ) -> Generator[tuple[Batch, Columns], None, None]:
-    layout = find_layout(files)
+    layout = find_layout(files, feature)
     ahead: deque[Batch] = deque()  # what was read, and is not yielded yet
 
     def payloads() -> Iterator[list[bytes]]:
         for frames in _in_batches(read_frames(files), chunk_size):
-            ahead.append(Batch.of(frames))
+            ahead.append(Batch.of(frames, layout))
             yield ahead[-1].payloads
 
     try:
@@ -104,7 +112,7 @@ def _read_batches(
             if failed and not ahead:  # no record is to blame
                 raise parsed
             batch = ahead.popleft()
-            yield batch, batch.parse_good(layout) if failed else to_columns(parsed, layout)
+            yield batch, batch.parse_good() if failed else to_columns(parsed, layout)
     except BaseException as error:
         # The frames of an interruption would keep the dataset's iterator, see `_stop_reading`.
         raise error.with_traceback(None) from None
@@ -155,13 +163,26 @@ def _elements(dataset: tf.data.Dataset) -> Iterator[Any]:
         yield element
 
 
-def find_layout(files: Sequence[Path]) -> Layout:
-    """How the first record that has a segment stores it; where none has one, no record is good anyway."""
+def find_layout(files: Sequence[Path], feature: str) -> Layout:
+    """How the first record that has a segment stores it; where none has one, no record is good anyway.
+
+    Raises:
+      UserError: no record has the feature, but others.
+    """
+    others = ""
     for frame in (frame for file in files for frame in read_frames([file])):
         example = None if frame.fault else read_message(frame.payload)
-        if example is not None and (layout := layout_of(example)):
+        if example is not None and (layout := layout_of(example, feature)):
             return layout
-    return RELEASED
+        if example is None or others or feature in example.feature_lists.feature_list:
+            continue
+        if what := describe_features(example):
+            others = f"{frame.path}, record {frame.number}, has {what}"
+    if others:
+        raise UserError(
+            f"no record has the feature list {feature}: {others}; name the one to use with feature=..."
+        )
+    return Layout("bytes_list", 128, feature)
 
 
 def _in_batches(frames: Iterator[Frame], chunk_size: int) -> Iterator[list[Frame]]:

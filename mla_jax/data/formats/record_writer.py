@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.formats.record_names import SUFFIX
 from mla_jax.data.formats.sequence_examples import tf, to_record
-from mla_jax.data.formats.tfrecords import SUFFIX
 from mla_jax.errors import UserError
 from mla_jax.storage.paths import require_local
 
@@ -31,9 +31,13 @@ def write_records(
       The files in byte order; read in this order they give the same clips, sorted by file.
 
     Raises:
-      UserError: a video id is empty or begins with what cannot be a file name, the folder cannot be
-        written, or it takes the names 'AB' and 'ab' for one.
+      UserError: not all labels are known, a video id is empty or begins with what cannot be a file name, the
+        folder cannot be written, or it takes the names 'AB' and 'ab' for one.
     """
+    if clips.label_mask is not None:
+        raise UserError(
+            "records have no place for labels that are not known; pack these clips (mla_jax.pack) instead"
+        )
     folder = Path(require_local(folder, "folder"))
     members: dict[str, list[int]] = {}
     for i in range(len(clips)):

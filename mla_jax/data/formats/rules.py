@@ -9,9 +9,6 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.format import Chunk, ReadOptions
 
-EMBEDDING = "audio_embedding"
-"""The feature of a record that holds its embedding; error messages give it."""
-
 
 class Columns(NamedTuple):
     """What n clips hold, s segments in all, not checked yet.
@@ -22,6 +19,7 @@ class Columns(NamedTuple):
       sizes: [s] floats in each segment, or bytes (0 if it is not one string).
       vectors: [s, M] uint8, float16 or float32; zero where the size is not M.
       embedding: what the vectors mean.
+      known: [n, K] bool, which labels are known; None: all.
     """
 
     ids: tuple[np.ndarray, np.ndarray]
@@ -31,6 +29,7 @@ class Columns(NamedTuple):
     sizes: np.ndarray
     vectors: np.ndarray
     embedding: Embedding
+    known: np.ndarray | None = None
 
 
 def check(
@@ -86,7 +85,7 @@ def _find_faults(columns: Columns, options: ReadOptions) -> dict[int, str]:
     note(np.repeat(clips, counts), ~np.isfinite(starts), starts, "its start time is {}")
 
     segments, limit = columns.segments, options.max_segments
-    note(clips, segments == 0, segments, f"it has no segments ({EMBEDDING})")
+    note(clips, segments == 0, segments, f"it has no segments ({options.feature})")
     if limit and options.long_clips == "error":
         text = f"it has {{}} segments, more than {limit}; long_clips='crop' keeps the first {limit}"
         note(clips, segments > limit, segments, text)
@@ -101,9 +100,14 @@ def _find_faults(columns: Columns, options: ReadOptions) -> dict[int, str]:
         finite = np.isfinite(columns.vectors).all(axis=1)
         note(owner, ~finite, owner, "it has NaN or infinity in its embedding")
 
+    zero = _all_zero(columns)
+    note(clips, zero, clips, "its embedding is all zeros, as if it was never filled in")
+
     labels, counts = columns.labels
-    if options.needs_labels:
+    if options.needs_labels and options.no_label == "error":
         note(clips, counts == 0, counts, "it has no label")
+    if options.needs_labels and columns.known is not None:
+        note(clips, np.logical_not(columns.known.any(axis=1)), clips, "none of its labels is known")
     owner, labels = _sorted_labels(columns)
     num_classes = options.num_classes
     text = (
@@ -115,6 +119,18 @@ def _find_faults(columns: Columns, options: ReadOptions) -> dict[int, str]:
     repeated[1:] = (np.diff(labels) == 0) & (np.diff(owner) == 0)
     note(owner, repeated, labels, "label {} is repeated")
     return faults
+
+
+def _all_zero(columns: Columns) -> np.ndarray:
+    """Which clips have no number but zero, [n] bool; nearly all show in their first vector that they have."""
+    zero = columns.segments > 0
+    starts = np.cumsum(columns.segments) - columns.segments
+    zero[zero] = ~columns.vectors[starts[zero]].any(axis=1)
+    for row in np.flatnonzero(zero).tolist():
+        part = slice(starts[row], starts[row] + columns.segments[row])
+        whole = (columns.sizes[part] == columns.vectors.shape[1]).all()  # else that is its fault
+        zero[row] = whole and not columns.vectors[part].any()
+    return zero
 
 
 def _to_clips(columns: Columns, good: np.ndarray, options: ReadOptions) -> ClipSet:
@@ -142,6 +158,8 @@ def _to_clips(columns: Columns, good: np.ndarray, options: ReadOptions) -> ClipS
         start_times=starts[np.repeat(good, start_counts)],
         num_classes=options.num_classes,
         embedding=columns.embedding,
+        label_mask=None if columns.known is None else columns.known[good],
+        classes=options.classes,
     )
 
 

@@ -4,7 +4,9 @@ A record holds context `video_id` (bytes), `start_time_seconds` (float), `labels
 `audio_embedding`, for every segment one string of M bytes (uint8) or, from a user's own encoder, one list
 of M floats (float32). Two more features of the context are written, and read, where
 these cannot say it: `embedding`, what the embeddings mean, as JSON; and `start_time_float64`, 8 bytes.
-Without the first, 128 bytes a segment are taken for AudioSet's release. Other features are ignored.
+Without the first, 128 bytes a segment are taken for AudioSet's release. YouTube-8M's records have `id`
+instead of `video_id`, no start time, and feature lists of other names, of which one is chosen. Other features
+are ignored.
 
 Importing this module imports TensorFlow and hides accelerators from it; no other module of the library
 imports TensorFlow.
@@ -20,7 +22,7 @@ import numpy as np
 
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import AUDIOSET, Embedding, Scaling
-from mla_jax.data.formats.rules import EMBEDDING, Columns
+from mla_jax.data.formats.rules import Columns
 from mla_jax.data.stated import Stated
 
 # Before the import: no start-up chatter (of which the note on oneDNN ignores the log level), and no lines
@@ -36,24 +38,25 @@ for _kind in ("GPU", "TPU"):
     with contextlib.suppress(RuntimeError, ValueError):
         tf.config.set_visible_devices([], _kind)
 
+_RELEASED = "audio_embedding"
 _STATED = "embedding"
-_CONTEXT = {
-    "video_id": ("bytes_list", tf.string),
-    "start_time_seconds": ("float_list", tf.float32),
-    "labels": ("int64_list", tf.int64),
-    "start_time_float64": ("bytes_list", tf.string),
-}
-"""The context features that are read: which field of tf.train.Feature holds their values, and its dtype."""
 
 
 class Layout(NamedTuple):
-    """How segments are stored: `kind` is the field of tf.train.Feature, `features` is M.
+    """How records are stored.
 
-    `stated` is what a record says of its embeddings, empty if nothing.
+    Attributes:
+      kind: the field of tf.train.Feature that holds a segment.
+      features: M.
+      feature: the feature list of the segments.
+      id_name: the context feature of the id; that of YouTube-8M is `id`.
+      stated: what a record says of its embeddings, empty if nothing.
     """
 
     kind: str
     features: int
+    feature: str
+    id_name: str = "video_id"
     stated: str = ""
 
     @property
@@ -68,11 +71,19 @@ class Layout(NamedTuple):
         plain = Embedding(dtype, self.features, Scaling.default(dtype))
         if self.stated:
             return Stated.from_text(self.stated, f"a record's {_STATED}").on(plain)
-        assumed = (plain.dtype, plain.num_features) == (AUDIOSET.dtype, AUDIOSET.num_features)
+        form = (self.feature, plain.dtype, plain.num_features)
+        assumed = form == (_RELEASED, AUDIOSET.dtype, AUDIOSET.num_features)
         return AUDIOSET if assumed else plain
 
-
-RELEASED = Layout("bytes_list", 128)
+    @property
+    def context(self) -> dict[str, tuple[str, tf.DType]]:
+        """The context features: which field of tf.train.Feature holds their values, and its dtype."""
+        return {
+            self.id_name: ("bytes_list", tf.string),
+            "start_time_seconds": ("float_list", tf.float32),
+            "labels": ("int64_list", tf.int64),
+            "start_time_float64": ("bytes_list", tf.string),
+        }
 
 
 def read_message(payload: bytes) -> Any:
@@ -83,23 +94,34 @@ def read_message(payload: bytes) -> Any:
         return None
 
 
-def layout_of(example: Any) -> Layout | None:
-    """How a record stores its segments, or None if it has none."""
-    texts = example.context.feature[_STATED].bytes_list.value
+def layout_of(example: Any, feature: str) -> Layout | None:
+    """How a record stores its segments in a feature list, or None if it has none."""
+    lists, context = example.feature_lists.feature_list, example.context.feature
+    id_name = "id" if "id" in context and "video_id" not in context else "video_id"
+    texts = context[_STATED].bytes_list.value if _STATED in context else ()
     stated = texts[0].decode(errors="replace") if texts else ""
-    for feature in example.feature_lists.feature_list[EMBEDDING].feature[:1]:
-        if floats := feature.float_list.value:
-            return Layout("float_list", len(floats), stated)
-        if (strings := feature.bytes_list.value) and strings[0]:
-            return Layout("bytes_list", len(strings[0]), stated)
+    for first in lists[feature].feature[:1] if feature in lists else ():
+        if floats := first.float_list.value:
+            return Layout("float_list", len(floats), feature, id_name, stated)
+        if (strings := first.bytes_list.value) and strings[0]:
+            return Layout("bytes_list", len(strings[0]), feature, id_name, stated)
     return None
 
 
-def video_id_alone(example: Any) -> bytes:
-    """A record with the video id of `example`, if it has one, and nothing else."""
+def describe_features(example: Any) -> str:
+    """The feature lists that a record has, or else what it has of the whole clip, in words; or nothing."""
+    if lists := sorted(example.feature_lists.feature_list):
+        return f"the feature lists {', '.join(lists)}"
+    usual = {"video_id", "id", "start_time_seconds", "end_time_seconds", "labels"}
+    others = ", ".join(sorted(set(example.context.feature) - usual))
+    return f"no feature list, only features of the whole clip: {others}" if others else ""
+
+
+def id_alone(example: Any, id_name: str) -> bytes:
+    """A record with the id of `example`, if it has one, and nothing else."""
     kept = tf.train.SequenceExample()
-    ids = example.context.feature["video_id"].bytes_list.value if example is not None else []
-    kept.context.feature["video_id"].bytes_list.value.extend(ids[:1])
+    ids = example.context.feature[id_name].bytes_list.value if example is not None else []
+    kept.context.feature[id_name].bytes_list.value.extend(ids[:1])
     return kept.SerializeToString()
 
 
@@ -117,21 +139,22 @@ def parse(payloads: Any, layout: Layout) -> tuple[Any, ...]:
       tf.errors.OpError: some payload is no SequenceExample or has values of another kind.
     """
     kind = tf.string if layout.kind == "bytes_list" else tf.float32
+    values_of = layout.context
     context, lists, _ = tf.io.parse_sequence_example(
         payloads,
         context_features={
-            name: tf.io.RaggedFeature(dtype) for name, (_, dtype) in _CONTEXT.items()
+            name: tf.io.RaggedFeature(dtype) for name, (_, dtype) in values_of.items()
         },
         # Ragged, not padded: one absurdly long record must not multiply the memory of all others.
-        sequence_features={EMBEDDING: tf.io.RaggedFeature(kind)},
+        sequence_features={layout.feature: tf.io.RaggedFeature(kind)},
     )
-    items = lists[EMBEDDING]  # [records, (segments), (strings or floats)]
+    items = lists[layout.feature]  # [records, (segments), (strings or floats)]
     values, lengths = items.flat_values, tf.zeros([0], tf.int32)
     if kind == tf.string:
         lengths = tf.strings.length(values)
         values = tf.io.decode_raw(values, tf.uint8, fixed_length=layout.features)
     named = [
-        part for name in _CONTEXT for part in (context[name].values, context[name].row_lengths())
+        part for name in values_of for part in (context[name].values, context[name].row_lengths())
     ]
     return (*named, items.row_lengths(), items.values.row_lengths(), lengths, values)
 
@@ -183,14 +206,14 @@ def find_unparsable(payloads: Sequence[bytes], layout: Layout) -> dict[int, str]
 
 
 def _describe_unparsable(example: Any, layout: Layout) -> str:
-    for name, (kind, _) in _CONTEXT.items():
+    for name, (kind, _) in layout.context.items():
         found = example.context.feature[name].WhichOneof("kind")
         if found not in (None, kind):
             return f"its {name} is a {found}; it must be a {kind}"
-    for feature in example.feature_lists.feature_list[EMBEDDING].feature:
+    for feature in example.feature_lists.feature_list[layout.feature].feature:
         found = feature.WhichOneof("kind")
         if found not in (None, layout.kind):
-            return f"its {EMBEDDING} is a {found}; that of the first record is a {layout.kind}"
+            return f"its {layout.feature} is a {found}; that of the first record is a {layout.kind}"
     return "TensorFlow cannot parse it"
 
 
@@ -207,14 +230,14 @@ def to_record(clips: ClipSet, i: int) -> bytes:
     if hop := clips.embedding.hop_seconds:
         context["end_time_seconds"].float_list.value.append(start + segments * hop)
     context["labels"].int64_list.value.extend(clips.labels_of(i))
-    embedding = example.feature_lists.feature_list[EMBEDDING].feature
+    embedding = example.feature_lists.feature_list[_RELEASED].feature
     for vector in clips.embeddings[i, :segments]:
         if vector.dtype == np.uint8:
             embedding.add().bytes_list.value.append(vector.tobytes())
         else:
             embedding.add().float_list.value.extend(vector.tolist())
     kind = "bytes_list" if clips.embeddings.dtype == np.uint8 else "float_list"
-    if clips.embedding != Layout(kind, clips.num_features).embedding:
+    if clips.embedding != Layout(kind, clips.num_features, _RELEASED).embedding:
         text = json.dumps(clips.embedding.to_json(), sort_keys=True).encode()
         context[_STATED].bytes_list.value.append(text)
     return example.SerializeToString()

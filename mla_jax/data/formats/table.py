@@ -4,12 +4,14 @@ import glob
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mla_jax.data.formats.format import Format
 from mla_jax.errors import UserError
 
 FORMATS = (
     "mla_jax.data.formats.packed.Packed",
+    "mla_jax.data.formats.recordings.RecordingFiles",
     "mla_jax.data.formats.arrays.ArrayFile",
     "mla_jax.data.formats.tfrecords.RecordFiles",
 )
@@ -23,16 +25,33 @@ def formats() -> Iterator[type[Format]]:
         yield getattr(importlib.import_module(module), name)
 
 
-def open_local(path: str) -> Format:
-    """Opens the data at a local path: a file, a folder or a glob.
+def find(path: str) -> type[Format]:
+    """The format of the data at a local path: a file, a folder or a glob.
+
+    Raises:
+      UserError: nothing is there.
+    """
+    if not Path(path).exists() and not glob.has_magic(path):
+        what = "is a link that leads nowhere" if Path(path).is_symlink() else "does not exist"
+        raise UserError(
+            f"{path} {what}; give packed clips, records, an HDF5 or .npz file, or .npy files"
+        )
+    return next(found for found in formats() if found.recognizes(Path(path)))
+
+
+def open_local(path: str, labels: str = "") -> Format:
+    """Opens the data at a local path.
+
+    Args:
+      path: a file, a folder or a glob.
+      labels: a local file of labels, for formats that take one.
 
     Raises:
       UserError: nothing is there, or it cannot be used.
     """
-    if not Path(path).exists() and not glob.has_magic(path):
-        what = "is a link that leads nowhere" if Path(path).is_symlink() else "does not exist"
-        raise UserError(f"{path} {what}; give packed clips, records, or an HDF5 or .npz file")
-    return next(found for found in formats() if found.recognizes(Path(path)))(path)
+    found: Any = find(path)
+    opened: Format = found(path, labels) if found.takes_labels else found(path)
+    return opened
 
 
 def choose(names: list[str]) -> list[str]:

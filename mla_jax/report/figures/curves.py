@@ -90,7 +90,10 @@ def precision_recall_points(
 
 
 def precision_recall(
-    class_names: Sequence[str], labels: np.ndarray, scores: Mapping[str, np.ndarray]
+    class_names: Sequence[str],
+    labels: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    known: np.ndarray | None = None,
 ) -> Figure:
     """Precision against recall of some classes, a panel each, by model.
 
@@ -100,6 +103,7 @@ def precision_recall(
       class_names: of the C classes.
       labels: [num_clips, C] bool; a class without positives gets a panel that says so.
       scores: by model, [num_clips, C].
+      known: [num_clips, C] bool, which labels are known; a class is shown on those clips. None: all.
     """
     C = len(class_names)
     columns = min(3, C)
@@ -111,13 +115,17 @@ def precision_recall(
         if c >= C:
             axes.set_visible(False)
             continue
-        positives = int(labels[:, c].sum())
+        rows_of_class = slice(None) if known is None else known[:, c]
+        of_class = labels[rows_of_class, c]
+        positives = int(of_class.sum())
         axes.set_title(f"{plain_text(class_names[c], 26)} ({positives:,})", fontsize=SMALL)
         for i, (name, values) in enumerate(scores.items()):
             if not positives:
                 axes.text(0.5, 0.5, "no positives", ha="center", transform=axes.transAxes)
                 break
-            recall, precision = _thinned(*precision_recall_points(values[:, c], labels[:, c]))
+            recall, precision = _thinned(
+                *precision_recall_points(values[rows_of_class, c], of_class)
+            )
             style = line_style(i) | {"marker": "", "linewidth": 1.4}
             axes.plot(recall, precision, label=plain_text(name, 40), **style)
         axes.set(xlim=(0, 1), ylim=(0, 1.02))

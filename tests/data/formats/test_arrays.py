@@ -105,6 +105,7 @@ def test_lengths_are_found_by_the_zero_vectors_at_the_end(tmp_path: Path, suffix
     x[0] = 1  # full
     x[1, 0] = x[1, 2] = [0, 9]  # a zero vector between others is real
     x[2, 1, 1] = 1  # and so is one at the start
+    x[3, 0, 0] = 1
     path = write(tmp_path / f"clips{suffix}", {"x": x, "y": np.ones((4, 7), bool)})
     assert read_clips(path).num_segments.tolist() == [3, 3, 2, 1]
     floats = np.where(x > 0, np.float32(-1e-30), np.float32(-0.0))
@@ -118,7 +119,7 @@ def test_lengths_that_are_stated_hold(tmp_path: Path, suffix: str, dtype: str) -
     clips = random_clips(dtype="float32")
     arrays = arrays_of(clips)
     arrays["x"][~clips.mask()] = np.nan  # what fills a clip up may be anything
-    arrays["x"][3, : clips.num_segments[3]] = 0
+    arrays["x"][3, 1 : clips.num_segments[3]] = 0
     arrays["num_segments"] = clips.num_segments.astype(dtype)
     read = read_clips(write(tmp_path / f"clips{suffix}", arrays))
     np.testing.assert_array_equal(read.num_segments, clips.num_segments)
@@ -198,14 +199,38 @@ def add(name: str, array: np.ndarray) -> Callable[[Arrays], None]:
 
 
 MISFITS = {
-    "no x": (without("x"), ["has no array x", "[clips, segments, features]", "[clips, classes]"]),
+    "no x": (
+        without("x"),
+        ["has no array x, only ", "y", "[clips, segments, features]", "[clips, classes]"],
+    ),
     "no y": (without("y"), ["has no array y"]),
-    "flat x": (change("x", lambda x: x[:, 0]), [", x: it is [20, 4]", "[clips, segments"]),
-    "x of doubles": (change("x", lambda x: x.astype(float)), [", x: ", "float64", "float32"]),
+    "flat x": (change("x", lambda x: x[:, 0, 0]), [", x: it is [20]", "[clips, segments"]),
+    "x of large doubles": (
+        change("x", lambda x: x + 1e40),
+        [", x is of float64", "float32 cannot"],
+    ),
+    "x of large numbers": (
+        change("x", lambda x: x + np.int16(99)),
+        [", x is of int16", "uint8 cannot"],
+    ),
     "x of bools": (change("x", lambda x: x > 3), [", x: ", "bool"]),
-    "flat y": (change("y", lambda y: y[:, 0]), [", y: it is [20]", "[clips, classes]"]),
+    "one bool": (change("y", lambda y: y[:, 0]), [", y is one column of bool"]),
+    "halves": (
+        change("y", lambda y: y[:, 0] / 2),
+        [", y is one column of float64", "whole numbers"],
+    ),
+    "names": (
+        change("y", lambda y: np.array([b"Dog"] * 20)),
+        [", y has the names of 1 classes", "7 are in use"],
+    ),
     "deep y": (change("y", lambda y: y[..., None]), [", y: it is [20, 7, 1]"]),
-    "y of floats": (change("y", lambda y: y.astype("f4")), [", y: ", "float32", "bool"]),
+    "y of halves": (change("y", lambda y: y / 2), [", y: row 0, column ", "is 0.5"]),
+    "mask of names": (add("label_mask", np.array([b"1"] * 20)), [", label_mask: ", "0 and 1"]),
+    "narrow mask": (
+        add("label_mask", np.ones((20, 3))),
+        ["[20, 3]", "of the label matrix, [20, 7]"],
+    ),
+    "mask of 2": (add("label_mask", np.full((20, 7), 2)), ["the mask of ", "column 0 is 2"]),
     "y of 2": (change("y", lambda y: 2 * y.astype("i4")), [", y: row 0, column ", "is 2"]),
     "y of -1": (change("y", lambda y: -y.astype("i1")), [", y: row 0, column ", "is -1"]),
     "fewer y": (change("y", lambda y: y[:19]), [", y: it has 19 rows, but x has 20"]),
@@ -244,7 +269,7 @@ def test_says_which_clips_cannot_be_used_or_leaves_them_out(tmp_path: Path, suff
         "start_times": np.array(clips.start_times),
     }
     arrays["x"][3, 0, 1] = np.inf
-    arrays["y"][8] = False
+    arrays["x"][8] = 0
     arrays["video_id_list"][9] = b""
     arrays["start_times"][11] = np.nan
     arrays["num_segments"][[14, 15]] = [0, 6]
@@ -256,7 +281,7 @@ def test_says_which_clips_cannot_be_used_or_leaves_them_out(tmp_path: Path, suff
     ids = [clips.video_ids[i].decode() for i in (3, 8)]
     assert skipped[:3] == [
         (path, 3, ids[0], "it has NaN or infinity in its embedding"),
-        (path, 8, ids[1], "it has no label"),
+        (path, 8, ids[1], "its embedding is all zeros, as if it was never filled in"),
         (path, 9, "", "its video_id is empty or ends in a zero byte"),
     ]
     assert [(row, reason) for _, row, _, reason in skipped[3:]] == [
@@ -270,9 +295,9 @@ def test_says_which_clips_cannot_be_used_or_leaves_them_out(tmp_path: Path, suff
         read_clips(path)
     # Rows are counted through the file, not through a chunk.
     rest = write(tmp_path / f"rest{suffix}", {k: v[4:] for k, v in arrays.items()})
-    with raises_user_error(f"{rest}, record 4", "no label"):
+    with raises_user_error(f"{rest}, record 4", "all zeros"):
         chunks_of(rest, chunk_size=3)
-    arrays["y"][:] = False
+    arrays["x"][:] = 0
     none = write(tmp_path / f"none{suffix}", arrays)
     with raises_user_error(none, "no record that can be used", "bad_records=error"):
         read_clips(none, bad_records="skip")
@@ -422,8 +447,6 @@ def test_clips_that_are_only_tagged_need_no_labels(tmp_path: Path, suffix: str) 
     without_labels = write(tmp_path / f"y{suffix}", {"x": x, "y": np.zeros((5, 7), bool)})
     with raises_user_error("has no array y"):
         read_clips(without_y)
-    with raises_user_error("it has no label"):
-        read_clips(without_labels)
     for path in (without_y, without_labels):
         clips = read_clips(path, needs_labels=False)
         assert_same_clips(clips, ClipSet.from_arrays(x, [[]] * 5, num_classes=7))

@@ -259,10 +259,28 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [entry[0] for entry in skipped] == [f"{tmp_path}/a", f"{tmp_path}/c"]
 
 
+def test_a_record_without_a_label_may_be_background(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "a.tfrecord", [payload(b"a"), payload(b"b", label_ids=())])
+    with raises_user_error("record 1", "it has no label"):
+        read_clips(path)
+    clips = read_clips(path, no_label="background")
+    assert [clips.labels_of(i) for i in range(2)] == [[1, 4], []]
+
+
+def test_a_clip_of_zeros_is_a_bad_record(tmp_path: Path) -> None:
+    segments = ([bytes(4)] * 3, [bytes(4), b"abcd"], [b"abcd"])
+    path = write_file(
+        tmp_path / "a.tfrecord", [payload(b"%d" % len(s), segments=s) for s in segments]
+    )
+    with raises_user_error("record 0", "video id '3'", "all zeros"):
+        read_clips(path)
+    assert read_clips(path, bad_records="skip").video_ids.tolist() == [b"2", b"1"]
+
+
 def test_a_large_file_with_damage(tmp_path: Path) -> None:
     """Larger than what is read ahead of any file."""
     path = write_file(
-        tmp_path / "large", [payload(b"%d" % i, segments=[bytes(2000)] * 5) for i in range(80)]
+        tmp_path / "large", [payload(b"%d" % i, segments=[b"x" * 2000] * 5) for i in range(80)]
     )
     content = bytearray(path.read_bytes())
     assert len(content) > 512 * 1024

@@ -357,3 +357,84 @@ def test_release_round_trip(
     names = sorted(path.name for path in (audioset_dir / "bal_train").glob("*.tfrecord"))
     assert [path.name for path in written] == names[: len(written)]
     assert_same_clips(read_clips(tmp_path, num_classes=527, max_segments=10), first)
+
+
+# Records of other programs.
+
+
+def written_by_vggish(path: Path, num_records: int = 3) -> Path:
+    """As VGGish's demonstration writes records: a feature list, and nothing else."""
+    examples = [message(video_id=None, start=None, label_ids=()) for _ in range(num_records)]
+    for k, example in enumerate(examples):
+        example.context.Clear()
+        example.feature_lists.feature_list["audio_embedding"].feature[0].bytes_list.value[0] = (
+            b"abc%d" % k
+        )
+    return write_file(path, [example.SerializeToString() for example in examples])
+
+
+def test_records_of_nothing_but_embeddings_can_be_tagged(tmp_path: Path) -> None:
+    for name in ("x/one.tfrecord", "y/one.tfrecord"):
+        (tmp_path / name).parent.mkdir()
+        written_by_vggish(tmp_path / name)
+    pattern = str(tmp_path / "*" / "*.tfrecord")
+    stream = stream_clips(pattern, ReadOptions(7, needs_labels=False, chunk_size=2))
+    chunks = list(stream.chunks)
+    ids = np.concatenate([chunk.video_ids for chunk in chunks])
+    assert ids.tolist() == [b"%s/one-%d" % (f, k) for f in (b"x", b"y") for k in range(3)]
+    assert [bytes(chunk.embeddings[0, 0]) for chunk in chunks] == [b"abc0", b"abc2", b"abc1"]
+    assert not any(chunk.start_times.any() for chunk in chunks)
+    assert [note.partition(": ")[2] for note in stream.notes] == [
+        "6 records have no id, and are called by file and number",
+        "6 records have no start time, and begin at 0",
+    ]
+    with raises_user_error("record 0", "0 values of video_id"):
+        read_clips(pattern)
+
+
+def written_by_youtube8m(path: Path) -> Path:
+    examples = []
+    for k in range(3):
+        example = message(video_id=None, start=None, segments=(), label_ids=(k, k + 1))
+        example.context.feature["id"].bytes_list.value.append(b"yt%d" % k)
+        for name, size in (("rgb", 8), ("audio", 4)):
+            for t in range(k + 1):
+                value = bytes([10 * k + t + 1] * size)
+                example.feature_lists.feature_list[name].feature.add().bytes_list.value.append(
+                    value
+                )
+        examples.append(example.SerializeToString())
+    return write_file(path, examples)
+
+
+@pytest.mark.parametrize(("feature", "size"), [("audio", 4), ("rgb", 8)])
+def test_records_of_youtube8m(tmp_path: Path, feature: str, size: int) -> None:
+    """They have an `id`, no start time, and feature lists of other names."""
+    written_by_youtube8m(tmp_path / "train-00000-of-00001")
+    clips = read_clips(tmp_path, feature=feature)
+    assert clips.video_ids.tolist() == [b"yt0", b"yt1", b"yt2"]
+    assert clips.num_segments.tolist() == [1, 2, 3]
+    assert clips.embeddings.shape == (3, 5, size)
+    assert clips.embeddings[2, :3, 0].tolist() == [21, 22, 23]
+    assert [clips.labels_of(i) for i in range(3)] == [[0, 1], [1, 2], [2, 3]]
+
+
+def test_a_feature_that_no_record_has_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    written_by_youtube8m(tmp_path / "a.tfrecord")
+    with raises_user_error(
+        "no record has the feature list audio_embedding",
+        "record 0, has the feature lists audio, rgb",
+    ):
+        read_clips(tmp_path)
+    clip = tf.train.Example()
+    clip.features.feature["mean_rgb"].float_list.value.append(1)
+    write_file(tmp_path / "a.tfrecord", [clip.SerializeToString()])
+    with raises_user_error("no feature list, only features of the whole clip: mean_rgb"):
+        read_clips(tmp_path)
+
+
+def test_files_of_a_folder_are_known_by_their_names(tmp_path: Path) -> None:
+    names = ["a.tfrecord", "b.tfrecords", "c-00000-of-00010", "d.tfrecord-00003-of-00100"]
+    for name in [*names, "e.txt", "f.tfrecord.gz", "g-of-h"]:
+        write_file(tmp_path / name, [payload(name.encode())])
+    assert read_clips(tmp_path).video_ids.tolist() == [name.encode() for name in names]

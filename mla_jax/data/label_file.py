@@ -1,0 +1,199 @@
+"""A CSV file of labels by file name: the labels of recordings that lie in files of their own.
+
+    filename,labels
+    dog.wav,Dog;Barking
+    street.wav,
+
+Its first line names the columns; others may stand beside them. A cell of `labels` holds the names, mids or
+indices of classes, with `;`, `|` or, if no cell has those, commas between them; names of a class list may
+have commas in them anyway. An empty cell says that the file is of none of the classes. A column `absent`, if
+there is one, names the classes that were looked for and not found: those in neither cell are not known.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from mla_jax.data.class_list import ClassList
+from mla_jax.data.labels import ClassNames, Labels, classes_named
+from mla_jax.errors import UserError
+
+FILE_NAME = "labels.csv"
+_FILE_COLUMNS = ("filename", "fname", "file", "path", "id")
+_LABEL_COLUMNS = ("labels", "label", "category")
+_ABSENT = "absent"
+_SEPARATOR = re.compile("[;|]")
+
+
+class Entry(NamedTuple):
+    """What the file says of a recording.
+
+    Attributes:
+      line: where it says so.
+      labels: the text of the cell.
+      absent: that of the column `absent`; None if there is no such column.
+    """
+
+    line: int
+    labels: str
+    absent: str | None
+
+
+class LabelFile:
+    """The labels of recordings, by file name.
+
+    Attributes:
+      path: the file.
+      entries: by the names in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Reads the file.
+
+        Raises:
+          UserError: it cannot be read, lacks a column, or has a name twice.
+        """
+        self.path = path
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            rows = list(csv.reader(io.StringIO(text), delimiter="\t" if "\t" in text else ","))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"cannot read the labels {path}: {error}; give a CSV file") from error
+        header = [name.strip().lower() for name in rows[0]] if rows else []
+        file_column, label_column = (
+            self._column(header, _FILE_COLUMNS),
+            self._column(header, _LABEL_COLUMNS),
+        )
+        absent = header.index(_ABSENT) if _ABSENT in header else None
+        self.entries: dict[str, Entry] = {}
+        for line, row in enumerate(rows[1:], start=2):
+            if not any(row):
+                continue
+            if len(row) != len(header):
+                raise UserError(
+                    f"{path}, line {line}: {len(row)} cells, but the first line names {len(header)} columns; "
+                    "put quotes around cells that have commas in them"
+                )
+            name = row[file_column].strip()
+            if not name or name in self.entries:
+                what = f"{name!r} stands there twice" if name else "no file name"
+                raise UserError(f"{path}, line {line}: {what}; give each file one line")
+            self.entries[name] = Entry(
+                line, row[label_column].strip(), None if absent is None else row[absent].strip()
+            )
+        cells = (cell for entry in self.entries.values() for cell in entry[1:] if cell)
+        self._has_separators = any(_SEPARATOR.search(cell) for cell in cells)
+        self._index: dict[str, set[str]] = {}
+        for name in self.entries:
+            for key in _names_of(name):
+                self._index.setdefault(key, set()).add(name)
+
+    def _column(self, header: Sequence[str], names: Sequence[str]) -> int:
+        found = [header.index(name) for name in names if name in header]
+        if not found:
+            raise UserError(
+                f"{self.path} has no column {names[0]}, only {', '.join(header) or 'nothing'}; its first "
+                "line must name the columns filename and labels"
+            )
+        return found[0]
+
+    def find(self, file: str) -> str | None:
+        """The name here that is a file's: with or without its folder, with or without its ending.
+
+        Raises:
+          UserError: several are.
+        """
+        for key in _names_of(file):
+            found = self._index.get(key, set())
+            if len(found) > 1:
+                raise UserError(
+                    f"{self.path}: {' and '.join(sorted(found)[:2])} may both be the file {file}; give the "
+                    "folders of the files too"
+                )
+            if found:
+                return next(iter(found))
+        return None
+
+    def classes(self) -> ClassList | None:
+        """The classes that occur, sorted; None where all labels are indices."""
+        texts = {text for entry in self.entries.values() for text in self._texts(entry)}
+        if all(text.isdecimal() for text in texts):
+            return None
+        return classes_named(texts)
+
+    def num_indices(self) -> int:
+        """How many classes labels that are indices need."""
+        texts = [text for entry in self.entries.values() for text in self._texts(entry)]
+        return max((int(text) + 1 for text in texts if text.isdecimal()), default=0)
+
+    def _texts(self, entry: Entry) -> list[str]:
+        return self._split(entry.labels, None) + self._split(entry.absent or "", None)
+
+    def _split(self, cell: str, names: ClassNames | None) -> list[str]:
+        """The labels in a cell; names of the class list that have commas in them stay whole."""
+        if not cell or (names is not None and cell in names):
+            return [cell] if cell else []
+        if _SEPARATOR.search(cell) or (names is None and self._has_separators):
+            return [text.strip() for text in _SEPARATOR.split(cell) if text.strip()]
+        parts = [text.strip() for text in cell.split(",") if text.strip()]
+        found = []
+        while parts:
+            joined = (", ".join(parts[:end]) for end in range(len(parts), 1, -1))
+            name = next((text for text in joined if names is not None and text in names), parts[0])
+            found.append(name)
+            parts = parts[name.count(", ") + 1 :] if name != parts[0] else parts[1:]
+        return found
+
+    def read(self, names: Sequence[str], num_classes: int, classes: ClassList | None) -> Labels:
+        """The labels of some entries, in order.
+
+        Args:
+          names: as `find` gave them.
+          num_classes: K.
+          classes: the classes, if labels name them.
+
+        Raises:
+          UserError: a label is no class.
+        """
+        finder = ClassNames(classes) if classes is not None else None
+        lists, known = [], np.ones((len(names), num_classes), bool)
+        for row, name in enumerate(names):
+            entry = self.entries[name]
+            where = f"{self.path}, line {entry.line}"
+            lists.append(
+                sorted(
+                    {
+                        _index(t, finder, num_classes, where)
+                        for t in self._split(entry.labels, finder)
+                    }
+                )
+            )
+            if entry.absent is not None:
+                absent = [
+                    _index(t, finder, num_classes, where) for t in self._split(entry.absent, finder)
+                ]
+                known[row] = False
+                known[row, absent + lists[-1]] = True
+        labels = Labels.of_lists(lists)
+        return labels if known.all() else labels._replace(known=known)
+
+
+def _names_of(name: str) -> list[str]:
+    """What a file may be called: as it is, without its ending, without its folder, without both."""
+    whole = PurePosixPath(name.replace("\\", "/"))
+    return [str(whole), str(whole.with_suffix("")), whole.name, whole.stem]
+
+
+def _index(text: str, names: ClassNames | None, num_classes: int, where: str) -> int:
+    if (names is None or text not in names) and text.isdecimal() and int(text) < num_classes:
+        return int(text)
+    if names is None:
+        raise UserError(
+            f"{where}: label {text!r} is no index of {num_classes} classes; give a class list"
+        )
+    return names.find(text, where)

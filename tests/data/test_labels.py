@@ -1,0 +1,192 @@
+"""Labels in every form that people have them: the same clips as a matrix gives."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from mla_jax.config import DataConfig
+from mla_jax.data.class_list import ClassList
+from mla_jax.data.clips import ClipSet, concatenate
+from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.packing import pack_data
+from mla_jax.data.sources import open_clips
+from tests.support.helpers import assert_same_clips, raises_user_error, random_clips
+
+NAMES = ("Bell", "Cat", "Dog", "Rain")
+CLASSES = ClassList(("/m/b", "/m/c", "/m/d", "/m/r"), NAMES)
+ONE_EACH = np.array([2, 0, 3, 1, 2, 0])
+
+
+def embeddings(num_clips: int = 6, dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(0).normal(2, 1, (num_clips, 3, 5)).astype(dtype)
+
+
+def of(labels: Any, **changes: Any) -> ClipSet:
+    return ClipSet.from_arrays(embeddings(len(labels)), labels, **changes)
+
+
+MATRIX = np.eye(4, dtype=bool)[ONE_EACH]
+FORMS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "bool": (MATRIX, {}),
+    "float": (MATRIX.astype(float), {}),
+    "int": (MATRIX.astype(int), {}),
+    "lists": ([[k] for k in ONE_EACH], {"num_classes": 4}),
+    "column": (ONE_EACH, {}),
+    "column of floats": (ONE_EACH.astype(float), {}),
+    "[n, 1]": (ONE_EACH[:, None], {}),
+    "names": ([NAMES[k] for k in ONE_EACH], {}),
+    "bytes": (np.array([NAMES[k].encode() for k in ONE_EACH]), {}),
+    "objects": (np.array([NAMES[k] for k in ONE_EACH], object), {}),
+    "lists of names": ([[NAMES[k]] for k in ONE_EACH], {}),
+    "mids": ([CLASSES.mids[k] for k in ONE_EACH], {"classes": CLASSES}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_forms_say_the_same(form: str) -> None:
+    labels, more = FORMS[form]
+    clips = of(labels, **more)
+    assert_same_clips(clips, of(MATRIX))
+    named = "name" in form or form in ("bytes", "objects", "mids")
+    assert (clips.classes is not None) == named
+    if named:
+        assert clips.classes is not None
+        assert clips.classes.names == NAMES
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+@pytest.mark.parametrize(
+    "form", [f for f in FORMS if f not in ("objects", "lists", "lists of names")]
+)
+def test_files_say_the_same_and_keep_the_names(tmp_path: Path, form: str, suffix: str) -> None:
+    labels, more = FORMS[form]
+    y = np.array(labels)
+    path = write(
+        tmp_path / f"clips{suffix}", x=embeddings(), y=y if y.dtype.kind != "U" else y.astype("S")
+    )
+    if "classes" in more:
+        (tmp_path / "class_labels_indices.csv").write_text(CLASSES.to_csv())
+    pack_data(path, tmp_path / "p", DataConfig())
+    assert_same_clips(open_clips(str(tmp_path / "p"), ReadOptions(4)), of(MATRIX))
+    beside = tmp_path / "p" / "class_labels_indices.csv"
+    assert beside.exists() == ("name" in form or form in ("bytes", "mids"))
+    if beside.exists():
+        assert ClassList.read(beside).names == NAMES
+
+
+def write(path: Path, **arrays: np.ndarray) -> str:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "more"),
+    [
+        (np.array([1, 0, 1, 0])[:, None], {}),
+        (np.array([True, False, True, False]), {}),
+        (np.array([1, 0, 1, 0]), {"num_classes": 1}),
+        (np.array([1.0, 0, 1, 0]), {"num_classes": 1}),
+    ],
+)
+def test_a_detector_of_one_class(labels: np.ndarray, more: dict[str, Any]) -> None:
+    clips = of(labels, **more)
+    assert clips.num_classes == 1
+    assert clips.multi_hot()[:, 0].tolist() == [True, False, True, False]
+
+
+def test_a_column_of_two_classes_is_no_detector() -> None:
+    assert of(np.array([1, 0, 1, 0])).num_classes == 2
+    assert of(np.array([1, 0, 1, 0])[:, None], num_classes=2).num_classes == 2
+
+
+def test_clips_of_none_of_the_classes() -> None:
+    for labels in (
+        [[0], [], [1]],
+        np.array([[1, 0], [0, 0], [0, 1]]),
+        ["a", "", "b"],
+        [["a"], [], ["b"]],
+    ):
+        clips = of(labels, num_classes=2)
+        assert [clips.labels_of(i) for i in range(3)] == [[0], [], [1]]
+
+
+def test_a_name_that_no_class_list_has_is_refused_in_files_too(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.npz", x=embeddings(), y=np.array([NAMES[k] for k in ONE_EACH]))
+    options = ReadOptions(3, classes=ClassList(("",) * 3, NAMES[:3]))
+    with raises_user_error(train, "row 2", "'Rain' is no class of the 3 in use"):
+        open_clips(train, options)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint16"])
+def test_embeddings_of_other_dtypes_are_kept_exactly_or_refused(
+    tmp_path: Path, dtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    x = np.abs(embeddings() * 20).astype(dtype)
+    kept = "float32" if dtype == "float64" else "uint8"
+    clips = ClipSet.from_arrays(x, MATRIX)
+    assert clips.embeddings.dtype == kept
+    np.testing.assert_allclose(clips.embeddings, x, rtol=1e-6)
+    read = open_clips(write(tmp_path / "a.npz", x=x, y=MATRIX), ReadOptions(4))
+    assert_same_clips(read, clips)
+    assert sum(f"is of {dtype}: kept as {kept}" in text for text in caplog.messages) == 2
+    with raises_user_error("cannot hold"):
+        ClipSet.from_arrays(x * x.dtype.type(10) ** (39 if dtype == "float64" else 2), MATRIX)
+
+
+def test_lists_and_vectors_of_clips() -> None:
+    parts = [np.ones((n, 5), np.float32) * n for n in (2, 4, 1)]
+    clips = ClipSet.from_arrays(parts, [[0], [1], []], num_classes=2)
+    assert clips.num_segments.tolist() == [2, 4, 1]
+    assert clips.embeddings.sum(axis=(1, 2)).tolist() == [20, 80, 5]
+    flat = ClipSet.from_arrays(np.ones((3, 5)), [[0], [1], []], num_classes=2)
+    assert flat.embeddings.shape == (3, 1, 5)
+
+
+def test_unknown_labels_are_kept_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    labels, mask = rng.random((20, 4)) < 0.5, rng.random((20, 4)) < 0.6
+    mask[:, 0] |= ~mask.any(axis=1)
+    clips = of(labels, label_mask=mask)
+    assert clips.label_mask is not None
+    np.testing.assert_array_equal(clips.label_mask, mask)
+    np.testing.assert_array_equal(clips.multi_hot(), labels & mask)
+    with_nan = of(np.where(mask, labels, np.nan))
+    for other in (with_nan, concatenate([clips[:7], clips[7:]]), clips[np.arange(20)]):
+        assert_same_clips(other, clips)
+    assert of(labels, label_mask=np.ones((20, 4))).label_mask is None
+    # Joined with clips of which all is known.
+    joined = concatenate([clips, of(labels)])
+    np.testing.assert_array_equal(joined.known_labels(), np.concatenate([mask, mask | True]))
+    x = embeddings(20)
+    for name, arrays in {
+        "mask": {"x": x, "y": labels, "label_mask": mask},
+        "nan": {"x": x, "y": np.where(mask, labels, np.nan)},
+        "openmic": {"X": x, "Y_true": np.where(mask, labels * 0.4 + 0.3, 0.5), "Y_mask": mask},
+    }.items():
+        read = open_clips(write(tmp_path / f"{name}.npz", **arrays), ReadOptions(4, chunk_size=6))
+        assert_same_clips(read, clips)
+
+
+def test_a_label_that_the_mask_calls_unknown_is_refused() -> None:
+    clips = random_clips()
+    mask = np.zeros((20, 7), bool)
+    with raises_user_error("clip 0", "its mask says that it is unknown"):
+        dataclasses.replace(clips, label_mask=mask).check_values()
+    with raises_user_error("label_mask is [20, 6] of bool", "[20, 7]"):
+        dataclasses.replace(clips, label_mask=mask[:, 1:])
+
+
+def test_an_archive_without_x_lists_its_arrays(tmp_path: Path) -> None:
+    for suffix in (".npz", ".h5"):
+        path = write(tmp_path / f"a{suffix}", arr_0=embeddings(), arr_1=MATRIX)
+        with raises_user_error(path, "has no array x, only arr_0, arr_1;"):
+            open_clips(path, ReadOptions(4))
