@@ -35,7 +35,7 @@ ROOMS = {
 
 # Libraries that only these files may import.
 ONLY_IN = {
-    "tensorflow": ["data/formats/sequence_examples.py", "audio/tensorflow_files.py"],
+    "tensorflow": ["data/tensorflow.py"],
     "soundfile": ["audio/sound_file.py"],
     "soxr": ["audio/sound_file.py", "audio/decode.py"],
     "tensorflow_datasets": ["data/formats/tfds.py", "audioset/tfds/"],

@@ -169,7 +169,7 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> float:
 
 def read_with_tf_data(files: list[Path]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Reads as TensorFlow's guides do: a dataset of files, each record parsed by itself, on all cores."""
-    from mla_jax.data.formats.sequence_examples import tf
+    from mla_jax.data.tensorflow import tf
 
     def parse(record: object) -> tuple[object, object]:
         context, lists = tf.io.parse_single_sequence_example(

@@ -1,7 +1,5 @@
-"""Weights out of TensorFlow's files: the one module of this room that imports TensorFlow."""
+"""Weights out of TensorFlow's files; to import this module imports TensorFlow."""
 
-import contextlib
-import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -9,19 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mla_jax.data.tensorflow import tf
 from mla_jax.errors import UserError
-
-# Before the import: no start-up chatter.
-if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-
-import tensorflow as tf
-
-for _kind in ("GPU", "TPU"):
-    # Else TensorFlow takes the memory that JAX needs. Fails only where TensorFlow already runs.
-    with contextlib.suppress(RuntimeError, ValueError):
-        tf.config.set_visible_devices([], _kind)
 
 _LAYER = re.compile(r"tower0/network/(layer\d+)/")
 

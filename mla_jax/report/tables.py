@@ -71,7 +71,7 @@ def results_note(report: Report) -> str:
     if sizes:
         text += (
             f" The interval holds the mAP of 95 % of {max(sizes)} resamples of the clips, set about the "
-            "figure: what other clips would say of this trained model, not what other seeds would."
+            "figure. It covers the choice of clips, not of seeds."
         )
     if report.data is not None:
         clips = report.data.clips

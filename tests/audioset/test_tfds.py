@@ -16,11 +16,11 @@ from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.formats.format import ReadOptions
 from mla_jax.data.formats.record_writer import write_records
-from mla_jax.data.formats.sequence_examples import tf  # hidden from accelerators by then
 from mla_jax.data.formats.tfds import data_source_classes
 from mla_jax.data.packing import pack
 from mla_jax.data.sources import open_clips, open_data_source, open_packed, read_data_source
 from mla_jax.data.synthetic import SyntheticConfig, synthetic_clips
+from mla_jax.data.tensorflow import tf  # hidden from accelerators by then
 from mla_jax.errors import UserError
 from tests.support.bucket_server import put
 from tests.support.helpers import assert_same_clips, raises_user_error, random_clips

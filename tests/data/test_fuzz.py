@@ -23,10 +23,10 @@ from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.record_writer import write_records
-from mla_jax.data.formats.sequence_examples import tf  # hidden from accelerators by then
 from mla_jax.data.packing import pack
 from mla_jax.data.skipped import Skipped
 from mla_jax.data.sources import open_packed
+from mla_jax.data.tensorflow import tf  # hidden from accelerators by then
 from mla_jax.errors import UserError
 from tests.support import mutations
 from tests.support.helpers import assert_same_clips, random_clips, read_clips

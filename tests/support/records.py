@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mla_jax.data.formats.sequence_examples import tf  # hidden from accelerators by then
+from mla_jax.data.tensorflow import tf  # hidden from accelerators by then
 
 BYTES = (b"abcd", b"efgh")
 FLOATS = ([0.5, -1.0, 2.0, 0.0],)

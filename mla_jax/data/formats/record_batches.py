@@ -23,9 +23,9 @@ from mla_jax.data.formats.sequence_examples import (
     layout_of,
     parse,
     read_message,
-    tf,
     to_columns,
 )
+from mla_jax.data.tensorflow import tf
 from mla_jax.errors import UserError
 
 

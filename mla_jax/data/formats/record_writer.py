@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats.record_names import SUFFIX
-from mla_jax.data.formats.sequence_examples import tf, to_record
+from mla_jax.data.formats.sequence_examples import to_record
+from mla_jax.data.tensorflow import tf
 from mla_jax.errors import UserError
 from mla_jax.storage.paths import require_local
 

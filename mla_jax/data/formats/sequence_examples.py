@@ -8,13 +8,10 @@ Without the first, 128 bytes a segment are taken for AudioSet's release. YouTube
 instead of `video_id`, no start time, and feature lists of other names, of which one is chosen. Other features
 are ignored.
 
-Importing this module imports TensorFlow and hides accelerators from it; no other module of the library
-imports TensorFlow.
+To import this module imports TensorFlow.
 """
 
-import contextlib
 import json
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,19 +21,7 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import AUDIOSET, Embedding, Scaling
 from mla_jax.data.formats.rules import Columns
 from mla_jax.data.stated import Stated
-
-# Before the import: no start-up chatter (of which the note on oneDNN ignores the log level), and no lines
-# about records that cannot be parsed, which get a line of ours. JAX, if there first, has set it to 1.
-if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-
-import tensorflow as tf
-
-for _kind in ("GPU", "TPU"):
-    # Else TensorFlow takes the memory that JAX needs. Fails only where TensorFlow already runs.
-    with contextlib.suppress(RuntimeError, ValueError):
-        tf.config.set_visible_devices([], _kind)
+from mla_jax.data.tensorflow import tf
 
 _RELEASED = "audio_embedding"
 _STATED = "embedding"

@@ -10,7 +10,7 @@ import pytest
 
 from mla_jax.data.formats import record_writer
 from mla_jax.data.formats.record_writer import write_records
-from mla_jax.data.formats.sequence_examples import tf
+from mla_jax.data.tensorflow import tf
 from tests.support.helpers import in_order_of_files, raises_user_error, random_clips
 
 

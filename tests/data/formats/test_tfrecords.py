@@ -22,9 +22,9 @@ from mla_jax.data.formats import record_batches
 from mla_jax.data.formats.format import ReadOptions
 from mla_jax.data.formats.frames import read_frames
 from mla_jax.data.formats.record_writer import write_records
-from mla_jax.data.formats.sequence_examples import tf
 from mla_jax.data.formats.tfrecords import RecordFiles
 from mla_jax.data.sources import stream_clips
+from mla_jax.data.tensorflow import tf
 from tests.support.helpers import (
     assert_same_clips,
     in_order_of_files,
@@ -257,7 +257,7 @@ def run(program: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
 
 def test_import_is_quiet_and_hides_accelerators() -> None:
     done = run(
-        "from mla_jax.data.formats.sequence_examples import tf; tf.constant(1); "
+        "from mla_jax.data.tensorflow import tf; tf.constant(1); "
         "assert not tf.config.get_visible_devices('GPU')"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
