@@ -15,7 +15,9 @@ it is not known whether it has a class is left out of that class: the class is j
 
 import dataclasses
 import math
+import os
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, overload
 
 import numpy as np
@@ -153,6 +155,23 @@ def _rank_statistics(
     known: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """AP, AUC, positives and known clips of each class, [num_classes] each, from validated arguments."""
+    starts = range(0, scores.shape[1], _BLOCK_CLASSES)
+    blocks = [np.s_[:, start : start + _BLOCK_CLASSES] for start in starts]
+    with ThreadPoolExecutor(min(len(blocks), os.cpu_count() or 1)) as pool:
+        found = pool.map(
+            lambda block: _of_block(
+                scores[block], labels[block], None if known is None else known[block]
+            ),
+            blocks,
+        )
+        ap, auc, num_positives, num_known = map(np.concatenate, zip(*found, strict=True))
+    return ap, auc, num_positives, num_known
+
+
+def _of_block(
+    scores: npt.NDArray[Any], labels: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_] | None
+) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """As `_rank_statistics`, of a few classes; NumPy sorts without Python's lock, so threads share them."""
     num_classes = scores.shape[1]
     num_known = np.full(num_classes, len(scores), np.int64)
     ap = np.full(num_classes, np.nan)
@@ -160,29 +179,27 @@ def _rank_statistics(
     num_positives = np.zeros(num_classes, np.int64)
     # Widening half precision loses nothing, and it sorts at least twice as fast.
     dtype = np.result_type(scores.dtype, np.float32)
-    for start in range(0, num_classes, _BLOCK_CLASSES):
-        block = slice(start, start + _BLOCK_CLASSES)
-        rows = np.array(scores[:, block].T, dtype, order="C")  # a copy: sorted in place below
-        masks = np.ascontiguousarray(labels[:, block].T)
-        for k, (row, mask) in enumerate(zip(rows, masks, strict=True), start):
-            if known is not None:
-                row, mask = row[known[:, k]], mask[known[:, k]]
-            num_known[k] = num_clips = row.size
-            positives = row[np.flatnonzero(mask)]
-            num_positives[k] = p = positives.size
-            if p == 0 or p == num_clips:
-                continue
-            row.sort()
-            positives.sort()
-            below = np.searchsorted(row, positives, side="left")
-            up_to = np.searchsorted(row, positives, side="right")
-            positives_below = np.searchsorted(positives, positives, side="left")
-            ap[k] = np.mean((p - positives_below) / (num_clips - below))
-            # (below + up_to) / 2 counts clips below plus half of those equal. The positives' share
-            # of that sum is p * p / 2 whatever their ties, since of each ordered pair (i, j) either
-            # j is below i, or i is up to j; the rest are negatives.
-            twice_wins = int(below.sum()) + int(up_to.sum()) - p * p
-            auc[k] = twice_wins / (2 * p * (num_clips - p))
+    rows = np.array(scores.T, dtype, order="C")  # a copy: sorted in place below
+    masks = np.ascontiguousarray(labels.T)
+    for k, (row, mask) in enumerate(zip(rows, masks, strict=True)):
+        if known is not None:
+            row, mask = row[known[:, k]], mask[known[:, k]]
+        num_known[k] = num_clips = row.size
+        positives = row[np.flatnonzero(mask)]
+        num_positives[k] = p = positives.size
+        if p == 0 or p == num_clips:
+            continue
+        row.sort()
+        positives.sort()
+        below = np.searchsorted(row, positives, side="left")
+        up_to = np.searchsorted(row, positives, side="right")
+        positives_below = np.searchsorted(positives, positives, side="left")
+        ap[k] = np.mean((p - positives_below) / (num_clips - below))
+        # (below + up_to) / 2 counts clips below plus half of those equal. The positives' share
+        # of that sum is p * p / 2 whatever their ties, since of each ordered pair (i, j) either
+        # j is below i, or i is up to j; the rest are negatives.
+        twice_wins = int(below.sum()) + int(up_to.sum()) - p * p
+        auc[k] = twice_wins / (2 * p * (num_clips - p))
     return ap, auc, num_positives, num_known
 
 
