@@ -67,6 +67,7 @@ EXTRAS = {
     "bench": ["scikit-learn>=1.7"],
     # What the program `tfds` imports without declaring it.
     "tfds": ["apache-beam>=2.77", "mlcroissant>=1.1"],
+    "beam": [*AUDIO, "apache-beam[gcp]>=2.77"],
     # sed_scores_eval checks the segment metrics; its dcase_util needs pkg_resources.
     "localization": ["sed_scores_eval>=0.0.4", "setuptools<82"],
     "docs": DOCS,

@@ -121,6 +121,16 @@ def define_weights() -> flags.FlagHolder[str]:
     )
 
 
+def define_sounds() -> flags.FlagHolder[str]:
+    """Defines `--sounds`, of the recordings that clips are of."""
+    return flags.DEFINE_string(
+        "sounds",
+        "",
+        "The recordings that the clips are of, a folder or glob of sound files, if they are at hand: their "
+        "sound is drawn above the maps, and can be heard in a report.",
+    )
+
+
 def define_pca() -> flags.FlagHolder[str]:
     """Defines `--pca`, of an encoder of sound."""
     return flags.DEFINE_string(

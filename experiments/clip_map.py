@@ -11,6 +11,7 @@ from absl import flags
 from experiments import cli
 from mla_jax.report import clip_picture
 
+_SOUNDS = cli.define_sounds()
 _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
@@ -45,6 +46,7 @@ def main() -> None:
         _DATA.value,
         start_time=_START_TIME.value,
         events=_EVENTS.value,
+        sounds=_SOUNDS.value,
         segment_seconds=_SEGMENT_SECONDS.value,
         allow_other_embeddings=_ALLOW_OTHER.value,
     )

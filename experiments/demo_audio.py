@@ -78,7 +78,7 @@ def main() -> None:
     print(markdown_table(beside(truth, found, classes)), flush=True)
     cli.say(f"eval clips   {cli.scores(results)}")
     cli.say(f"the minute   {sounds.minute}; its tags {tags}")
-    cli.say(f"the report   {_report(run, workdir / 'report.html', sounds.events)}")
+    cli.say(f"the report   {_report(run, workdir / 'report.html', sounds)}")
 
 
 def beside(
@@ -137,12 +137,12 @@ def _config(packed: Path) -> Config:
     )
 
 
-def _report(run: Path, path: Path, events: Path | None) -> str:
+def _report(run: Path, path: Path, sounds: Sounds) -> str:
     """Writes the report; returns where it is, or why there is none."""
     from mla_jax.report.write import write_report
 
     try:
-        write_report([run], path, events=events or "")
+        write_report([run], path, events=sounds.events or "", sounds=str(sounds.eval))
     except UserError as error:  # matplotlib or Jinja is not installed
         return f"none: {error}"
     return str(path)

@@ -5,9 +5,9 @@ r"""Tags clips with a trained run: the most probable labels of each and, with --
 
 The input is sound: a file (wav, flac, ogg, mp3, ...), a folder or glob of them, or a .txt file that lists
 them, which are embedded by the encoder that the run was trained with. Or it is packed clips; a folder, file
-or glob of TFRecords; or an HDF5 or .npz file of arrays. It may be of any size, and long recordings are cut
-into windows. The output is JSON Lines (one line a clip), or CSV or Parquet (one row a clip and label), by the
-ending of its name.
+or glob of TFRecords, or of .npy or .npz files that are a recording each; or an HDF5 or .npz file of arrays.
+It may be of any size, and long recordings are cut into windows. The output is JSON Lines (one line a clip),
+or CSV or Parquet (one row a clip and label), by the ending of its name.
 
     python -m experiments.predict --workdir=runs/mine --input=field_recording.mp3 --segments --output=tags.csv
 

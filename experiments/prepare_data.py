@@ -1,14 +1,18 @@
-r"""Packs records, or a file of arrays, into a folder that opens at once, and prints what is in them.
+r"""Packs embeddings in files of many forms into a folder that opens at once, and prints what is in them.
 
 python -m experiments.prepare_data --input=audioset_v1_embeddings/bal_train \
         --output=packed/bal_train
 
+python -m experiments.prepare_data --input=openl3_output --labels=labels.csv --max_segments=97 \
+        --output=packed/mine
+
 python -m experiments.prepare_data --verify=packed/bal_train
 
-The second command reads a packed folder, and compares every file with its checksum.
+The last command reads a packed folder, and compares every file with its checksum.
 
-After packing, nothing needs TensorFlow or the records any more. An HDF5 or .npz file has the arrays x, y and
-video_id_list, as the original programs pack them; `mla_jax.data.formats.arrays` says more.
+After packing, nothing needs TensorFlow or the records any more. Taken are TFRecords; a folder of .npy or .npz
+files, a recording each; and one HDF5 or .npz file of the arrays x, y and video_id_list, as the original
+programs pack them. docs/guide_data.md says more.
 """
 
 from absl import flags

@@ -12,6 +12,7 @@ from absl import flags
 from experiments import cli
 from mla_jax.report.write import write_report
 
+_SOUNDS = cli.define_sounds()
 _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
@@ -46,6 +47,7 @@ def main() -> None:
         _DATA.value,
         classes=_CLASSES.value,
         events=_EVENTS.value,
+        sounds=_SOUNDS.value,
         segment_seconds=_SEGMENT_SECONDS.value,
         allow_other_embeddings=_ALLOW_OTHER.value,
     )

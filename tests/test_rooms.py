@@ -28,7 +28,7 @@ ROOMS = {
     "runs": "storage data recordings models parallel training inference evaluation",
     "tagging": "storage data recordings localization inference runs",
     "explain": "data localization runs",
-    "report": "storage data evaluation localization runs explain",
+    "report": "storage data audio recordings evaluation localization runs explain",
     "pretrained": "storage data models training runs",
     "audioset": "storage data",
 }
@@ -37,6 +37,7 @@ ROOMS = {
 ONLY_IN = {
     "tensorflow": ["data/tensorflow.py"],
     "soundfile": ["audio/sound_file.py"],
+    "apache_beam": ["recordings/beam.py", "experiments/embed_beam.py"],
     "soxr": ["audio/sound_file.py", "audio/decode.py"],
     "tensorflow_datasets": ["data/formats/tfds.py", "audioset/tfds/"],
     "jinja2": ["report/page.py"],
@@ -46,7 +47,7 @@ ONLY_IN = {
     "fsspec": ["storage/buckets.py"],
     "gcsfs": ["storage/buckets.py"],
     "fcntl": ["storage/locks.py"],
-    "tempfile": ["storage/files.py", "storage/folders.py"],
+    "tempfile": ["storage/files.py", "storage/folders.py", "recordings/beam.py"],
     "orbax": ["runs/checkpoints.py"],
     "matplotlib": ["report/figures/", "experiments/table/figure.py"],
     "h5py": ["data/formats/array_columns.py", "pretrained/keras/file.py"],

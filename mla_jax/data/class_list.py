@@ -1,7 +1,8 @@
 """The class list: index, machine id (mid) and display name of every class.
 
-The file is AudioSet's own `class_labels_indices.csv` (header `index,mid,display_name`, one line a class,
-in index order). It is never shipped: it is given by path, or found beside the data.
+The file is AudioSet's own `class_labels_indices.csv` (header `index,mid,display_name`, one line a class, in
+index order), or of a form that `class_list_forms` lists. It is never shipped: it is given by path, or one of
+that name is found beside the data.
 """
 
 import csv
@@ -13,11 +14,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mla_jax.data.class_list_forms import HEADER, FormError, parse
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
 
 FILE_NAME = "class_labels_indices.csv"
-_HEADER = ["index", "mid", "display_name"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,25 +107,15 @@ class ClassList:
         """
         try:
             # Some editors write a byte-order mark.
-            text = paths.as_path(path).read_text(encoding="utf-8-sig")
-            rows = list(csv.reader(io.StringIO(text), strict=True))
+            mids, names = parse(paths.as_path(path).read_text(encoding="utf-8-sig"))
         except UserError:
             raise
+        except FormError as error:
+            raise UserError(f"{path}{error}") from error
         except Exception as error:  # of many kinds, where the list is in a bucket
             raise UserError(
                 f"cannot read the class list {path}: {error}; give the path of a {FILE_NAME}"
             ) from error
-        if not rows or [name.strip() for name in rows[0]] != _HEADER:
-            raise UserError(f"{path} is no class list: its first line must be {','.join(_HEADER)}")
-        mids, names = [], []
-        for number, row in enumerate(rows[1:]):
-            if len(row) != 3 or row[0].strip() != str(number):
-                raise UserError(
-                    f"{path}, line {number + 2}: expected index {number}, a mid and a name, "
-                    f"found {','.join(row)!r}; the classes must stand in index order without gaps"
-                )
-            mids.append(row[1])
-            names.append(row[2])
         if not names:
             raise UserError(f"{path} lists no class; it needs one line for each")
         return cls(mids=tuple(mids), names=tuple(names))
@@ -153,7 +144,7 @@ class ClassList:
         """The text of a `class_labels_indices.csv` that `read` reads back unchanged."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_HEADER)
+        writer.writerow(HEADER)
         writer.writerows(
             (k, mid, name) for k, (mid, name) in enumerate(zip(self.mids, self.names, strict=True))
         )

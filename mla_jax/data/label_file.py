@@ -6,8 +6,9 @@
 
 Its first line names the columns; others may stand beside them. A cell of `labels` holds the names, mids or
 indices of classes, with `;`, `|` or, if no cell has those, commas between them; names of a class list may
-have commas in them anyway. An empty cell says that the file is of none of the classes. A column `absent`, if
-there is one, names the classes that were looked for and not found: those in neither cell are not known.
+have commas in them anyway. Several lines of one file add up; if all its cells are empty, it is of none of the
+classes. A column `absent`, if there is one, names the classes that were looked for and not found: those in
+neither cell are not known.
 """
 
 import csv
@@ -20,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mla_jax.data.class_list import ClassList
-from mla_jax.data.labels import ClassNames, Labels, classes_named
+from mla_jax.data.class_names import ClassNames, classes_named
+from mla_jax.data.labels import Labels
 from mla_jax.errors import UserError
 
 FILE_NAME = "labels.csv"
@@ -31,17 +33,17 @@ _SEPARATOR = re.compile("[;|]")
 
 
 class Entry(NamedTuple):
-    """What the file says of a recording.
+    """What the file says of a recording, in one line or several.
 
     Attributes:
-      line: where it says so.
-      labels: the text of the cell.
-      absent: that of the column `absent`; None if there is no such column.
+      line: where it first says so.
+      labels: the texts of the cells.
+      absent: those of the column `absent`; None if there is no such column.
     """
 
     line: int
-    labels: str
-    absent: str | None
+    labels: tuple[str, ...]
+    absent: tuple[str, ...] | None
 
 
 class LabelFile:
@@ -56,37 +58,39 @@ class LabelFile:
         """Reads the file.
 
         Raises:
-          UserError: it cannot be read, lacks a column, or has a name twice.
+          UserError: it cannot be read or lacks a column, or a line has no file name or too many cells.
         """
         self.path = path
         try:
             text = path.read_text(encoding="utf-8-sig")
-            rows = list(csv.reader(io.StringIO(text), delimiter="\t" if "\t" in text else ","))
+            delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+            rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"cannot read the labels {path}: {error}; give a CSV file") from error
         header = [name.strip().lower() for name in rows[0]] if rows else []
-        file_column, label_column = (
-            self._column(header, _FILE_COLUMNS),
-            self._column(header, _LABEL_COLUMNS),
-        )
+        file_column = self._column(header, _FILE_COLUMNS)
+        label_column = self._column(header, _LABEL_COLUMNS)
         absent = header.index(_ABSENT) if _ABSENT in header else None
         self.entries: dict[str, Entry] = {}
         for line, row in enumerate(rows[1:], start=2):
-            if not any(row):
+            if not any(cell.strip() for cell in row):
                 continue
-            if len(row) != len(header):
+            row += [""] * (len(header) - len(row))
+            if len(row) > len(header):
                 raise UserError(
                     f"{path}, line {line}: {len(row)} cells, but the first line names {len(header)} columns; "
                     "put quotes around cells that have commas in them"
                 )
             name = row[file_column].strip()
-            if not name or name in self.entries:
-                what = f"{name!r} stands there twice" if name else "no file name"
-                raise UserError(f"{path}, line {line}: {what}; give each file one line")
+            if not name:
+                raise UserError(f"{path}, line {line}: there is no file name; add it")
+            before = self.entries.get(name, Entry(line, (), None))
             self.entries[name] = Entry(
-                line, row[label_column].strip(), None if absent is None else row[absent].strip()
+                before.line,
+                (*before.labels, row[label_column].strip()),
+                None if absent is None else (*(before.absent or ()), row[absent].strip()),
             )
-        cells = (cell for entry in self.entries.values() for cell in entry[1:] if cell)
+        cells = (c for entry in self.entries.values() for c in entry.labels + (entry.absent or ()))
         self._has_separators = any(_SEPARATOR.search(cell) for cell in cells)
         self._index: dict[str, set[str]] = {}
         for name in self.entries:
@@ -97,8 +101,8 @@ class LabelFile:
         found = [header.index(name) for name in names if name in header]
         if not found:
             raise UserError(
-                f"{self.path} has no column {names[0]}, only {', '.join(header) or 'nothing'}; its first "
-                "line must name the columns filename and labels"
+                f"{self.path} has the columns {', '.join(header) or 'of no kind'}; its first line must name "
+                "filename and labels"
             )
         return found[0]
 
@@ -132,9 +136,16 @@ class LabelFile:
         return max((int(text) + 1 for text in texts if text.isdecimal()), default=0)
 
     def _texts(self, entry: Entry) -> list[str]:
-        return self._split(entry.labels, None) + self._split(entry.absent or "", None)
+        return self._split(entry.labels + (entry.absent or ()), None)
 
-    def _split(self, cell: str, names: ClassNames | None) -> list[str]:
+    def texts(self, name: str, names: ClassNames | None) -> list[str]:
+        """The labels of an entry as they stand there, each once; `names` says which have commas in them."""
+        return list(dict.fromkeys(self._split(self.entries[name].labels, names)))
+
+    def _split(self, cells: Sequence[str], names: ClassNames | None) -> list[str]:
+        return [text for cell in cells for text in self._split_cell(cell, names)]
+
+    def _split_cell(self, cell: str, names: ClassNames | None) -> list[str]:
         """The labels in a cell; names of the class list that have commas in them stay whole."""
         if not cell or (names is not None and cell in names):
             return [cell] if cell else []

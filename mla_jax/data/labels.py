@@ -5,7 +5,6 @@ class index or the name of a class for each clip, or with a single class whether
 clip a list of indices or names.
 """
 
-import difflib
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mla_jax.data.class_list import ClassList
+from mla_jax.data.class_names import ClassNames, classes_named
 from mla_jax.errors import UserError
 
 
@@ -50,44 +50,6 @@ class Labels(NamedTuple):
                 "indices, whole numbers within 64 bits, or of their names"
             ) from error
         return cls(np.array([len(row) for row in rows], np.int64), ids)
-
-
-class ClassNames:
-    """Finds classes by what a person calls them: a display name or a mid."""
-
-    def __init__(self, classes: ClassList) -> None:
-        self._index: dict[str, list[int]] = {}
-        for k, names in enumerate(zip(classes.mids, classes.names, strict=True)):
-            for name in {name.strip() for name in names} - {""}:
-                self._index.setdefault(name, []).append(k)
-
-    def __contains__(self, text: str) -> bool:
-        return text in self._index
-
-    def find(self, text: str, where: str) -> int:
-        """The index of the class; `where` names the label in an error.
-
-        Raises:
-          UserError: no class or several are called so.
-        """
-        found = self._index.get(text.strip(), [])
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UserError(
-                f"{where}: label {text!r} may be class {found[0]} or {found[1]}; give the mid"
-            )
-        near = difflib.get_close_matches(text, self._index, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "give a class list that has it"
-        raise UserError(
-            f"{where}: label {text!r} is no class of the {len(self._index)} in use; {hint}"
-        )
-
-
-def classes_named(labels: Iterable[str]) -> ClassList:
-    """The class list that follows from labels given by name: each name once, sorted; there are no mids."""
-    names = sorted(set(labels))
-    return ClassList(("",) * len(names), tuple(names))
 
 
 def of_matrix(
@@ -245,15 +207,9 @@ def of_any(
         raise UserError(f"num_classes is {num_classes}, but there are {len(classes)} classes")
     num_classes = len(classes) if classes is not None else num_classes
     array = _as_array(labels)
-    if (
-        array is not None
-        and array.ndim == 2
-        and (array.shape[1] != 1 or array.dtype.kind not in "SUO")
-    ):
-        if array.shape[1] != 1 or num_classes == 1 or mask is not None:
-            found = Column(of_matrix(array, mask), array.shape[1], None, "")
-        else:
-            found = of_column(array, num_classes, classes)
+    mask = None if mask is None else np.asarray(mask)
+    if array is not None and array.ndim == 2 and (array.shape[1] != 1 or mask is not None):
+        found = Column(of_matrix(array, mask), array.shape[1], None, "")
     elif mask is not None:
         raise UserError("a mask of known labels goes with a label matrix [clips, classes] alone")
     elif array is not None and array.ndim in (1, 2):

@@ -10,18 +10,20 @@ from absl import logging
 from mla_jax.config import DataConfig
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.data_classes import (
+    count_classes,
+    find_classes,
+    require_list_of_labels,
+    require_same_classes,
+)
 from mla_jax.data.formats.format import ReadOptions
 from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.packed_writer import write_packed
 from mla_jax.data.skipped import Skipped
 from mla_jax.data.sources import (
     ClipStream,
-    count_classes,
-    find_classes,
     open_packed,
     require_labels_used,
-    require_list_of_labels,
-    require_same_classes,
     stream_clips,
     warn_of_own_time,
 )
@@ -134,7 +136,9 @@ def _account(clips: ClipSet, stream: ClipStream, classes: ClassList | None) -> l
         "clips by segments": ", ".join(lengths),
         "embeddings": str(clips.embedding),
         "labels": f"{counts.sum():,} of {clips.num_classes} classes{'' if classes else no_list}",
-        "clips of no class": f"{background:,}" if background else "",
+        f"clips of no {'' if known is None else 'known '}class": f"{background:,}"
+        if background
+        else "",
         "known labels": f"{known.mean():.1%}" if known is not None else "",
         "positives per class": f"min {least:,}, median {median:,g}, max {counts.max():,}",
         "without positives": f"{len(absent)}: {_shortened(absent)}" if absent else "no class",

@@ -4,7 +4,6 @@ A path becomes a local one here, and the format that recognizes it reads it; for
 """
 
 import dataclasses
-import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,22 +12,17 @@ from typing import Any
 from absl import logging
 
 from mla_jax.config import DataConfig
-from mla_jax.data import class_list
-from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.formats import table
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions
 from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.packed import Packed
 from mla_jax.data.formats.tfds import DataSource
-from mla_jax.data.known_lists import require_audiosets_order
 from mla_jax.data.same_embedding import warn_of_bytes_as_floats
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
 from mla_jax.storage.cache import LocalCopy, local_copy
-
-AUDIOSET_CLASSES = 527
 
 
 class ClipStream:
@@ -134,7 +128,7 @@ def stream_clips(path: str, options: ReadOptions) -> ClipStream:
       UserError: nothing is there, it cannot be read, or it is of another number of classes; what only
         reading shows is raised as chunks are taken.
     """
-    copy, data = _open(path, options)
+    copy, data = open_format(path, options)
     return ClipStream(copy, data, options, data.chunks(options))
 
 
@@ -163,7 +157,7 @@ def open_clips(path: str, options: ReadOptions, skipped: list[Skipped] | None = 
     Raises:
       UserError: as `stream_clips`.
     """
-    copy, data = _open(path, options)
+    copy, data = open_format(path, options)
     stream = ClipStream(copy, data, options, data.whole(options))
     clips = concatenate(list(stream.chunks))
     if skipped is not None:
@@ -171,9 +165,14 @@ def open_clips(path: str, options: ReadOptions, skipped: list[Skipped] | None = 
     return clips
 
 
-def _open(
+def open_format(
     path: str, options: ReadOptions | None = None, labels: str = ""
 ) -> tuple[LocalCopy, Format]:
+    """Data at a path, opened at a local copy: sizes and headers at most are read.
+
+    Raises:
+      UserError: nothing is there, it cannot be read, or it is of another number of classes.
+    """
     copy = local_copy(path, choose=table.choose, check=table.verify)
     labels = options.labels if options else labels
     with copy.naming():
@@ -262,56 +261,6 @@ def read_data_source(
         return ClipStream(copy, data, options, data.chunks(options)).chunks
 
 
-def find_classes(config: DataConfig, *places: str) -> ClassList | None:
-    """The class list that `config` names, else one beside the data, else the names that the data have.
-
-    Names that stand for several classes are warned of.
-
-    Raises:
-      UserError: the list or the data cannot be read.
-    """
-    found = class_list.resolve(config.class_list, [_folder_of(place) for place in places if place])
-    if found is not None:
-        if doubled := found.doubled():
-            logging.warning("the class list in use: %s", doubled)
-        return found
-    there = (place for place in places if place and (glob.has_magic(place) or _exists(place)))
-    named = (_open(place, labels=config.labels)[1].classes for place in there)
-    return next(filter(None, named), None)
-
-
-def _exists(place: str) -> bool:
-    return paths.as_path(place).exists()
-
-
-def _folder_of(place: str) -> Path:
-    path = paths.as_path(place)
-    return path if path.is_dir() else paths.parent(path) or path
-
-
-def count_classes(config: DataConfig, classes: ClassList | None, *places: str) -> int:
-    """K: the config's, else the class list's, else that of the data if it knows, else AudioSet's 527.
-
-    Packed data and array files know it, records do not; where labels are indices in one column, there are
-    as many classes as the largest of them needs.
-
-    Raises:
-      UserError: the config and the class list differ, or data cannot be opened.
-    """
-    if classes is not None:
-        if config.num_classes not in (0, len(classes)):
-            raise UserError(
-                f"num_classes={config.num_classes}, but the class list has {len(classes)} classes; "
-                "give the list that belongs to the data with class_list"
-            )
-        return len(classes)
-    if config.num_classes:
-        return config.num_classes
-    opened = [_open(place, labels=config.labels)[1] for place in places if place]
-    stated = next(filter(None, (data.shape.classes for data in opened)), 0)
-    return stated or max((data.least_classes for data in opened), default=0) or AUDIOSET_CLASSES
-
-
 def require_labels_used(config: DataConfig, *places: str) -> None:
     """Checks that some of the data take the file of labels, if one is named.
 
@@ -319,7 +268,9 @@ def require_labels_used(config: DataConfig, *places: str) -> None:
       UserError: none does.
     """
     there = [place for place in places if place]
-    if config.labels and not any(_open(p, labels=config.labels)[1].takes_labels for p in there):
+    if config.labels and not any(
+        open_format(p, labels=config.labels)[1].takes_labels for p in there
+    ):
         raise UserError(
             f"labels={config.labels} is not used: {', '.join(there)} has labels of its own; they belong to "
             "recordings in .npy or .npz files"
@@ -335,28 +286,3 @@ def warn_of_own_time(path: str, time: int, config: DataConfig) -> None:
             config.max_segments,
             time,
         )
-
-
-def require_same_classes(path: str, classes: ClassList) -> None:
-    """Checks that the class list beside `path`, if there is one, is `classes`.
-
-    Raises:
-      UserError: it is another; class indices would be mixed up.
-    """
-    beside = class_list.resolve("", [_folder_of(path)])
-    if beside is not None:
-        classes.require_same(beside, f"the class list beside {path}")
-
-
-def require_list_of_labels(path: str, classes: ClassList, config: DataConfig) -> None:
-    """Checks that the labels at `path` can be indices of `classes`, where the data do not say of which list.
-
-    Beside records that look like AudioSet's a list that is known to be of another order is refused, unless
-    `config.num_classes` states that the labels are of so many classes.
-
-    Raises:
-      UserError: they cannot be; classes would get wrong names.
-    """
-    if not config.num_classes and _open(path)[1].is_like_audioset(config.feature):
-        stated = f"num_classes={len(classes)} as well if the list does belong to the data"
-        require_audiosets_order(classes, path, stated)

@@ -106,7 +106,7 @@ def clip_scores(
     others = np.where(labels if known is None else labels | ~known, -np.inf, probs).max(axis=1)
     with np.errstate(invalid="ignore"):
         scores = means / counts - others
-    return np.where((counts == 0) | (counts == labels.shape[1]), np.nan, scores)
+    return np.where((counts == 0) | np.isneginf(others), np.nan, scores)
 
 
 def choose_examples(scores: np.ndarray, labels: np.ndarray, each: int) -> dict[str, list[int]]:

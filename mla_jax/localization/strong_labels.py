@@ -1,13 +1,14 @@
-"""A file of strong labels (which class sounds when), in the form of the DCASE challenges.
+"""Strong labels (which class sounds when), read from files of many forms and written in that of DCASE.
 
-It is tab-separated text. Its first line names the columns `filename`, `onset`, `offset` and
+That is tab-separated text. Its first line names the columns `filename`, `onset`, `offset` and
 `event_label` (others may stand beside them); times are seconds from the start of the file:
 
     filename     onset   offset   event_label
     abc.wav      0.5     2.0      Speech
     silence.wav
 
-A file in which nothing sounds has a line of its name alone; a file that has no line is unknown.
+A file in which nothing sounds has a line of its name alone; a file that has no line is unknown. Other forms
+are in `event_lists`.
 """
 
 import difflib
@@ -18,14 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mla_jax.data.class_list import ClassList
+from mla_jax.data.class_names import class_index
 from mla_jax.errors import UserError
+from mla_jax.localization.event_lists import COLUMNS, NUMBER, read_rows
 from mla_jax.storage.cache import local_copy
 from mla_jax.storage.files import write_text
-
-COLUMNS = ("filename", "onset", "offset", "event_label")
-
-# What float() takes beyond this (1_000, nan, inf, digits of other scripts) is no time.
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class Event(NamedTuple):
@@ -58,8 +56,8 @@ def read_strong_labels(path: str | Path, classes: ClassList) -> ReadLabels:
     Events of labels that are no class are left out, and counted.
 
     Args:
-      path: the file.
-      classes: the classes; `event_label` is a display name or a mid of one.
+      path: the file; or a folder of such files, of which those in the form of one recording are its events.
+      classes: the classes; a label is a display name or a mid of one.
 
     Raises:
       UserError: the file cannot be read, is empty or lacks a column, a line has no file name, a time that
@@ -72,30 +70,9 @@ def read_strong_labels(path: str | Path, classes: ClassList) -> ReadLabels:
 
 
 def _read(path: Path, classes: ClassList) -> ReadLabels:
-    try:
-        # A byte-order mark is dropped, and \r\n is \n.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read the strong labels {path}: {error}; give a tab-separated text file"
-        ) from error
-    columns = _columns(path, lines[0])
-    index = _class_index(classes)
+    index = class_index(classes)
     events, unknown = ReadLabels(), ""
-    for number, line in enumerate(lines[1:], start=2):
-        if not line:
-            continue
-        where = f"{path}, line {number}"
-        cells = [cell.strip() for cell in line.split("\t")]
-        if len(cells) > len(columns):
-            raise UserError(
-                f"{where}: {len(cells)} cells, but the first line names {len(columns)} columns; put "
-                "one tab between two cells"
-            )
-        row = dict(zip(columns, cells + [""] * (len(columns) - len(cells)), strict=True))
-        name, *event = (row[column] for column in COLUMNS)
-        if not name:
-            raise UserError(f"{where}: no file name; give one in the column filename")
+    for where, name, event in read_rows(path):
         events.setdefault(name, [])
         label = event[-1]
         if label and label not in index:
@@ -110,26 +87,12 @@ def _read(path: Path, classes: ClassList) -> ReadLabels:
     return events
 
 
-def _columns(path: Path, header: str) -> list[str]:
-    columns = [name.strip() for name in header.split("\t")]
-    if not any(columns):
-        raise UserError(f"{path} is empty; its first line must be {', '.join(COLUMNS)}, with tabs")
-    for name in COLUMNS:
-        if columns.count(name) != 1:
-            what = "no column" if name not in columns else "more than one column"
-            raise UserError(
-                f"{path}, line 1: {what} {name}; the first line must name the columns "
-                f"{', '.join(COLUMNS)}, with tabs between them"
-            )
-    return columns
-
-
 def _parse_event(
     where: str, onset: str, offset: str, label: str, *, index: Mapping[str, list[int]]
 ) -> Event:
     times = []
     for column, text in (("onset", onset), ("offset", offset)):
-        if not _NUMBER.fullmatch(text):
+        if not NUMBER.fullmatch(text):
             raise UserError(
                 f"{where}: {column} {text!r} is not a number; give seconds, such as 1.5, or leave all "
                 "three cells of a file without events empty"
@@ -164,15 +127,6 @@ def _require_times(where: str, onset: float, offset: float) -> None:
         )
 
 
-def _class_index(classes: ClassList) -> dict[str, list[int]]:
-    """The classes that a label may mean: one, but for names that several classes have."""
-    index: dict[str, list[int]] = {}
-    for k, names in enumerate(zip(classes.mids, classes.names, strict=True)):
-        for name in {name.strip() for name in names} - {""}:
-            index.setdefault(name, []).append(k)
-    return index
-
-
 def write_strong_labels(path: str | Path, events: StrongLabels, classes: ClassList) -> None:
     """Writes a file that `read_strong_labels` reads back unchanged; labels are written by name.
 
@@ -187,7 +141,7 @@ def write_strong_labels(path: str | Path, events: StrongLabels, classes: ClassLi
     """
     if not events:
         raise UserError(f"there are no files to write to {path}; give at least one")
-    index = _class_index(classes)
+    index = class_index(classes)
     lines = ["\t".join(COLUMNS)]
     for name, rows in events.items():
         if not name or name != name.strip() or re.search(r"[\t\n\r]", name):

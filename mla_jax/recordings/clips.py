@@ -37,13 +37,21 @@ def cut_length(encoder: Encoder, clip_seconds: float) -> int:
 
 
 def pieces_of(
-    name: str, embeddings: np.ndarray, encoder: Encoder, labels: Sequence[int], length: int
+    name: str,
+    embeddings: np.ndarray,
+    encoder: Encoder,
+    labels: Sequence[int],
+    length: int,
+    first: int = 0,
 ) -> Iterator[Piece]:
-    """A recording as one piece, or for `length` above 0 as pieces of so many segments; the last has fewer."""
+    """A recording as one piece, or for `length` above 0 as pieces of so many segments; the last has fewer.
+
+    The embeddings are those of its segments from `first` on.
+    """
     step = length or max(1, len(embeddings))
-    for first in range(0, len(embeddings), step):
-        (start,) = encoder.starts(1, first)
-        yield Piece(name, float(start), embeddings[first : first + step], labels)
+    for begin in range(0, len(embeddings), step):
+        (start,) = encoder.starts(1, first + begin)
+        yield Piece(name, float(start), embeddings[begin : begin + step], labels)
 
 
 def clip_sets(

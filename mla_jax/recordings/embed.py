@@ -33,7 +33,7 @@ class EmbedOptions:
       class_list: the classes of the labels; empty: the names in the CSV, sorted.
       batch_size: examples at a time. What is written does not depend on it, but for rounding.
       threads: how many files are decoded at once.
-      part_seconds: how much sound makes a part, and so what a kill costs, but for a recording that is longer.
+      part_seconds: how much sound makes a part, and so what a kill costs; longer recordings are cut.
 
     Raises:
       UserError: a value is not valid.
@@ -93,7 +93,7 @@ def embed_recordings(
         passed_over=found.passed_over,
         without_file=labels.without_file,
     )
-    plan = plan_parts([recording for recording, _ in used], options.part_seconds)
+    plan = plan_parts([recording for recording, _ in used], encoder, options.part_seconds)
     parts = Parts(place, encoder, plan)
     with one_writer(parts.folder):
         parts.claim()
@@ -148,7 +148,7 @@ def _embed(
     hours = Hours("embed", total, total - left)
     for part in missing:
         made = embed_files(
-            [recording.path for recording in part.recordings],
+            [take.span for take in part.takes],
             encoder,
             batch_size=options.batch_size,
             threads=options.threads,

@@ -20,6 +20,7 @@ ENDINGS = (
 LIST_ENDING = ".txt"
 """A file of this ending lists sound files, one a line."""
 
+_OTHER_DATA = (".npy", ".npz", ".h5", ".hdf5")
 _MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 
 
@@ -82,14 +83,20 @@ def names_sound(given: str) -> bool:
     if glob.has_magic(given) and not place.exists():
         return any(_is_sound_name(name) for name in glob.iglob(given, recursive=True))
     if place.is_dir():
-        return not (place / MANIFEST).exists() and any(_walk(place))
+        return not any(map(_is_other_data, place.iterdir())) and any(_walk(place))
     if place.suffix.lower() == LIST_ENDING or _is_sound_name(given):
         return True
+    if not place.is_file():  # a pipe would wait
+        return False
     try:
         with place.open("rb") as file:
             return file.read(4).startswith(_MAGIC)
     except OSError:
         return False
+
+
+def _is_other_data(file: Path) -> bool:
+    return file.name == MANIFEST or ".tfrecord" in file.name or file.suffix.lower() in _OTHER_DATA
 
 
 def _is_sound_name(name: str | Path) -> bool:

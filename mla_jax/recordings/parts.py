@@ -2,18 +2,20 @@
 
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mla_jax.audio.embed import Embedded
+from mla_jax.audio.embed import Embedded, Span
 from mla_jax.audio.encoder import Encoder
-from mla_jax.audio.sound_file import sound_info
+from mla_jax.audio.sound_file import SoundInfo, sound_info
+from mla_jax.audio.spans import joined, spans_of
 from mla_jax.errors import UserError
 from mla_jax.recordings.inputs import Recording
 from mla_jax.storage import files
@@ -24,48 +26,62 @@ _ABOUT = "about"
 _MOST_FILES = 500  # of a part
 
 
+class Take(NamedTuple):
+    """A recording, or of a long one a span."""
+
+    recording: Recording
+    span: Span
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Recordings that are embedded together.
+    """What is embedded together.
 
     Attributes:
       number: its place, from 0.
-      recordings: the files.
+      takes: recordings, and spans of long ones.
       seconds: how long they are by their headers.
     """
 
     number: int
-    recordings: tuple[Recording, ...]
+    takes: tuple[Take, ...]
     seconds: float
 
 
-def plan_parts(recordings: Sequence[Recording], part_seconds: float) -> list[Part]:
+def plan_parts(
+    recordings: Sequence[Recording], encoder: Encoder, part_seconds: float
+) -> list[Part]:
     """The recordings in parts, in their order: always the same parts, so that each can be made again.
 
     Args:
-      recordings: the files; one that is longer than a part is a part by itself, or the end of one.
+      recordings: the files; those that are longer than two parts are cut into spans.
+      encoder: says how long segments are.
       part_seconds: how much sound makes a part.
     """
+    step = max(2, round(part_seconds / encoder.hop_seconds))
     plan: list[Part] = []
-    waiting: list[Recording] = []
+    waiting: list[Take] = []
     seconds = 0.0
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for recording, length in zip(recordings, pool.map(_length, recordings), strict=True):
-            waiting.append(recording)
-            seconds += length
-            if seconds >= part_seconds or len(waiting) == _MOST_FILES:
-                plan.append(Part(len(plan), tuple(waiting), seconds))
-                waiting, seconds = [], 0.0
+        for recording, info in zip(recordings, pool.map(_header, recordings), strict=True):
+            left = info.seconds if info else 0.0
+            for span in spans_of(recording.path, info, encoder, step):
+                length = left if span.count is None else span.count * encoder.hop_seconds
+                waiting.append(Take(recording, span))
+                seconds, left = seconds + length, left - length
+                if seconds >= part_seconds or len(waiting) == _MOST_FILES:
+                    plan.append(Part(len(plan), tuple(waiting), seconds))
+                    waiting, seconds = [], 0.0
     if waiting:
         plan.append(Part(len(plan), tuple(waiting), seconds))
     return plan
 
 
-def _length(recording: Recording) -> float:
+def _header(recording: Recording) -> SoundInfo | None:
     try:
-        return sound_info(recording.path).seconds
+        return sound_info(recording.path)
     except UserError:  # which is said when its turn comes
-        return 0.0
+        return None
 
 
 class Parts:
@@ -88,11 +104,12 @@ class Parts:
           UserError: it was begun with others; the message says which.
         """
         kept_in = self.folder / _SETTINGS
-        recordings = [recording for part in self.plan for recording in part.recordings]
+        recordings = [take.recording for part in self.plan for take in part.takes]
         ours: dict[str, Any] = files.plain(
             {
                 "encoder": self._encoder.describe().to_json(),
                 "files": {recording.name: _state(recording) for recording in recordings},
+                "parts": {"number": len(self.plan)},
             }
         )
         if not kept_in.exists():
@@ -102,7 +119,7 @@ class Parts:
         with files.taken_as(kept_in, "of work that was begun; remove its folder"):
             differing = [
                 f"{what} {name} (was {old}, now {new})"
-                for what in ("encoder", "files")
+                for what in ("encoder", "files", "parts")
                 for name, old, new in _differences(kept[what], ours[what])
             ]
         if differing:
@@ -117,16 +134,21 @@ class Parts:
         return [part for part in self.plan if self._read(part) is None]
 
     def all(self) -> Iterator[tuple[Recording, Embedded]]:
-        """Every recording with what became of it; a part is in memory at a time.
+        """Every recording with what became of it; a part is in memory at a time, or a long recording.
 
         Raises:
           UserError: a part is not there.
         """
+        for recording, takes in itertools.groupby(self._takes(), key=lambda take: take[0]):
+            yield recording, joined([embedded for _, embedded in takes])
+
+    def _takes(self) -> Iterator[tuple[Recording, Embedded]]:
         for part in self.plan:
             made = self._read(part)
             if made is None:
                 raise UserError(f"{self._file(part)} is damaged or gone; give the command again")
-            yield from zip(part.recordings, made, strict=True)
+            for take, embedded in zip(part.takes, made, strict=True):
+                yield take.recording, embedded
 
     def write(self, part: Part, made: Sequence[Embedded]) -> None:
         """Keeps a part; it is there whole, or not at all."""
@@ -158,10 +180,10 @@ class Parts:
         return [
             Embedded(
                 embeddings=embeddings[end - count : end],
-                starts=self._encoder.starts(count),
+                starts=self._encoder.starts(count, take.span.first),
                 **{**one, "flags": tuple(one["flags"])},
             )
-            for one, count, end in zip(about, counts, ends, strict=True)
+            for take, one, count, end in zip(part.takes, about, counts, ends, strict=True)
         ]
 
     def _file(self, part: Part) -> Path:

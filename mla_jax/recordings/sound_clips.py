@@ -1,13 +1,15 @@
 """Recordings where clips are expected: a data format whose clips are embedded as they are read."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from mla_jax.audio.embed import embed_files
 from mla_jax.audio.encoder import Encoder
 from mla_jax.audio.encoders import make_encoder
-from mla_jax.audio.sound_file import sound_info
+from mla_jax.audio.sound_file import SoundInfo, sound_info
+from mla_jax.audio.spans import spans_of
 from mla_jax.data.embedding import UNKNOWN, Embedding
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions, Shape
 from mla_jax.data.skipped import Skipped
@@ -19,15 +21,35 @@ from mla_jax.recordings.inputs import find_recordings, names_sound
 
 
 class SoundFiles(Format):
-    """Recordings as clips, each of one recording, without labels.
+    """Recordings as clips without labels, each of one recording, or of a span of a long one.
 
-    Sound is decoded as it is embedded; what is held of a recording are its embeddings, some kilobytes a
-    second at most.
+    Sound is decoded as it is embedded, and the embeddings of an hour or two are held at most, so that a
+    recording may be of any length (but an mp3 that does not say how long it is, which is held whole).
     """
 
-    def __init__(self, path: str, encoder: Encoder) -> None:
+    def __init__(
+        self,
+        path: str,
+        encoder: Encoder,
+        *,
+        window: int = 1,
+        hop: int = 1,
+        span_seconds: float = 3600.0,
+    ) -> None:
+        """Finds the files.
+
+        Args:
+          path: what `find_recordings` takes.
+          encoder: makes the embeddings.
+          window, hop: how clips will be cut into windows, in segments: then spans have those windows that
+            the whole recording has.
+          span_seconds: how long the spans of long recordings are.
+        """
         self._recordings = find_recordings([path]).recordings
         self._encoder = encoder
+        # Whole hops, and no fewer segments than a window has: then the last span has one that is its own.
+        hops = max(2, round(span_seconds / encoder.hop_seconds / hop), -(-window // hop))
+        self._step, self._overlap = hops * hop, window - hop
         self.files = len(self._recordings)
         self.shape = Shape(clips=self.files, features=encoder.num_features)
 
@@ -37,18 +59,18 @@ class SoundFiles(Format):
         return names_sound(os.fspath(path))
 
     def chunks(self, options: ReadOptions) -> Iterator[Chunk]:
-        """Embeds one recording after the other.
+        """Embeds one recording, or span, after the other.
 
         Raises:
           UserError: clips must have labels; or, before anything is embedded, a file's header says that it
             cannot be used, and `options` do not skip such.
         """
-        for done, (pieces, skipped) in enumerate(self._pieces(options), start=1):
+        for done, (pieces, skipped) in enumerate(self._pieces(options, self._step), start=1):
             yield self._chunk(pieces, skipped, done, options)
 
     def whole(self, options: ReadOptions) -> Iterator[Chunk]:
         """All recordings at once, with a time axis as long as the longest."""
-        parts = list(self._pieces(options))
+        parts = list(self._pieces(options, sys.maxsize))
         pieces = [piece for some, _ in parts for piece in some]
         yield self._chunk(pieces, [bad for _, some in parts for bad in some], len(parts), options)
 
@@ -60,35 +82,43 @@ class SoundFiles(Format):
         clips = clip_set(pieces, described, time=longest, num_classes=options.num_classes)
         return Chunk(clips, skipped, cropped=0, done=done)
 
-    def _pieces(self, options: ReadOptions) -> Iterator[tuple[list[Piece], list[Skipped]]]:
-        """Of each recording a piece, or why it cannot be used."""
+    def _pieces(
+        self, options: ReadOptions, step: int
+    ) -> Iterator[tuple[list[Piece], list[Skipped]]]:
+        """Of each recording, or span of `step` segments, a piece, or why it cannot be used."""
         if options.needs_labels:
             raise UserError(
                 f"{self._recordings[0].path} is sound, and has no labels; embed it with labels first "
                 "(experiments.embed --labels)"
             )
-        hours = Hours("embed", sum(self._seconds(options)))
-        found = (recording.path for recording in self._recordings)
-        made = embed_files(found, self._encoder, on_seconds=hours.add)
-        for recording, embedded in zip(self._recordings, made, strict=True):
+        infos = list(self._headers(options))
+        hours = Hours("embed", sum(info.seconds for info in infos if info))
+        takes = [
+            (recording, span)
+            for recording, info in zip(self._recordings, infos, strict=True)
+            for span in spans_of(recording.path, info, self._encoder, step, self._overlap)
+        ]
+        made = embed_files((span for _, span in takes), self._encoder, on_seconds=hours.add)
+        for (recording, _), embedded in zip(takes, made, strict=True):
             if embedded.error:
                 reason = embedded.error.removeprefix(f"{recording.path} ")
                 yield [], [(str(recording.path), 0, recording.name, reason)]
-            else:
-                yield [Piece(recording.name, 0.0, embedded.embeddings, ())], []
+            elif len(embedded.starts):  # else a span that is cut at once
+                start = float(embedded.starts[0])
+                yield [Piece(recording.name, start, embedded.embeddings, ())], []
         hours.close()
 
-    def _seconds(self, options: ReadOptions) -> Iterator[float]:
-        """How long each recording is by its header."""
+    def _headers(self, options: ReadOptions) -> Iterator[SoundInfo | None]:
+        """What the files' headers say; None of one that cannot be used, where `options` skip such."""
         for recording in self._recordings:
             try:
-                yield sound_info(recording.path).seconds
+                yield sound_info(recording.path)
             except UserError as error:
                 if options.bad_records == "error":
                     raise UserError(
                         f"{error}; or leave such files out with bad_records=skip"
                     ) from error
-                yield 0.0
+                yield None
 
 
 def encoder_of(embedding: Embedding | None, files: EncoderFiles) -> Encoder:

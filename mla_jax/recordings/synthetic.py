@@ -78,14 +78,14 @@ def make_up(rng: Generator, seconds: float, num_sounds: int) -> MadeUp:
     slot = seconds / max(1, num_sounds)
     events = []
     for i in range(num_sounds):
-        length = rng.uniform(*_LENGTHS)
+        length = round(rng.uniform(*_LENGTHS), 2)
         onset = round(i * slot + rng.uniform(0, slot - length), 2)
         label = int(rng.integers(len(SOUNDS)))
         first, count = round(onset * RATE), round(length * RATE)
         sound = list(SOUNDS.values())[label](rng, np.arange(count) / RATE)
         sound *= rng.uniform(0.05, 0.3) * _envelope(count)
         samples[first : first + count] += sound
-        events.append((onset, onset + round(length, 2), label))
+        events.append((onset, round(onset + length, 2), label))
     return MadeUp(np.clip(samples, -1, 1).astype(np.float32), tuple(events))
 
 

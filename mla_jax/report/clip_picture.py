@@ -11,7 +11,9 @@ from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
 from mla_jax.explain.examples import classes_to_show
 from mla_jax.explain.maps import ClipMap, clip_maps
+from mla_jax.recordings.inputs import names_sound
 from mla_jax.report.gather import require_runs_alike, run_names
+from mla_jax.report.sound import ClipSound, Sounds
 from mla_jax.report.truth import truth_of_clip
 from mla_jax.runs.folder import require_output
 from mla_jax.runs.trained import TrainedModel
@@ -25,6 +27,7 @@ def write_clip_picture(
     *,
     start_time: float | None = None,
     events: str | Path = "",
+    sounds: str = "",
     segment_seconds: float | None = None,
     allow_other_embeddings: bool = False,
 ) -> list[str]:
@@ -38,9 +41,11 @@ def write_clip_picture(
       workdirs: the runs' folders, of models of the same classes.
       output: a .png, .svg or .pdf file.
       clip: its video id.
-      data: where the clip is, as anything that `evaluate` takes; empty: the first run's `data.eval`.
+      data: where the clip is: sound, or anything that `evaluate` takes; empty: the first run's `data.eval`.
       start_time: its start, in seconds into the video; needed where several clips have that id.
       events: strong labels of the data, if there are any: what truly sounds is framed.
+      sounds: the recordings that the clips are of, to draw the sound above the maps; empty: `data`, if
+        that is sound.
       segment_seconds: from one segment to the next, where neither data nor runs say; needed with events.
       allow_other_embeddings: whether runs and data whose embeddings differ in meaning are used all the same.
 
@@ -72,20 +77,32 @@ def write_clip_picture(
     notes: list[str] = []
     if events:
         truth, notes = truth_of_clip(events, first.classes, clips, row, seconds)
-    sounds = np.zeros((one.num_classes, length), bool) if truth is None else truth
+    heard = np.zeros((one.num_classes, length), bool) if truth is None else truth
     labels = one.multi_hot()[0]
     probs = first.predict(one)[0]
-    shown = classes_to_show(probs, labels | sounds.any(axis=1))
+    shown = classes_to_show(probs, labels | heard.any(axis=1))
+    sound = _sound_of(one, sounds or data, seconds)
     figure = attention.attention_map(
         {title: values.of(shown) for title, values in _maps(runs, one).items()},
         [first.classes.names[k] for k in shown],
         [bool(labels[k]) for k in shown],
         probabilities=probs[shown] if len(runs) == 1 else None,
-        events=None if truth is None else sounds[shown],
+        events=None if truth is None else heard[shown],
         seconds=seconds,
+        log_mel=None if sound is None else sound.log_mel,
+        frame_seconds=0.0 if sound is None else sound.frame_seconds,
     )
     style.save(figure, output)
     return notes
+
+
+def _sound_of(one: ClipSet, sounds: str, seconds: float | None) -> ClipSound | None:
+    """The sound of the clip, if `sounds` are recordings, and one of them is the clip's."""
+    if not sounds or seconds is None or not names_sound(sounds):
+        return None
+    name = one.video_ids[0].decode(errors="replace")
+    length = int(one.num_segments[0]) * seconds
+    return Sounds(sounds).of_clip(name, float(one.start_times[0]), length)
 
 
 def _open_runs(

@@ -16,6 +16,7 @@ from mla_jax.explain.examples import ExampleClip
 from mla_jax.explain.levels import LevelShares, level_shares
 from mla_jax.localization.events import Reference
 from mla_jax.localization.segment_metrics import SegmentMetrics
+from mla_jax.report.sound import ClipSound
 from mla_jax.report.truth import segment_metrics
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.trained import TrainedModel
@@ -185,6 +186,7 @@ class Report:
       chosen: indices of the classes whose precision-recall curves are shown.
       examples: clips of the first run.
       notes: what is left out, and why; each a sentence.
+      sounds: of each example its sound, or None; empty where no recordings are known.
     """
 
     runs: list[ReportRun]
@@ -192,6 +194,12 @@ class Report:
     data: EvalData | None
     examples: list[ExampleClip]
     notes: list[str]
+    sounds: tuple[ClipSound | None, ...] = ()
+
+    def examples_with_sound(self) -> list[tuple[ExampleClip, ClipSound | None]]:
+        """The examples, each with its sound if that is known."""
+        sounds = self.sounds or (None,) * len(self.examples)
+        return list(zip(self.examples, sounds, strict=True))
 
     @property
     def num_train_clips(self) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mla_jax.data import sources
+from mla_jax.data import data_classes
 from mla_jax.data.class_list import ClassList, one_list
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.same_embedding import require_same_embedding
@@ -20,6 +20,7 @@ from mla_jax.evaluation.summaries import choose_classes
 from mla_jax.explain.examples import ExampleClip, example_clips
 from mla_jax.progress import Progress
 from mla_jax.report.contents import EvalData, Report, ReportRun
+from mla_jax.report.sound import ClipSound, Sounds
 from mla_jax.report.truth import read_truth
 from mla_jax.runs.trained import TrainedModel
 from mla_jax.storage import paths
@@ -31,6 +32,7 @@ def gather(
     *,
     classes: Sequence[str] = (),
     events: str | Path = "",
+    sounds: str = "",
     segment_seconds: float | None = None,
     allow_other_embeddings: bool = False,
 ) -> Report:
@@ -41,6 +43,8 @@ def gather(
       data: what to evaluate on; empty: the runs' own `data.eval`, if it is still there.
       classes: names or indices of those with precision-recall curves; empty: nine, frequent to rare.
       events: strong labels of these clips, if there are any: a file as `read_strong_labels` takes it.
+      sounds: the recordings that the clips are of, if they are at hand: those of the examples are drawn and
+        can be heard.
       segment_seconds: from one segment to the next, where neither data nor runs say; needed with events.
       allow_other_embeddings: whether runs and data whose embeddings differ in meaning are used all the same.
 
@@ -60,6 +64,8 @@ def gather(
     if clips is None:
         if events:
             notes.append(f"{events} is not used: it is about the eval clips.")
+        if sounds:
+            notes.append(f"{sounds} is not used: there are no example clips.")
         if segment_seconds is not None:
             notes.append("segment_seconds is not used: it is about the eval clips.")
         runs = _only_comparable([run.with_results() for run in runs])
@@ -74,7 +80,25 @@ def gather(
     eval_data = EvalData(path, clips, labels, counts, chosen, truth, seconds)
     runs, examples = _evaluate(runs, eval_data)
     notes += [note for run in runs for note in _compare_with_results(run, path)]
-    return Report(runs, all_classes, eval_data, examples, notes)
+    heard = _sounds_of(examples, sounds, notes) if sounds else ()
+    return Report(runs, all_classes, eval_data, examples, notes, heard)
+
+
+def _sounds_of(
+    examples: Sequence[ExampleClip], sounds: str, notes: list[str]
+) -> tuple[ClipSound | None, ...]:
+    """The sound of each example, and a note where some have none."""
+    files = Sounds(sounds)
+    heard = []
+    for example in examples:
+        segments = next(iter(example.maps.values())).values.shape[1]
+        seconds = segments * (example.segment_seconds or 1.0)
+        heard.append(files.of_clip(example.video_id, example.start_time, seconds))
+    if missing := sum(sound is None for sound in heard):
+        notes.append(
+            f"Of {missing} example clips there is no recording in {sounds} that can be read."
+        )
+    return tuple(heard)
 
 
 def run_names(workdirs: Sequence[str | Path]) -> list[str]:
@@ -161,7 +185,7 @@ def _open_data(
             "results.json does not have them; give the eval data with --data."
         )
         return "", None
-    sources.require_same_classes(path, classes)
+    data_classes.require_same_classes(path, classes)
     skipped: list[Skipped] = []
     clips = opener.open_clips(path, segment_seconds=segment_seconds, skipped=skipped)
     if skipped:

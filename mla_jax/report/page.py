@@ -78,8 +78,11 @@ def _context(report: Report) -> dict[str, Any]:
                     if labelled
                 ],
                 "picture": picture,
+                "mp3": base64.b64encode(sound.mp3).decode() if sound else "",
             }
-            for example, picture in zip(report.examples, drawn["examples"], strict=True)
+            for (example, sound), picture in zip(
+                report.examples_with_sound(), drawn["examples"], strict=True
+            )
         ],
         "examples_notes": [
             f"Clips as {names[0]} hears them, chosen by how well their labels stand out: the mean "

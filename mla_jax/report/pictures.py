@@ -10,6 +10,7 @@ from mla_jax.explain.examples import ExampleClip
 from mla_jax.explain.levels import LevelShares
 from mla_jax.report.contents import Report
 from mla_jax.report.figures import attention, classes, curves, levels, style
+from mla_jax.report.sound import ClipSound
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +54,10 @@ def pictures(report: Report) -> dict[str, Any]:
             for run in report.runs
             if run.levels is not None
         ],
-        "examples": [_example(example, report.classes.names) for example in report.examples],
+        "examples": [
+            _example(example, report.classes.names, sound)
+            for example, sound in report.examples_with_sound()
+        ],
     }
 
 
@@ -191,7 +195,9 @@ _MEANINGS = {
 }
 
 
-def _example(example: ExampleClip, class_names: tuple[str, ...]) -> Picture:
+def _example(
+    example: ExampleClip, class_names: tuple[str, ...], sound: ClipSound | None
+) -> Picture:
     names = [class_names[k] for k in example.classes]
     unit = "segments" if example.segment_seconds is None else "seconds"
     told = "; ".join(
@@ -206,6 +212,8 @@ def _example(example: ExampleClip, class_names: tuple[str, ...]) -> Picture:
             probabilities=example.probabilities,
             events=example.events,
             seconds=example.segment_seconds,
+            log_mel=None if sound is None else sound.log_mel,
+            frame_seconds=0.0 if sound is None else sound.frame_seconds,
         ),
         f"Clip {example.video_id}",
         f"Its labels stand out by {example.score:+.2f}.".replace("-", "\N{MINUS SIGN}"),

@@ -9,6 +9,7 @@ import numpy as np
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.segment_seconds import require_segment_seconds
+from mla_jax.localization.cuts import labels_of_cuts
 from mla_jax.localization.events import Reference, segment_reference
 from mla_jax.localization.matching import match_files
 from mla_jax.localization.segment_metrics import SegmentMetrics, evaluate_segments
@@ -36,9 +37,10 @@ def read_truth(
     """
     seconds = _seconds(path, segment_seconds)
     labels = read_strong_labels(path, classes)
+    by_clip, ids = labels_of_cuts(labels, clips, seconds)
     truth = segment_reference(
-        labels,
-        clips.video_ids,
+        by_clip,
+        ids,
         clips.mask(),
         clips.num_classes,
         resolution=seconds,
@@ -109,12 +111,15 @@ def truth_of_clip(
     """
     seconds = _seconds(path, segment_seconds)
     labels = read_strong_labels(path, classes)
-    clip_of = match_files(labels, clips.video_ids, len(clips)).clip_of
+    by_clip, ids = labels_of_cuts(labels, clips, seconds)
+    clip_of = match_files(by_clip, ids, len(clips)).clip_of
     notes, one = _unknown_labels(path, labels), clips[[row]]
-    files = {file: labels[file] for file, clip in clip_of.items() if clip == row}
+    files = {file: by_clip[file] for file, clip in clip_of.items() if clip == row}
     if not files:
         return None, [f"{path} has no line for {clips.describe(row)}: nothing is framed.", *notes]
-    truth = segment_reference(files, one.video_ids, one.mask(), one.num_classes, resolution=seconds)
+    truth = segment_reference(
+        files, ids[row : row + 1], one.mask(), one.num_classes, resolution=seconds
+    )
     return truth.active[0, : one.num_segments[0]].T, notes
 
 

@@ -17,6 +17,7 @@ def write_report(
     *,
     classes: Sequence[str] = (),
     events: str | Path = "",
+    sounds: str = "",
     segment_seconds: float | None = None,
     allow_other_embeddings: bool = False,
 ) -> Report:
@@ -40,6 +41,7 @@ def write_report(
         data,
         classes=classes,
         events=events,
+        sounds=sounds,
         segment_seconds=segment_seconds,
         allow_other_embeddings=allow_other_embeddings,
     )

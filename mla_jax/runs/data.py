@@ -5,7 +5,7 @@ import dataclasses
 from absl import logging
 
 from mla_jax.config import Config, DataConfig
-from mla_jax.data import sources, splits
+from mla_jax.data import data_classes, sources, splits
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats.format import ReadOptions
@@ -51,12 +51,12 @@ class RunData:
                 "HDF5 or .npz file"
             )
         sources.require_labels_used(data, data.train, data.eval)
-        found = sources.find_classes(data, data.train, data.eval)
-        num_classes = sources.count_classes(data, found, data.train, data.eval)
+        found = data_classes.find_classes(data, data.train, data.eval)
+        num_classes = data_classes.count_classes(data, found, data.train, data.eval)
         for path in (data.train, data.eval):
             if path and found is not None:
-                sources.require_same_classes(path, found)
-                sources.require_list_of_labels(path, found, data)
+                data_classes.require_same_classes(path, found)
+                data_classes.require_list_of_labels(path, found, data)
         skipped: list[Skipped] = []
         options = ReadOptions.of(data, num_classes, classes=found)
         trained_on = sources.open_clips(data.train, options, skipped)

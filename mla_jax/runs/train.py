@@ -18,7 +18,7 @@ from mla_jax.runs import thresholds
 from mla_jax.runs.checkpoints import Checkpoints, require_readable_later
 from mla_jax.runs.data import RunData
 from mla_jax.runs.environment import describe_devices
-from mla_jax.runs.fingerprint import fingerprint
+from mla_jax.runs.fingerprint import fingerprint, require_same
 from mla_jax.runs.folder import MAY_CHANGE, RunFolder
 from mla_jax.runs.session import Say, Session, ShouldStop
 from mla_jax.storage import files
@@ -63,6 +63,8 @@ def train(
     results = processes.from_main(lambda: _results_of_same(folder, config))
     if results and results["steps_trained"] >= config.train.steps:
         say(f"{folder} is finished: {results['steps_trained']} steps; see {folder.results_file}")
+        if processes.is_main():
+            _warn_of_changed_data(folder, config, results, say)
         return results
     processes.together(lambda: require_readable_later(folder.path))
     data = processes.together(
@@ -77,6 +79,22 @@ def train(
         processes.on_main(lambda: _begin(folder, config, data))
         processes.together(lambda: _require_shared(folder, config))
         return _train(config, folder, data, say, should_stop)
+
+
+def _warn_of_changed_data(
+    folder: RunFolder, config: Config, results: dict[str, Any], say: Say
+) -> None:
+    """Says that results are of other data than those that are there now, if they can still be opened."""
+    if "fingerprints" not in results:
+        return
+    try:
+        sets = RunData.open(config).sets()
+    except UserError:
+        return
+    try:
+        require_same(results, sets, folder, ("train", "validation", "eval"))
+    except UserError as error:
+        say(f"warning: {error}")
 
 
 def _results_of_same(folder: RunFolder, config: Config) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from mla_jax.config import Config
-from mla_jax.data import sources
+from mla_jax.data import data_classes, sources
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import Embedding
@@ -134,17 +134,30 @@ class TrainedModel:
             if skipped is not None:
                 skipped += stream.skipped
             return clips
-        sources.require_same_classes(path, self.classes)
+        data_classes.require_same_classes(path, self.classes)
         if needs_labels:
-            sources.require_list_of_labels(path, self.classes, self.config.data)
+            data_classes.require_list_of_labels(path, self.classes, self.config.data)
         clips = sources.open_clips(path, options, skipped)
         self.require_same_embedding(clips, path)
         return clips
 
     def stream_clips(
-        self, path: str, *, bad_records: str = "", segment_seconds: float | None = None
+        self,
+        path: str,
+        *,
+        bad_records: str = "",
+        segment_seconds: float | None = None,
+        window: int = 1,
+        hop: int = 1,
     ) -> sources.ClipStream:
         """Opens clips as a stream, in bounded memory: of any length, with labels or without.
+
+        Args:
+          path: the data, or sound files.
+          bad_records: "error" or "skip"; "" for that of the run.
+          segment_seconds: from one segment to the next, where the data do not say it.
+          window, hop: how clips will be cut into windows, in segments; long recordings come in spans that
+            have all of these.
 
         Raises:
           UserError: as `open_clips`; errors within the data are raised as its chunks are taken.
@@ -153,17 +166,18 @@ class TrainedModel:
             bad_records, segment_seconds, needs_labels=False, labels="", max_segments=None
         )
         if names_sound(path):
-            return sources.stream_format(path, self._sound(path), options)
-        sources.require_same_classes(path, self.classes)
+            return sources.stream_format(path, self._sound(path, window, hop), options)
+        data_classes.require_same_classes(path, self.classes)
         stream = sources.stream_clips(path, options)
         stream.chunks = self._checked(stream.chunks, path)
         return stream
 
-    def _sound(self, path: str) -> Format:
+    def _sound(self, path: str, window: int = 1, hop: int = 1) -> Format:
         # Only sound needs what reads it.
         from mla_jax.recordings.sound_clips import SoundFiles, encoder_of
 
-        return SoundFiles(path, encoder_of(self.embedding, self.encoder_files))
+        encoder = encoder_of(self.embedding, self.encoder_files)
+        return SoundFiles(path, encoder, window=window, hop=hop)
 
     def _checked(self, chunks: Iterator[ClipSet], path: str) -> Iterator[ClipSet]:
         for clips in chunks:

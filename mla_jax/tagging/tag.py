@@ -135,8 +135,13 @@ def predict_to_file(
         allow_other_embeddings=allow_other_embeddings,
         encoder_files=encoder_files,
     )
+    windows = tagger.windows
     stream = tagger.trained.stream_clips(
-        data, bad_records=bad_records, segment_seconds=options.segment_seconds
+        data,
+        bad_records=bad_records,
+        segment_seconds=options.segment_seconds,
+        window=windows.length,
+        hop=windows.hop,
     )
     whole = 0 < stream.time <= tagger.windows.length  # no clip is cut: progress is in clips
     progress = Progress("predict", *((stream.total, "clips") if whole else (0, "windows")))

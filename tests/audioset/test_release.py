@@ -13,7 +13,7 @@ from mla_jax.audioset import release
 from mla_jax.audioset.release import LISTS, download_release
 from mla_jax.audioset.release_counts import read_segment_ids
 from mla_jax.config import DataConfig
-from mla_jax.data import sources
+from mla_jax.data import data_classes, sources
 from mla_jax.data.formats.format import ReadOptions
 from mla_jax.storage.locks import one_writer
 from tests.support.file_server import File, Server
@@ -70,7 +70,7 @@ def test_everything_is_brought_and_read(server: Server, made: Release, tmp_path:
         assert line.startswith(f"{split:<12} {len(clips)} clips in {files} files, ")
         assert line.endswith(f"{LISTS[split]} lists {len(clips)}: the same video ids")
         # Read by the library, which finds the class list too.
-        classes = sources.find_classes(CONFIG, str(folder / split))
+        classes = data_classes.find_classes(CONFIG, str(folder / split))
         assert classes is not None
         assert classes.to_csv() == made.classes
         read = sources.open_clips(str(folder / split), ReadOptions.of(CONFIG, NUM_CLASSES))

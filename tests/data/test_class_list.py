@@ -54,6 +54,24 @@ def test_reads_common_variants(tmp_path: Path, text: str) -> None:
     assert ClassList.read(path) == ClassList(mids=("/m/a", "/m/b"), names=("A", 'B, and "C"'))
 
 
+FORMS = {
+    "json": '{"Bell": 1, "Cat, small": 0}',
+    "json of names": '["Cat, small", "Bell"]\n',
+    "json of indices": '{"0": "Cat, small", "1": "Bell"}',
+    "blank lines": HEADER + '0,/m/c,"Cat, small"\n1,/m/b,Bell\n\n \n\n',
+    "tsv": "/m/c\tCat, small\n/m/b\tBell\n\n",
+    "tsv with a first line": "mid\tdisplay_name\n/m/c\tCat, small\n/m/b\tBell\n",
+    "tsv of name and mid": "Cat, small\t/m/c\nBell\t/m/b",
+    "fsd50k": '0,"Cat, small",/m/c\n1,Bell,/m/b\n\n',
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reads_the_lists_of_other_releases(tmp_path: Path, form: str) -> None:
+    mids = ("", "") if form.startswith("json") else ("/m/c", "/m/b")
+    assert ClassList.read(write(tmp_path, FORMS[form])) == ClassList(mids, ("Cat, small", "Bell"))
+
+
 def test_numbered_shows_indices(tmp_path: Path) -> None:
     numbered = ClassList.numbered(3)
     assert numbered == ClassList(mids=("", "", ""), names=("0", "1", "2"))
@@ -66,7 +84,14 @@ def test_numbered_shows_indices(tmp_path: Path) -> None:
         ("", ["no class list", "first line must be index,mid,display_name"]),
         ("\n" + HEADER, ["no class list"]),
         ("mid,index,display_name\n0,a,A\n", ["no class list"]),
-        ("0,/m/a,A\n", ["no class list"]),
+        ("0,/m/a,A\n", ["no class list", "index, name and mid"]),
+        ("0,A,/m/a\n2,B,/m/b\n", ["line 2", "expected index 1"]),
+        ("/m/a\tA\nB\n", ["no class list", "a mid such as /m/09x0r, a tab and a name"]),
+        ('{"A": 0, "B": 2}', ["no class list", "indices 0, 1, 2, ... of its names"]),
+        ('{"A": 0, "A": 1}', ["a name twice"]),
+        ('{"A": 0, "B": 0}', ["each once"]),
+        ('[{"A": 0}]', ["an array of names"]),
+        ('{"A": ', ["cannot read"]),
         (HEADER, ["lists no class"]),
         (HEADER + "1,/m/a,A\n", ["line 2", "expected index 0", "'1,/m/a,A'"]),
         (HEADER + "0,/m/a,A\n2,/m/b,B\n", ["line 3", "expected index 1", "'2,/m/b,B'"]),

@@ -1,6 +1,7 @@
 """Labels in every form that people have them: the same clips as a matrix gives."""
 
 import dataclasses
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mla_jax.config import DataConfig
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.formats.format import ReadOptions
+from mla_jax.data.formats.pickled_strings import read_strings
 from mla_jax.data.packing import pack_data
 from mla_jax.data.sources import open_clips
 from tests.support.helpers import assert_same_clips, raises_user_error, random_clips
@@ -159,6 +161,7 @@ def test_unknown_labels_are_kept_apart(tmp_path: Path) -> None:
     assert clips.label_mask is not None
     np.testing.assert_array_equal(clips.label_mask, mask)
     np.testing.assert_array_equal(clips.multi_hot(), labels & mask)
+    assert_same_clips(of(labels, label_mask=mask.tolist()), clips)
     with_nan = of(np.where(mask, labels, np.nan))
     for other in (with_nan, concatenate([clips[:7], clips[7:]]), clips[np.arange(20)]):
         assert_same_clips(other, clips)
@@ -174,6 +177,25 @@ def test_unknown_labels_are_kept_apart(tmp_path: Path) -> None:
     }.items():
         read = open_clips(write(tmp_path / f"{name}.npz", **arrays), ReadOptions(4, chunk_size=6))
         assert_same_clips(read, clips)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_strings_that_are_stored_as_objects_are_read_without_running_anything(
+    tmp_path: Path, protocol: int
+) -> None:
+    """As OpenMIC-2018's clip names are; a pickle that does anything else is refused."""
+    names = [f"{i % 7:06d}_ä{i}" for i in range(2500)]
+    names[5] = names[3]
+    kinds = {"strings": names, "numbers": [*names[:-1], 3], "code": [*names[:-1], print]}
+    for kind, values in kinds.items():
+        pickled = pickle.dumps(np.array(values, object), protocol=protocol)
+        assert read_strings(pickled, len(names)) == (names if kind == "strings" else None)
+        assert read_strings(pickled[:-20], len(names)) in (None, names)
+    x = np.ones((2500, 1, 2), np.uint8)
+    keys = np.array(names, object)
+    np.savez(tmp_path / "a.npz", X=x, Y_true=x[:, 0], Y_mask=x[:, 0], sample_key=keys)
+    clips = open_clips(str(tmp_path / "a.npz"), ReadOptions(2))
+    assert [video_id.decode() for video_id in clips.video_ids.tolist()] == names
 
 
 def test_a_label_that_the_mask_calls_unknown_is_refused() -> None:

@@ -12,12 +12,13 @@ from mla_jax.config import DataConfig
 from mla_jax.data import sources
 from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.clips import ClipSet, concatenate
+from mla_jax.data.data_classes import count_classes, find_classes
 from mla_jax.data.formats import table
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions, Shape
 from mla_jax.data.formats.record_writer import write_records
 from mla_jax.data.packing import pack, pack_data
 from mla_jax.data.skipped import Skipped
-from mla_jax.data.sources import count_classes, find_classes, open_packed, stream_clips
+from mla_jax.data.sources import open_packed, stream_clips
 from tests.support.helpers import assert_same_clips, raises_user_error, random_clips, read_clips
 from tests.support.records import payload, write_file
 

@@ -17,7 +17,8 @@ def test_examples_are_best_typical_and_worst_by_the_stated_score() -> None:
     np.testing.assert_allclose(scores, expected, atol=1e-6)
     mask = clips.mask()
     mask[scores.argmax()] = False  # of the best nothing is known
-    shown = examples.example_clips(trained, clips, probs, labels, Reference(world.events, mask))
+    truth = Reference(world.events, mask, np.ones(world.events.shape[2], bool))
+    shown = examples.example_clips(trained, clips, probs, labels, truth)
     assert [e.kind for e in shown] == ["best"] * 2 + ["typical"] * 2 + ["worst"] * 2
     assert shown[0].score == scores.max()
     assert shown[4].score == scores.min()

@@ -64,9 +64,12 @@ def test_a_silent_file_may_be_its_name_alone(path: Path) -> None:
         ("", ("is empty", "filename, onset, offset, event_label")),
         ("\n\n", ("is empty",)),
         (HEADER, ("lists no file",)),
-        ("a.wav\t0\t1\tDog\n", ("line 1", "no column filename", "first line")),
+        ("a.wav\tpark\t0\t1\tDog\n", ("line 1", "no column filename", "first line")),
+        ("0\t1\tDog\n0\t1\tDog\tx\n", ("line 2", "4 cells", "3 columns")),
+        ("0\t1\tDog\n1\t0\tDog\n", ("line 2", "onset 1 is behind")),
         ("filename\tonset\tevent_label\na.wav\t0\tDog\n", ("line 1", "no column offset")),
-        ("filename,onset,offset,event_label\n", ("line 1", "no column filename", "tabs")),
+        ("filename;onset;offset;event_label\n", ("line 1", "no column filename", "tabs")),
+        ("filename,onset,offset,event_label\n", ("lists no file",)),
         ("onset\t" + HEADER, ("line 1", "more than one column onset")),
         (HEADER + "a.wav\t0\t1\tDog\n\na.wav\t2\t1.5\tDog\n", ("line 4", "onset 2", "offset 1.5")),
         (HEADER + "a.wav\t-0.5\t1\tDog\n", ("line 2", "onset -0.5", "0 or more")),
@@ -91,6 +94,48 @@ def test_what_is_wrong_is_one_line(path: Path, text: str, parts: tuple[str, ...]
     path.write_text(text, encoding="utf-8")
     with raises_user_error(str(path), *parts):
         read_strong_labels(path, CLASSES)
+
+
+EVENTS = [Event(0.5, 2.0, 0), Event(1.0, 1.0, 1)]
+FORMS = {
+    "audioset-strong": (
+        "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n"
+        "b1lk0cXoCvg_30000\t0.5\t2.0\t/m/dog\nb1lk0cXoCvg_30000\t1\t1\t/m/cat\n",
+        "b1lk0cXoCvg_30000",
+    ),
+    "audacity": (
+        "0.500000\t2.000000\tDog\n\\\t100.5\t2000\n1\t1\tCat, purring\n\\\t-1\t-1\n",
+        "eval",
+    ),
+    "event list": ("0.5\t2.0\tDog\n1.0\t1.0\tCat, purring", "eval"),
+    "event list with commas": ('0.5,2.0,Dog\n1.0,1.0,"Cat, purring"\n', "eval"),
+    "event list with files": ("x.wav\t0.5\t2.0\tDog\nx.wav\t1.0\t1.0\tCat, purring", "x.wav"),
+    "csv": (
+        'filename,onset,offset,event_label\nx.wav,.5,2,Dog\nx.wav,1,1,"Cat, purring"\n',
+        "x.wav",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms_say_the_same(path: Path, form: str) -> None:
+    text, name = FORMS[form]
+    path.write_text(text)
+    assert read_strong_labels(path, CLASSES) == {name: EVENTS}
+
+
+def test_a_folder_of_label_tracks_has_a_recording_a_file(tmp_path: Path) -> None:
+    (tmp_path / "two.txt").write_text("0.5\t2\tDog\n1\t1\tZither\n")
+    (tmp_path / "one.txt").write_text("0.5\t2\tDog\n1\t1\t/m/cat\n")
+    (tmp_path / "silent.txt").write_text("\n")
+    (tmp_path / "one.wav").write_bytes(b"RIFF")
+    events = read_strong_labels(tmp_path, CLASSES)
+    assert events == {"one": EVENTS, "silent": [], "two": EVENTS[:1]}
+    assert events.left_out == {"Zither": 1}
+    for file in tmp_path.glob("*.txt"):
+        file.unlink()
+    with raises_user_error(str(tmp_path), "no file of strong labels"):
+        read_strong_labels(tmp_path, CLASSES)
 
 
 def test_a_file_that_cannot_be_read_is_one_line(path: Path) -> None:

@@ -65,6 +65,8 @@ def test_what_other_programs_take_is_told_from_sound(tmp_path: Path, folder: Pat
     (tmp_path / "x.npz").write_bytes(b"PK\3\4")
     (tmp_path / "records").mkdir()
     (tmp_path / "records/a.tfrecord").touch()
+    (tmp_path / "records/sounds").mkdir()
+    (tmp_path / "records/sounds/a.wav").touch()
     for given in (folder, folder / "z.ogg", f"{folder}/*.wav", tmp_path / "unnamed"):
         assert names_sound(str(given)), given
     for given in ("x.npz", "records", "records/*.tfrecord", "nowhere.npz"):

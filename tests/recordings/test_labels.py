@@ -55,7 +55,7 @@ def test_a_class_list_says_what_labels_are(tmp_path: Path) -> None:
     assert found.classes is CLASSES
     assert found.of == [None, None, None, [0, 2], None]
     write(tmp_path, "path,label", "3.x.ogg,Dgo")
-    with raises_user_error("3.x.ogg", "'Dgo'", "3 classes"):
+    with raises_user_error("3.x.ogg", "'Dgo'", "did you mean 'Dog'?"):
         match_labels(path, RECORDINGS, CLASSES)
 
 

@@ -10,47 +10,26 @@ import pytest
 import mla_jax as mla
 from mla_jax.audio.pca import fit_pca, save_pca, with_pca
 from mla_jax.audio.statistics import LOG_MEL_STATISTICS
-from mla_jax.recordings.embed import EmbedOptions, embed_recordings
+from mla_jax.recordings.embed import embed_recordings
 from mla_jax.recordings.encoder_files import EncoderFiles
-from mla_jax.recordings.sound_clips import encoder_of
-from mla_jax.runs.train import train
+from mla_jax.recordings.sound_clips import SoundFiles, encoder_of
 from mla_jax.tagging.tag import Tagged, TagOptions, predict_to_file
+from mla_jax.tagging.windows import Windowing, batches_of_windows
 from tests.audio.sounds import noise, tone, write_sound
 from tests.support.helpers import assert_same_clips, raises_user_error
-from tests.support.small_runs import SMALL
-
-HOP = 0.5
-ENCODER = dataclasses.replace(LOG_MEL_STATISTICS, hop_seconds=HOP)
+from tests.support.sound_runs import ENCODER, make_sounds, train_on_sounds
 
 
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tones and two noises."""
     folder = tmp_path_factory.mktemp("sounds")
-    for i, seconds in enumerate((3.0, 2.0)):
-        write_sound(folder / f"tone{i}.wav", tone(seconds, hertz=400.0 + 100 * i))
-        write_sound(folder / f"noise{i}.flac", noise(seconds, seed=i))
-    lines = [f"{kind}{i},{kind.title()}" for kind in ("tone", "noise") for i in range(2)]
-    (folder / "labels.csv").write_text("\n".join(["filename,labels", *lines]) + "\n")
+    make_sounds(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def run(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on clips of a second, which tells a tone from noise."""
-    folder = tmp_path_factory.mktemp("run")
-    options = EmbedOptions(clip_seconds=1.0, labels=str(sounds / "labels.csv"))
-    embed_recordings([str(sounds)], folder / "train", ENCODER, options)
-    config = mla.Config.from_dict(
-        {
-            "model": {**SMALL, "block_norm": True},
-            "data": {"train": str(folder / "train"), "batch_size": 8},
-            "train": {"steps": 100, "eval_every": 100, "checkpoint_every": 100},
-            "optim": {"learning_rate": 0.02},
-        }
-    )
-    train(config, folder / "run", say=lambda _: None)
-    return folder / "run"
+    return train_on_sounds(sounds, tmp_path_factory.mktemp("run"))
 
 
 def test_a_recording_is_tagged_as_its_embeddings_are(
@@ -86,6 +65,27 @@ def test_what_sounds_when_in_a_long_recording(run: Path, tmp_path: Path) -> None
     for (_, onset, offset), begin, end in zip(found, bounds[:-1], bounds[1:], strict=True):
         assert abs(onset - begin) <= 1.0
         assert abs(offset - end) <= 1.0
+
+
+@pytest.mark.parametrize(("window", "hop"), [(4, 4), (4, 3), (5, 2), (1, 1)])
+@pytest.mark.parametrize("seconds", [11.0, 9.3, 2.0])
+def test_spans_of_a_long_recording_have_the_windows_of_the_whole(
+    tmp_path: Path, window: int, hop: int, seconds: float
+) -> None:
+    path = write_sound(tmp_path / "a.wav", noise(seconds))
+    windowing = Windowing(window, hop)
+    made = []
+    for span_seconds in (3600.0, 2.0):
+        data = SoundFiles(str(path), ENCODER, window=window, hop=hop, span_seconds=span_seconds)
+        options = mla.ReadOptions(num_classes=2, max_segments=None, needs_labels=False)
+        chunks = [chunk.clips for chunk in data.chunks(options)]
+        assert (len(chunks) > 1) == (span_seconds < 10 and seconds > 5)
+        batches = batches_of_windows(chunks, windowing, width=window, batch_size=1000)
+        made.append(next(batches))
+    np.testing.assert_allclose(made[0].embeddings, made[1].embeddings, atol=1e-5)
+    assert_same_clips(
+        made[0], dataclasses.replace(made[1], embeddings=np.asarray(made[0].embeddings))
+    )
 
 
 def test_clips_may_be_opened_at_once(run: Path, sounds: Path, tmp_path: Path) -> None:

@@ -89,6 +89,10 @@ def test_a_run_whose_data_have_changed(
             train_quietly(begun, tmp_path / "run")
         assert RunFolder(tmp_path / "run").results()
         return
+    finished = run_config(tmp_path)  # of as many steps as it has
+    RunFolder(tmp_path / "run").write_config(finished)
+    train_quietly(finished, tmp_path / "run", say=lines.append)
+    assert ["is finished" in lines[0], "eval clips have changed" in lines[1]] == [True, True]
     with pytest.raises(InterruptedRunError, match="stopped at step 40"):
         train_quietly(begun, tmp_path / "run", say=lines.append, should_stop=lambda: True)
     assert any(line.startswith("warning: ") and "eval clips have changed" in line for line in lines)

@@ -8,10 +8,13 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 import mla_jax as mla
+from mla_jax.explain.examples import clip_scores
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.thresholds import thresholds_of
 from mla_jax.runs.trained import evaluate
 from mla_jax.storage import files
+from mla_jax.training.state import class_prior
+from tests.support.helpers import raises_user_error
 from tests.support.small_runs import run_config, train_quietly
 
 
@@ -71,3 +74,16 @@ def test_a_mask_is_packed_and_opened_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(clips.multi_hot(), labels & known)
     make(tmp_path / "all", 3, partly=False)
     assert not (tmp_path / "all" / "eval" / "label_mask.npy").exists()
+
+
+def test_what_is_not_known_counts_in_no_prior_and_no_example(tmp_path: Path) -> None:
+    labels, known = make(tmp_path, 3, partly=True)
+    clips = mla.open_packed(tmp_path / "eval")
+    expected = [(labels[known[:, k], k].sum() + 0.5) / (known[:, k].sum() + 1) for k in range(3)]
+    np.testing.assert_allclose(class_prior(clips), expected)
+    probs = np.array([[0.2, 0.9, 0.4]])
+    has = np.array([[True, False, False]])
+    assert clip_scores(probs, has, np.array([[True, False, True]])) == pytest.approx(0.2 - 0.4)
+    assert np.isnan(clip_scores(probs, has, has))
+    with raises_user_error("labels that are not known", "mla_jax.pack"):
+        mla.write_records(clips, tmp_path / "records")

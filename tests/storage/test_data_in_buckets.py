@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mla_jax.config import DataConfig
-from mla_jax.data import sources
+from mla_jax.data import data_classes
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.packing import pack, pack_data
 from mla_jax.data.sources import open_packed
@@ -79,11 +79,11 @@ def test_packed_clips_are_checked_as_they_are_fetched(bucket: str, tmp_path: Pat
 def test_array_files_and_class_lists_beside_them(bucket: str, npz: Path) -> None:
     url = f"{put(npz.parent, f'{bucket}/data')}/six.npz"
     assert_same_clips(read_clips(url, num_classes=3), read_clips(npz, num_classes=3))
-    assert sources.find_classes(DataConfig(), url) is None
+    assert data_classes.find_classes(DataConfig(), url) is None
     classes = ClassList(("/a", "/b", "/c"), ("A", "B", "C"))
     for place in ("csv/class_labels_indices.csv", "data/class_labels_indices.csv"):
         files.write_text(f"{bucket}/{place}", classes.to_csv())
-        assert sources.find_classes(DataConfig(), url) == classes
+        assert data_classes.find_classes(DataConfig(), url) == classes
         paths.as_path(f"{bucket}/{place}").unlink()
     files.write_text(f"{bucket}/bad.csv", "no header\n")
     with raises_user_error(f"{bucket}/bad.csv is no class list"):

@@ -17,6 +17,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
+from mla_jax.data.formats.pickled_strings import read_strings
 from mla_jax.errors import UserError
 from mla_jax.storage.locks import held_elsewhere
 
@@ -176,6 +177,13 @@ def _open_npz(path: Path, names: Sequence[str], stack: contextlib.ExitStack) -> 
         label, member = f"{path}, {name}", f"{name}.npy"
         with _unreadable(label), archive.open(member) as file:
             shape, _, dtype = _read_header(file)
+            strings = (
+                read_strings(file.read(), shape[0]) if dtype.hasobject and len(shape) == 1 else None
+            )
+        if strings is not None:
+            array = np.array(strings)
+            columns[name] = Column(label, shape, array.dtype, True, partial(_array_blocks, array))
+            continue
         if dtype.hasobject:
             raise UserError(
                 f"{label}: it holds Python objects, which are not loaded as they could run code; save "
@@ -184,6 +192,10 @@ def _open_npz(path: Path, names: Sequence[str], stack: contextlib.ExitStack) -> 
         blocks = partial(_npz_blocks, label, archive, member)
         columns[name] = Column(label, shape, dtype, dtype.kind in "SU", blocks)
     return columns
+
+
+def _array_blocks(array: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    yield from (array[i : i + rows] for i in range(0, len(array), rows))
 
 
 def _require_all_members(path: Path, archive: zipfile.ZipFile) -> None:

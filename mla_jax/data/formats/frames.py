@@ -17,9 +17,10 @@ from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 
+from mla_jax.data.formats.file_kinds import HEAD_BYTES, describe
+
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
-_GZIP = b"\x1f\x8b"
 
 # A release file is 3 to 17 kB: one read fetches all of it. Of a larger file this is only the start.
 _HEAD_BYTES = 256 * 1024
@@ -73,6 +74,18 @@ def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
             yield Frame(path, 0, b"", f"the file cannot be read ({reason})")
 
 
+def describe_other(path: Path) -> tuple[str, str]:
+    """What a file of no records is, and what to do with it; empty for records, or if that is not known."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+    except OSError:
+        return "", ""
+    if len(head) < _HEADER.size or _masked_crc(head[:8]) == _HEADER.unpack_from(head)[1]:
+        return "", ""
+    return describe(head)
+
+
 def _frames(path: Path, stream: BinaryIO, size: int) -> Iterator[Frame]:
     """The records of one open file of `size` bytes."""
     position, number = 0, 0
@@ -83,9 +96,11 @@ def _frames(path: Path, stream: BinaryIO, size: int) -> Iterator[Frame]:
             return
         length, crc = _HEADER.unpack(header)
         if _masked_crc(header[:8]) != crc:
-            what = "its length is damaged" if number else "not a TFRecord file, or damaged at once"
-            if not number and header.startswith(_GZIP):
-                what = "not a plain TFRecord file but a gzip one, unpack it with gunzip"
+            what = "its length is damaged"
+            if not number:
+                kind, advice = describe(header + stream.read(HEAD_BYTES))
+                what = "not a TFRecord file, or damaged at once"
+                what = f"not a TFRecord file but {kind}: {advice}" if kind else what
             yield Frame(path, number, b"", f"{what} (checksum of the length): {lost}")
             return
         end = position + _HEADER.size + length + _FOOTER.size

@@ -102,7 +102,8 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest(
             arrays=_expected_arrays(values),
             beside=_expected_files(values.get("beside", {})),
-            num_classes=_at_least(0, values["classes"]),
+            # Clips that were never labelled have no classes.
+            num_classes=_at_least(1 if values["labels"] else 0, values["classes"]),
             embedding=_embedding(values),
         )
     except (
@@ -134,7 +135,7 @@ def _expected_arrays(values: dict[str, Any]) -> dict[str, ExpectedArray]:
     shapes = {"embeddings": (clips, time, features), "label_offsets": (clips + 1,)}
     shapes["label_ids"] = (num_labels,)
     dtypes = ARRAYS if "embedding" in values else ARRAYS | _OLD
-    shapes["label_mask"] = (clips, _at_least(1, values["classes"]))
+    shapes["label_mask"] = (clips, _at_least(1 if num_labels else 0, values["classes"]))
     return {
         name: ExpectedArray(
             size=_at_least(0, values["bytes"][name]),

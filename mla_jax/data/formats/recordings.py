@@ -16,6 +16,7 @@ from mla_jax.data import casts
 from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.array_columns import list_arrays
 from mla_jax.data.formats.format import CHUNK_BYTES, Chunk, Format, ReadOptions, Shape
+from mla_jax.data.formats.found_files import find_files
 from mla_jax.data.formats.record_names import is_record_file
 from mla_jax.data.formats.recording_file import SUFFIXES, Recording, read_recording
 from mla_jax.data.formats.rules import Columns, check
@@ -36,7 +37,13 @@ class RecordingFiles(Format):
     takes_labels = True
 
     def __init__(self, path: str, labels: str = "") -> None:
-        self._paths = _find(path)
+        found = find_files(path, _is_recording)
+        self._paths = [p for p in found.files if _is_recording(p.name)]
+        if not self._paths:
+            raise UserError(
+                f"{path} does not exist; give a folder, file or glob of .npy or .npz files"
+            )
+        self.passed_over = [name for name in found.passed_over if name != FILE_NAME]
         self._folder = Path(os.path.commonpath([p.parent for p in self._paths]))
         self.files = len(self._paths)
         first = self._first()
@@ -106,7 +113,7 @@ class RecordingFiles(Format):
     @staticmethod
     def choose(names: list[str]) -> list[str]:
         """The recordings of a folder that has no records, and their labels."""
-        found = [name for name in names if name.lower().endswith(SUFFIXES)]
+        found = [name for name in names if _is_recording(name)]
         if not found or any(is_record_file(name) for name in names) or set(names) >= _PACKED:
             return []
         return [*found, *(name for name in names if name == FILE_NAME)]
@@ -238,17 +245,8 @@ class _Batch:
         return found.vectors.nbytes if found else 0
 
 
-def _find(path: str) -> list[Path]:
-    """The files that a path names, in the byte order of their names."""
-    place = Path(path)
-    if place.is_dir():
-        found = [place / name for name in RecordingFiles.choose(os.listdir(place))]
-    else:
-        found = [place] if place.exists() else [Path(p) for p in glob.glob(path, recursive=True)]
-    found = [p for p in found if p.suffix.lower() in SUFFIXES and p.is_file()]
-    if not found:
-        raise UserError(f"{path} does not exist; give a folder, file or glob of .npy or .npz files")
-    return sorted(found, key=os.fsencode)
+def _is_recording(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
 
 
 def _label_file(labels: str, folder: Path) -> LabelFile | None:

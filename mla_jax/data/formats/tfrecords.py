@@ -11,11 +11,14 @@ import numpy as np
 from mla_jax.data.embedding import AUDIOSET, Embedding
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions, Shape
 from mla_jax.data.formats.found_files import FoundFiles, find_files
+from mla_jax.data.formats.frames import describe_other
 from mla_jax.data.formats.record_batches import Batch, find_layout, read_batches
 from mla_jax.data.formats.record_names import WORDS, is_record_file
 from mla_jax.data.formats.rules import Columns, check
 from mla_jax.data.stated import Stated
 from mla_jax.errors import UserError
+
+_LOOKED_AT = 10  # files, before any is read
 
 
 class RecordFiles(Format):
@@ -30,9 +33,21 @@ class RecordFiles(Format):
     def __init__(self, path: str) -> None:
         self.paths, self.passed_over = find_record_files(path)
         self.files = len(self.paths)
+        self._require_records(path)
         self._path = path
         self._folder = os.path.commonpath([p.parent for p in self.paths])
         self._named = self._begun = 0
+
+    def _require_records(self, path: str) -> None:
+        """Refuses a file by what it is, where all that the path names are of another kind.
+
+        Raises:
+          UserError: they are.
+        """
+        kinds = {describe_other(p) for p in self.paths[:_LOOKED_AT]}
+        if ("", "") not in kinds:
+            what, advice = describe_other(self.paths[0])
+            raise UserError(f"{self.paths[0]} is {what}, no data that can be read here: {advice}")
 
     @property
     def notes(self) -> list[str]:

@@ -22,6 +22,7 @@ from mla_jax.report.figures.style import (
 LABEL_MARK = "●"
 """Stands before the names of the classes that are the clip's labels."""
 
+_SOUND_INCHES = 0.6
 _UNITS = {"probability": "probability", "weight": "weight", "signed": "of the logit"}
 
 
@@ -33,6 +34,8 @@ def attention_map(
     probabilities: np.ndarray | None = None,
     events: np.ndarray | None = None,
     seconds: float | None = None,
+    log_mel: np.ndarray | None = None,
+    frame_seconds: float = 0.01,
 ) -> Figure:
     """Maps of a clip side by side: classes down, time across; darker is higher.
 
@@ -45,7 +48,9 @@ def attention_map(
       is_label: [rows] which of them the clip is labelled with: a dot and bold type.
       probabilities: [rows] the clip's, written behind the names.
       events: [rows, time] bool, what truly sounds when, if it is known: framed.
-      seconds: from one segment to the next; None: time is in segments.
+      seconds: from one segment to the next; None: time is in segments, and no sound is drawn.
+      log_mel: [bands, frames] the clip's sound, if it is known: drawn above the maps, on the same time.
+      frame_seconds: from one frame to the next.
 
     Raises:
       UserError: the shapes do not fit together.
@@ -62,14 +67,24 @@ def attention_map(
             )
     unit = 1.0 if seconds is None else seconds
     below = 0.25 if events is not None else 0.0
-    figure = new_figure(2.4 + 1.75 * len(maps), 1.05 + 0.27 * rows + below)
-    panels = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+    above = 0.0 if log_mel is None or seconds is None else _SOUND_INCHES
+    height = 1.05 + 0.27 * rows + below
+    figure = new_figure(2.4 + 1.75 * len(maps), height + above)
+    heights = [above, height] if above else [height]
+    grid = figure.subplots(
+        len(heights), len(maps), sharey="row", squeeze=False, height_ratios=heights
+    )
+    panels = grid[-1]
+    if above and log_mel is not None:
+        for axes in grid[0]:
+            _draw_sound(axes, log_mel, frame_seconds, time * unit)
     for axes, (title, one) in zip(panels, maps.items(), strict=True):
         _draw(figure, axes, one, time * unit)
         axes.set_xlabel("segments" if seconds is None else "seconds", fontsize=SMALL)
         if events is not None:
             _frame(axes, events, unit, COLOURS[-1 if one.kind == "signed" else 1])
-        axes.set_title(plain_text(title), fontsize=SMALL)
+        top = grid[0][list(maps).index(title)]
+        top.set_title(plain_text(title), fontsize=SMALL)
     panels[0].set_yticks(range(rows), _row_names(class_names, is_label, probabilities))
     for text, labelled in zip(panels[0].get_yticklabels(), is_label, strict=True):
         text.set_fontweight("bold" if labelled else "normal")
@@ -105,6 +120,23 @@ def _draw(figure: Figure, axes: Axes, one: ClipMap, length: float) -> None:
     last.set_horizontalalignment("right")
     bar.ax.tick_params(labelsize=SMALL, length=0)
     bar.outline.set_visible(False)
+
+
+def _draw_sound(axes: Axes, log_mel: np.ndarray, frame_seconds: float, length: float) -> None:
+    """A spectrogram, dark where it is loud."""
+    bands, frames = log_mel.shape
+    axes.imshow(
+        log_mel,
+        cmap="Greys",
+        aspect="auto",
+        origin="lower",
+        extent=(0.0, frames * frame_seconds, 0.0, float(bands)),
+    )
+    axes.set_xlim(0.0, length)
+    axes.set_xticks([])
+    axes.set_yticks([bands / 2], ["sound, low to high"])
+    axes.tick_params(labelsize=SMALL, left=False)
+    axes.spines[:].set_color("0.7")
 
 
 def _row_names(

@@ -194,7 +194,8 @@ def test_opening_imports_neither_tensorflow_nor_jax(folder: Path) -> None:
 import sys
 from mla_jax.config import DataConfig
 from mla_jax.data.formats.format import ReadOptions
-from mla_jax.data.sources import count_classes, find_classes, open_clips, open_packed
+from mla_jax.data.data_classes import count_classes, find_classes
+from mla_jax.data.sources import open_clips, open_packed
 assert len(open_packed(sys.argv[1], verify=True)) == 20
 count = count_classes(DataConfig(), find_classes(DataConfig(), sys.argv[1]), sys.argv[1])
 assert len(open_clips(sys.argv[1], ReadOptions(count))) == 20

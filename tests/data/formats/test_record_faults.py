@@ -95,8 +95,8 @@ FAULTS = {
         good(0) + flipped(good(1), 3) + good(2), 1, "", "checksum of the length", 1
     ),
     "empty file": Fault(b"", 0, "", "the file is empty", 0),
-    "text": Fault(b"YTID, start_seconds\n" * 9, 0, "", "not a TFRecord file", 0),
-    "gzip": Fault(gzip.compress(WHOLE), 0, "", "gzip one, unpack it with gunzip", 0),
+    "text": Fault(b"YTID, start_seconds\n" * 9, 0, "", "not a TFRecord file but a text file", 0),
+    "gzip": Fault(gzip.compress(WHOLE), 0, "", "but a gzip file: unpack it with gunzip", 0),
     "no message": bad(NO_MESSAGE, frame(b"\xff\xfegarbage"), ""),
     # Two that TensorFlow's batched parsing takes, or crashes of.
     "labels that end early": bad(NO_MESSAGE, garbled(b"\n\x02\x04\x01", b"\n\x01\x04\x01"), ""),

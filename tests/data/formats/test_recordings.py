@@ -114,6 +114,13 @@ def test_commas_belong_to_names_where_other_separators_are_used(folder: Path) ->
     assert clips.classes.names == ("Cat", "Dog", "Rain, on a roof")
 
 
+def test_several_lines_of_one_file_add_up(folder: Path) -> None:
+    (folder / "labels.csv").write_text(
+        "filename,labels\nb,\na_0.000,Dog\nc,Dog\nd,Cat\na_0.000,Bell\na_0.000,Dog\n"
+    )
+    assert_same_clips(read(folder), expected())
+
+
 def test_recordings_in_folders_are_matched_by_folder(tmp_path: Path) -> None:
     for k, name in enumerate(("x/one.npy", "y/one.npy")):
         (tmp_path / name).parent.mkdir()
@@ -167,10 +174,9 @@ def test_labels_and_time_stamps_that_do_not_fit(folder: Path) -> None:
     with raises_user_error("b.npz", "it has no line in", "labels.csv"):
         read(folder)
     for text, parts in {
-        "": ["has no column filename, only nothing"],
-        "name,labels\na,b\n": ["has no column filename, only name, labels"],
+        "": ["has the columns of no kind"],
+        "name,labels\na,b\n": ["has the columns name, labels; its first line must name filename"],
         "filename,labels\na,b,c\n": ["line 2", "3 cells", "2 columns"],
-        "filename,labels\na,b\na,c\n": ["line 3", "'a' stands there twice"],
         "filename,labels\n,b\n": ["line 2", "no file name"],
         "filename,labels\nother.wav,Dog\n": ["no line of", "'other.wav'", "'a_0.000.npy'"],
         "filename,labels\nb,7\n": ["line 2", "'7' is no index of 3 classes"],
