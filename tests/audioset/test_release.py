@@ -314,6 +314,7 @@ for last in itertools.count():
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_at_any_step_is_gone_on_from(
     server: Server, made: Release, tmp_path: Path
 ) -> None:

@@ -216,6 +216,7 @@ def test_a_wrong_value_is_one_line(field: str) -> None:
 # The demo.
 
 
+@pytest.mark.slow
 def test_the_demo_runs_from_end_to_end_and_again(tmp_path: Path) -> None:
     workdir = tmp_path / "demo"
     flags = (f"--workdir={workdir}", "--num_clips=300", "--steps=2")

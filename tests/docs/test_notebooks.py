@@ -90,6 +90,7 @@ def test_compose_trains_and_compares_a_new_pooling(tmp_path: Path) -> None:
     assert float(loss) < 0.4
 
 
+@pytest.mark.slow
 def test_explore_finds_what_is_true_of_the_generated_clips(tmp_path: Path) -> None:
     said = run(ROOT / "notebooks/explore.ipynb", tmp_path)
     assert sum(bool(re.fullmatch(r"a picture of \d{4,} bytes", c["value"])) for c in said) == 5

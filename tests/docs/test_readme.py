@@ -28,6 +28,7 @@ def test_there_is_code_and_there_are_results() -> None:
     assert RESULTS
 
 
+@pytest.mark.slow
 def test_its_python_runs_as_printed(run_data: Path, tmp_path: Path) -> None:
     config = run_config(run_data)
     config = dataclasses.replace(

@@ -77,7 +77,12 @@ def test_where_padding_counts_a_clip_is_more_than_its_segment() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["kong2019_keras:1-A-2-A", "kong2019_torch:1-A-1-A", f"kong2019_keras:{'1-A-' * 11}1-A"]
+    "form",
+    [
+        "kong2019_keras:1-A-2-A",
+        "kong2019_torch:1-A-1-A",
+        pytest.param(f"kong2019_keras:{'1-A-' * 11}1-A", marks=pytest.mark.slow),
+    ],
 )
 def test_levels_add_up_to_the_clips_probability(form: str) -> None:
     """The output layer on every level's sum of a f, in its order, gives what the model gives."""

@@ -78,6 +78,7 @@ def short_and_long(trained: Trained, result: SegmentMetrics) -> tuple[float, flo
     return float(precision[short].mean()), float(precision[~short].mean())
 
 
+@pytest.mark.slow
 def test_attention_finds_events_that_average_pooling_does_not() -> None:
     """3-A with each pooling, all else equal: attention finds short events better, long ones about as well.
 

@@ -170,6 +170,7 @@ def test_old_spellings(models: dict[str, keras.Model], clips: mla.ClipSet, tmp_p
     same(load_keras(path), model, clips)
 
 
+@pytest.mark.slow
 @pytest.mark.audioset
 @pytest.mark.parametrize(("form", "hidden"), [("ibm", 1024), ("authors", 600)])
 def test_round_trip_at_full_size(

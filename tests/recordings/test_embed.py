@@ -184,6 +184,17 @@ def test_a_damaged_part_is_made_again(sounds: Path, tmp_path: Path) -> None:
     assert_same_clips(mla.open_packed(tmp_path / "out"), mla.open_packed(tmp_path / "other"))
 
 
+def test_a_recording_in_several_parts_is_the_whole(sounds: Path, tmp_path: Path) -> None:
+    said = []
+    for name, options in (("parts", EmbedOptions(part_seconds=1.0)), ("whole", EmbedOptions())):
+        embed_recordings([str(sounds)], tmp_path / name, counting([], 0), options)
+        said.append(read_json(tmp_path / name / "manifest.json")["source"])
+    assert said[0].pop("seconds") == pytest.approx(said[1].pop("seconds"), abs=0.1)
+    assert said[0] == said[1]
+    parts, whole = (mla.open_packed(tmp_path / name) for name in ("parts", "whole"))
+    np.testing.assert_allclose(parts.embeddings, whole.embeddings, atol=1e-5)
+
+
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_neither_batches_nor_threads_change_what_comes_out(
     sounds: Path, tmp_path: Path, batch_size: int

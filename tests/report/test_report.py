@@ -329,6 +329,7 @@ def test_clips_of_one_id_are_told_apart_by_their_start(folder: Path, tmp_path: P
     clip_picture.write_clip_picture(*made, "b", data)
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_clip_by_command(folder: Path, tmp_path: Path) -> None:
     clip = mla.open_packed(folder / "eval").video_ids[3].decode()
     events = write_truth(tmp_path, folder / "eval")

@@ -134,7 +134,10 @@ FAULTS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    ["flip", "remove", *(pytest.param(f, marks=pytest.mark.slow) for f in ("cut", "empty"))],
+)
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, fault: str) -> None:
     """Every file of the newest one in turn: the one before is taken, or nothing that counts was hurt."""
     folder, like = tmp_path / "good", state_of()

@@ -54,7 +54,9 @@ def run_case(placement: str, examples: str, devices: int) -> dict[str, Any]:
         "losses": [entry["loss"] for entry in entries],
         "norms": [entry["grad_norm"] for entry in entries],
         "probs": sums,
-        "batch": [float(np.asarray(x)[:count].astype(np.float64).sum()) for x in batch],
+        "batch": [
+            float(np.asarray(x)[:count].astype(np.float64).sum()) for x in batch if x is not None
+        ],
         "filled": int(np.asarray(batch.mask)[count:].sum()),
         "size": len(batch.mask),
         "devices": len(batch.mask.sharding.device_set),

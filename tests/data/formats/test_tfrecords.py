@@ -341,11 +341,19 @@ def test_release_against_its_lists(
 
 
 @pytest.mark.audioset
-@pytest.mark.parametrize("split", ["eval", pytest.param("bal_train", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("split", "num_files"),
+    [
+        ("eval", 800),
+        *(pytest.param(s, None, marks=pytest.mark.slow) for s in ("eval", "bal_train")),
+    ],
+)
 def test_release_is_what_tensorflow_parses(
-    audioset_dir: Path, release: dict[str, ClipSet], split: str
+    audioset_dir: Path, release: dict[str, ClipSet], split: str, num_files: int | None
 ) -> None:
-    assert_same_as_tensorflow(release[split], RecordFiles(str(audioset_dir / split)).paths)
+    paths = RecordFiles(str(audioset_dir / split)).paths[:num_files]
+    num_clips = sum(1 for _ in read_frames(paths))
+    assert_same_as_tensorflow(release[split][:num_clips], paths)
 
 
 @pytest.mark.audioset
