@@ -25,6 +25,7 @@ from experiments.benchmarks import (
     parallel,
     reading,
     sampling,
+    sound,
 )
 from experiments.benchmarks.rows import NotMeasuredError, Row, machine, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes
@@ -49,6 +50,8 @@ PARTS: dict[str, Callable[[Setting], list[Row]]] = {
     "host_path": growth.host_path,
     "growth": growth.growth,
     "parallel": parallel.parallel,
+    "encoder": sound.encoder,
+    "decoding": sound.decoding,
 }
 
 _ONLY = flags.DEFINE_list("only", [], f"Which parts: {', '.join(PARTS)}; all if left out.")

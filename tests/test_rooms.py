@@ -36,7 +36,7 @@ ROOMS = {
 # Libraries that only these files may import.
 ONLY_IN = {
     "tensorflow": ["data/tensorflow.py"],
-    "soundfile": ["audio/sound_file.py"],
+    "soundfile": ["audio/sound_file.py", "experiments/benchmarks/sound.py"],
     "apache_beam": ["recordings/beam.py", "experiments/embed_beam.py"],
     "soxr": ["audio/sound_file.py", "audio/decode.py"],
     "tensorflow_datasets": ["data/formats/tfds.py", "audioset/tfds/"],

@@ -85,6 +85,12 @@ def test_its_tables_are_those_of_the_results_files(
         assert f"<!-- {marker} -->\n{text}\n<!-- /{marker} -->" in README + notes, marker
 
 
+def test_its_figure_of_real_sounds_is_that_of_the_results_file() -> None:
+    (first, *_) = json.loads((ROOT / "experiments/results/esc10.json").read_text())["rows"]
+    assert first["model"] == "2-A-1-A:attention"
+    assert f"names {first['top_1']:.1%} of clips" in " ".join(README.split()).replace(" %", "%")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_flag_and_file_it_names_exists(page: Path) -> None:
     text = PAGES[page]

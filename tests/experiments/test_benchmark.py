@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.benchmarks import cpu, gpu, growth, reading, sampling
+from experiments.benchmarks import cpu, gpu, growth, reading, sampling, sound
 from experiments.benchmarks.rows import NotMeasuredError, Row, compare, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes, many_clips, random_clips
 from tests.support.programs import ok, run
@@ -106,7 +106,15 @@ def test_the_host_path_makes_the_same_steps(setting: Setting) -> None:
     np.testing.assert_allclose(*kernels, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("part", [reading.records, reading.opening, sampling.sampler])
+@pytest.mark.parametrize(
+    "part",
+    [
+        reading.records,
+        reading.opening,
+        sampling.sampler,
+        pytest.param(sound.encoder, marks=pytest.mark.slow),
+    ],
+)
 def test_a_part_measures_ours_and_its_peer(
     part: Callable[[Setting], list[Row]], setting: Setting
 ) -> None:
