@@ -11,7 +11,7 @@ import io
 import itertools
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mla_jax.data.class_list_forms import HEADER, FormError, parse
@@ -40,7 +40,8 @@ class ClassList:
         """Checks that another list has these classes in this order: the one check for two lists that meet.
 
         Classes are compared by mid and by name. What is empty or only counts the classes, and mids that
-        stand for several classes, say nothing: there, the two are not compared.
+        stand for several classes, say nothing: there, the two are not compared, unless both have the same
+        values in another order.
 
         Args:
           other: the other list.
@@ -56,12 +57,11 @@ class ClassList:
         differ = sorted(
             {
                 k
-                for ours, theirs in (
-                    (_identity(self.mids, distinct=True), _identity(other.mids, distinct=True)),
-                    (_identity(self.names), _identity(other.names)),
+                for ours, theirs, distinct in (
+                    (self.mids, other.mids, True),
+                    (self.names, other.names, False),
                 )
-                for k, (a, b) in enumerate(zip(ours, theirs, strict=True))
-                if a and b and a != b
+                for k in _differences(ours, theirs, distinct=distinct)
             }
         )
         if differ:
@@ -162,6 +162,16 @@ def one_list(lists: Mapping[str, ClassList]) -> ClassList:
     return next(
         (one for one in lists.values() if not one.is_numbered()), next(iter(lists.values()))
     )
+
+
+def _differences(ours: Sequence[str], theirs: Sequence[str], *, distinct: bool) -> Iterator[int]:
+    """The classes of which two lists say different things."""
+    reordered = sorted(ours) == sorted(theirs)
+    if not reordered:
+        ours, theirs = _identity(ours, distinct=distinct), _identity(theirs, distinct=distinct)
+    for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if a != b and (reordered or (a and b)):
+            yield k
 
 
 def _identity(values: Sequence[str], *, distinct: bool = False) -> list[str]:

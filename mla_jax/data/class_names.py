@@ -44,6 +44,11 @@ class ClassNames:
 
 
 def classes_named(labels: Iterable[str]) -> ClassList:
-    """The class list that follows from labels given by name: each name once, sorted; there are no mids."""
+    """The class list that follows from labels given by name: each name once, sorted; there are no mids.
+
+    Names that are all whole numbers are sorted as numbers, so that 0, 1, ..., 11 are their own indices.
+    """
     names = sorted(set(labels))
+    if all(name.isdecimal() for name in names):
+        names.sort(key=int)
     return ClassList(("",) * len(names), tuple(names))

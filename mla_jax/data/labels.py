@@ -151,9 +151,25 @@ def of_column(
         raise UserError(
             f"{name} is one column of {flat.dtype}; its values must be class indices, whole numbers"
         )
+    _require_own_numbers(classes, name)
     note = f"{name} is one column of whole numbers: the class of each clip"
     labels = Labels(np.ones(len(ids), np.int64), ids)
     return Column(labels, num_classes or max(0, int(ids.max(initial=0))) + 1, None, note)
+
+
+def _require_own_numbers(classes: ClassList | None, name: str) -> None:
+    """Checks that numbers are not both indices and other classes' names."""
+    names = () if classes is None else classes.names
+    if (
+        names
+        and all(text.isdecimal() for text in names)
+        and names != ClassList.numbered(len(names)).names
+    ):
+        k = next(k for k, text in enumerate(names) if text != str(k))
+        raise UserError(
+            f"{name} is of whole numbers, and so are the names of the classes, in another order (class {k} "
+            f"is called {names[k]!r}); give the names as text, or a label matrix"
+        )
 
 
 def _of_names(column: np.ndarray, classes: ClassList | None, name: str) -> Column:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mla_jax.data.class_list import ClassList
-from mla_jax.data.class_names import ClassNames
+from mla_jax.data.class_names import ClassNames, classes_named
 from mla_jax.data.label_file import LabelFile
 from mla_jax.errors import UserError
 from mla_jax.recordings.inputs import Recording
@@ -71,10 +71,9 @@ def match_labels(
     """
     by_name = read_labels(path, classes)
     if classes is None:
-        names = tuple(sorted({label for labels in by_name.values() for label in labels}))
-        if not names:
+        classes = classes_named(label for labels in by_name.values() for label in labels)
+        if not len(classes):
             raise UserError(f"{path} names no label; give at least one")
-        classes = ClassList(("",) * len(names), names)
     names_of = ClassNames(classes)
     row_of = rows_by_name(recordings)
     file_names = Counter(_file_name(name) for name in by_name)

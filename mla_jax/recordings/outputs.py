@@ -9,7 +9,7 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.data.packing import pack
 from mla_jax.data.skipped import Skipped, list_beside
 from mla_jax.errors import UserError
-from mla_jax.storage import files, outputs
+from mla_jax.storage import outputs
 
 RECORDS = ".tfrecord"
 
@@ -70,9 +70,10 @@ def _write_records(
     skipped: Sequence[Skipped],
 ) -> None:
     # TensorFlow takes seconds to import.
-    from mla_jax.data.formats.record_writer import write_record_file
+    from mla_jax.data.formats.record_writer import write_class_list, write_record_file
 
-    write_record_file(chunks, output)
     if classes is not None:
-        files.write_text(output.with_name(FILE_NAME), classes.to_csv())
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_class_list(classes, output.parent)
+    write_record_file(chunks, output)
     list_beside(output, skipped)

@@ -4,10 +4,13 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mla_jax.data.class_list import FILE_NAME, ClassList, one_list, resolve
+from mla_jax.data.class_names import classes_named
 from mla_jax.data.known_lists import require_audiosets_order
+from mla_jax.data.labels import of_column
 from tests.support.helpers import raises_user_error
 
 HEADER = "index,mid,display_name\n"
@@ -265,3 +268,26 @@ def test_the_real_list(audioset_dir: Path) -> None:
         zip(classes.mids, classes.names, strict=True)
     )
     assert ClassList.find([audioset_dir / "eval"]) == classes
+
+
+def test_the_same_numbers_in_another_order_are_another_list() -> None:
+    counted = ClassList.numbered(12)
+    as_text = ClassList(("",) * 12, tuple(sorted(counted.names)))
+    for other in (as_text, ClassList(("",) * 12, counted.names[::-1])):
+        with raises_user_error(
+            "the other is another", "class 2 is" if other is as_text else "class 0"
+        ):
+            counted.require_same(other, "the other")
+    doubled = [ClassList(mids, ("a", "b", "c")) for mids in (("x", "x", "y"), ("x", "y", "x"))]
+    with raises_user_error("class 1 is 'b' (y) there"):
+        doubled[0].require_same(doubled[1], "the other")
+    counted.require_same(ClassList(("",) * 12, tuple(str(k + 1) for k in range(12))), "the other")
+
+
+def test_classes_that_are_called_by_numbers_are_their_own_indices() -> None:
+    labels = [str(k) for k in (10, 2, 11, *range(12))]
+    assert classes_named(labels) == ClassList.numbered(12)
+    assert classes_named(["b", "10", "9"]).names == ("10", "9", "b")
+    from_one = classes_named(str(k) for k in range(1, 4))
+    with raises_user_error("y is of whole numbers, and so are the names", "class 0 is called '1'"):
+        of_column(np.array([1, 2, 1]), classes=from_one, name="y")

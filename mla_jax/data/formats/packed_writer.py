@@ -25,6 +25,8 @@ def write_packed(
 ) -> None:
     """Fills `folder`, which is there and which nobody reads yet; arguments and errors as for `pack`."""
     manifest, named = _write_arrays(chunks, folder)
+    if classes is not None and named is not None:
+        classes.require_same(named, "the class list of the clips themselves")
     classes = classes or named
     manifest["source"] = source or {}
     if classes is not None:
@@ -41,9 +43,10 @@ def _write_arrays(
     """Streams the embeddings, gathers the rest (some 50 bytes a clip); gives the manifest and classes."""
     first: ClipSet | None = None
     embedding: Embedding | None = None
-    small: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS if name != "embeddings"}
+    whole = ("embeddings", "label_mask")
+    small: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS if name not in whole}
+    masks: list[tuple[int, np.ndarray | None]] = []
     num_clips = num_labels = 0
-    all_known = True
     digest = hashlib.sha256()
     with open(folder / "embeddings.npy", "wb") as file:
         for chunk in chunks:
@@ -58,16 +61,16 @@ def _write_arrays(
             for name in ("num_segments", "label_ids", "video_ids", "start_times"):
                 small[name].append(np.array(getattr(chunk, name), ARRAYS[name]))
             small["label_offsets"].append(np.asarray(chunk.label_offsets[1:]) + num_labels)
-            small["label_mask"].append(chunk.known_labels())
-            all_known &= chunk.label_mask is None
+            masks.append((len(chunk), chunk.label_mask))
             num_clips += len(chunk)
             num_labels += len(chunk.label_ids)
         if first is None or embedding is None or num_clips == 0:
             raise UserError("there are no clips to pack; nothing was written")
         _write_header(file, first, num_clips)
     small["label_offsets"].insert(0, np.zeros(1, np.int64))
-    if all_known:
-        del small["label_mask"]
+    if any(mask is not None for _, mask in masks):
+        size = first.num_classes
+        small["label_mask"] = [np.ones((n, size), bool) if m is None else m for n, m in masks]
     checksums = {"embeddings": digest.hexdigest()}
     for name, parts in small.items():
         array = np.concatenate(parts)

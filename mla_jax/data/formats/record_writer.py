@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats.record_names import SUFFIX
 from mla_jax.data.formats.sequence_examples import to_record
 from mla_jax.data.tensorflow import tf
 from mla_jax.errors import UserError
+from mla_jax.storage import files
 from mla_jax.storage.paths import require_local
 
 
@@ -21,7 +23,8 @@ def write_records(
     """Writes clips as AudioSet was released: one file for each two first characters of video ids.
 
     uint8 embeddings become byte strings, others float lists (float16 reads back as float32). Files
-    of the same names are replaced, each in one step; others in the folder stay.
+    of the same names are replaced, each in one step; others in the folder stay. The class list of clips whose
+    labels were given by name is written beside the records, which have indices alone.
 
     Args:
       clips: what to write; each file has its clips in their order.
@@ -32,8 +35,9 @@ def write_records(
       The files in byte order; read in this order they give the same clips, sorted by file.
 
     Raises:
-      UserError: not all labels are known, a video id is empty or begins with what cannot be a file name, the
-        folder cannot be written, or it takes the names 'AB' and 'ab' for one.
+      UserError: not all labels are known, another class list is in the folder, a video id is empty or begins
+        with what cannot be a file name, the folder cannot be written, or it takes the names 'AB' and 'ab' for
+        one.
     """
     if clips.label_mask is not None:
         raise UserError(
@@ -46,6 +50,8 @@ def write_records(
     paths, written = [], 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if clips.classes is not None:
+            write_class_list(clips.classes, folder)
         for prefix in sorted(members, key=os.fsencode):
             paths.append(folder / f"{prefix}{SUFFIX}")
             _write_file(paths[-1], (to_record(clips, i) for i in members[prefix]))
@@ -78,6 +84,19 @@ def write_record_file(chunks: Iterable[ClipSet], path: str | Path) -> None:
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"cannot write {place}: {reason}") from error
+
+
+def write_class_list(classes: ClassList, folder: Path) -> None:
+    """Writes the class list of records into their folder, which may have the same list already.
+
+    Raises:
+      UserError: another list is there, or it cannot be written.
+    """
+    path = folder / FILE_NAME
+    if path.exists():
+        classes.require_same(ClassList.read(path), f"the class list {path}")
+    else:
+        files.write_text(path, classes.to_csv())
 
 
 def _prefix(clips: ClipSet, i: int) -> str:

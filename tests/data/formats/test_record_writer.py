@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mla_jax.data.class_list import FILE_NAME, ClassList
+from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats import record_writer
 from mla_jax.data.formats.record_writer import write_records
+from mla_jax.data.packing import pack
 from mla_jax.data.tensorflow import tf
 from tests.support.helpers import in_order_of_files, raises_user_error, random_clips
 
@@ -79,3 +82,20 @@ def test_a_folder_that_takes_two_names_for_one(
     clips = dataclasses.replace(random_clips(num_clips=3), video_ids=ids)
     with raises_user_error("in case only, and lost ab.tfrecord; write to"):
         write_records(clips, tmp_path)
+
+
+def test_a_class_list_of_the_clips_is_written_beside(tmp_path: Path) -> None:
+    clips = ClipSet.from_arrays(np.ones((4, 3, 8), np.float32), ["Dog", "Cat", "Dog", "Bell"])
+    write_records(clips, tmp_path)
+    assert ClassList.read(tmp_path / FILE_NAME) == clips.classes
+    write_records(clips, tmp_path)
+    other = dataclasses.replace(clips, classes=ClassList(("",) * 3, ("Dog", "Cat", "Bell")))
+    with raises_user_error("class 0 is 'Bell' there, but 'Dog' in use"):
+        write_records(other, tmp_path)
+
+
+def test_clips_are_not_packed_under_other_names(tmp_path: Path) -> None:
+    clips = ClipSet.from_arrays(np.ones((3, 3, 8), np.float32), ["a", "b", "c"])
+    with raises_user_error("the class list of the clips themselves is another", "class 0 is 'a'"):
+        pack([clips], tmp_path / "out", classes=ClassList(("",) * 3, ("c", "b", "a")))
+    assert not (tmp_path / "out").exists()
