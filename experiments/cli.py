@@ -200,7 +200,7 @@ def run(main: Callable[[], None]) -> None:
                 sys.exit(EXIT_TO_BE_CONTINUED)
             except KeyboardInterrupt:
                 say("interrupted")
-                sys.exit(EXIT_INTERRUPTED)
+                _leave(EXIT_INTERRUPTED)
             except Exception as error:
                 if _DEBUG.value or not (known := known_cause(error)):
                     raise
@@ -214,6 +214,14 @@ def run(main: Callable[[], None]) -> None:
     with _standard_streams():
         expand_homes()
         app.run(guarded, flags_parser=parse)
+
+
+def _leave(code: int) -> None:
+    """Ends the process at once: what runs on in threads of C++ may crash when Python takes itself apart."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def known_cause(error: Exception) -> str:

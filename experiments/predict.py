@@ -45,7 +45,12 @@ _FORMAT = flags.DEFINE_enum(
     ["", *FORMATS],
     "The output's format, where its ending does not say it: dcase is that of .tsv, audacity that of .txt.",
 )
-_TOP_K = flags.DEFINE_integer("top_k", 5, "How many labels a clip gets at most.", lower_bound=1)
+_TOP_K = flags.DEFINE_integer(
+    "top_k",
+    None,
+    "How many labels a clip or window gets at most; if not given 5, or all labels of events.",
+    lower_bound=1,
+)
 _THRESHOLD = flags.DEFINE_string(
     "threshold",
     None,

@@ -1,7 +1,7 @@
 """What became of recordings that were embedded, and how it is told."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +87,14 @@ class Account:
             (f"left out, without a line in {labels}", [name for _, _, name, _ in self.unlabelled]),
             (f"named in {labels}, but not there", self.without_file),
             ("passed over, no sound by their names", [str(path) for path in self.passed_over]),
-            *((FLAGS[flag], names) for flag, names in sorted(self.flagged.items())),
         ]
-        return lines + [_counted(what, names) for what, names in told if names]
+        lines += [_counted(what, names) for what, names in told if names]
+        return lines + told_flags(self.flagged)
+
+
+def told_flags(flagged: Mapping[str, list[str]]) -> list[str]:
+    """The recordings of each flag of `mla_jax.audio.decode.FLAGS`, counted and named, for a person."""
+    return [_counted(FLAGS[flag], names) for flag, names in sorted(flagged.items())]
 
 
 def _counted(what: str, names: list[str]) -> str:

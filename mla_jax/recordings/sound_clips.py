@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mla_jax.audio.embed import embed_files
@@ -14,6 +14,7 @@ from mla_jax.data.embedding import UNKNOWN, Embedding
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions, Shape
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
+from mla_jax.recordings.account import told_flags
 from mla_jax.recordings.clips import Piece, clip_set
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.hours import Hours
@@ -45,13 +46,21 @@ class SoundFiles(Format):
             the whole recording has.
           span_seconds: how long the spans of long recordings are.
         """
-        self._recordings = find_recordings([path]).recordings
+        found = find_recordings([path])
+        self._recordings = found.recordings
+        self.passed_over = [p.name for p in found.passed_over]
+        self._flagged: dict[str, list[str]] = {}
         self._encoder = encoder
         # Whole hops, and no fewer segments than a window has: then the last span has one that is its own.
         hops = max(2, round(span_seconds / encoder.hop_seconds / hop), -(-window // hop))
         self._step, self._overlap = hops * hop, window - hop
         self.files = len(self._recordings)
         self.shape = Shape(clips=self.files, features=encoder.num_features)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Which recordings are odd, though usable."""
+        return told_flags(self._flagged)
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -100,6 +109,10 @@ class SoundFiles(Format):
         ]
         made = embed_files((span for _, span in takes), self._encoder, on_seconds=hours.add)
         for (recording, _), embedded in zip(takes, made, strict=True):
+            for flag in embedded.flags:
+                named = self._flagged.setdefault(flag, [])
+                if recording.name not in named:
+                    named.append(recording.name)
             if embedded.error:
                 reason = embedded.error.removeprefix(f"{recording.path} ")
                 yield [], [(str(recording.path), 0, recording.name, reason)]

@@ -1,8 +1,8 @@
 """When labels sound: events, from the scores of segments, one row each.
 
 An event is a run of segments next to each other, each of whose score for a label is at or above the label's
-threshold, within clips or windows that the label is reported of. It lasts from where the first segment begins
-to where the last one ends, goes on over the ends of windows, and its score is the highest of its segments.
+threshold. It lasts from where the first segment begins to where the last one ends, goes on over the ends of
+windows, and its score is the highest of its segments. What the whole clip or window is given does not count.
 """
 
 import contextlib

@@ -227,5 +227,8 @@ _WRITERS: dict[str, Callable[[Any, ClassList, bool], contextlib.AbstractContextM
 EVENT_FORMATS = {"dcase": write_dcase, "audacity": write_audacity}
 """The formats of one row an event."""
 
+ONE_RECORDING = "audacity"
+"""The format that holds one recording alone."""
+
 FORMATS = (*_WRITERS, *EVENT_FORMATS)
 _ENDINGS = {f".{name}": name for name in _WRITERS} | {".tsv": "dcase", ".txt": "audacity"}

@@ -23,6 +23,7 @@ from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
 
 # Of long clips a batch has fewer, so that it has at most so many segments.
 _BATCH_SEGMENTS = 5000
+_TOP_K = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class TagOptions:
     """What is written of each clip.
 
     Attributes:
-      top_k: the most labels that a clip or window gets.
+      top_k: the most labels that a clip or window gets; None: 5, or of events all.
       threshold: only labels that are at least so probable are reported, so that a clip may have none;
         "validation": each class has its own, the run's (`mla_jax.runs.thresholds`).
       segments: write the scores of segments too (`mla_jax.inference.segments` says what a score is).
@@ -44,7 +45,7 @@ class TagOptions:
       UserError: a value is not valid.
     """
 
-    top_k: int = 5
+    top_k: int | None = None
     threshold: float | str | None = None
     segments: bool = False
     window: int = 0
@@ -56,7 +57,7 @@ class TagOptions:
     def __post_init__(self) -> None:
         for name in ("top_k", "batch_size"):
             value = getattr(self, name)
-            if value < 1:
+            if value is not None and value < 1:
                 raise UserError(f"{name}={value} is not valid: it must be at least 1")
         if self.threshold in (None, "validation"):
             return
@@ -126,8 +127,6 @@ def predict_to_file(
     options = options or TagOptions()
     format = formats.format_of(output, options.format)
     require_output(output, [data])
-    if format in formats.EVENT_FORMATS:
-        options = dataclasses.replace(options, segments=True)
     tagger = Tagger.open(
         workdir,
         options,
@@ -135,6 +134,8 @@ def predict_to_file(
         allow_other_embeddings=allow_other_embeddings,
         encoder_files=encoder_files,
     )
+    if format in formats.EVENT_FORMATS:
+        tagger = tagger.of_events()
     windows = tagger.windows
     stream = tagger.trained.stream_clips(
         data,
@@ -143,11 +144,16 @@ def predict_to_file(
         window=windows.length,
         hop=windows.hop,
     )
+    if format == formats.ONE_RECORDING and stream.files > 1:
+        raise UserError(
+            f"a label track is of one recording, and {data} names {stream.files:,}; give an output that ends "
+            "in .tsv, or one recording"
+        )
     whole = 0 < stream.time <= tagger.windows.length  # no clip is cut: progress is in clips
     progress = Progress("predict", *((stream.total, "clips") if whole else (0, "windows")))
     items = 0
     with formats.open_tag_file(
-        output, tagger.trained.classes, options.segments, format=format, limits=tagger.event_limits
+        output, tagger.trained.classes, options.segments, format=format, limits=tagger.limits
     ) as write:
         for tags in tagger.tag(stream.chunks, stream.time):
             write(tags)
@@ -168,12 +174,14 @@ class Tagger:
       options: what is said of each clip.
       windows: how longer clips are cut.
       limits: [num_classes] float64, the least probability with which each class is reported.
+      by_segments: whether a class is reported by its best segment score, not by its clip probability.
     """
 
     trained: TrainedModel
     options: TagOptions
     windows: Windowing
     limits: np.ndarray
+    by_segments: bool = False
 
     @classmethod
     def open(
@@ -204,10 +212,13 @@ class Tagger:
             limits = np.full(len(trained.classes), float(options.threshold or 0))
         return cls(trained, options, windows, limits)
 
-    @property
-    def event_limits(self) -> np.ndarray | None:
-        """The thresholds of events; None where the user gives none."""
-        return None if self.options.threshold is None else self.limits
+    def of_events(self) -> "Tagger":
+        """One that reports every class of which a segment reaches the threshold; 0.5 if none is given."""
+        limits = np.full_like(self.limits, 0.5) if self.options.threshold is None else self.limits
+        options = dataclasses.replace(
+            self.options, segments=True, top_k=self.options.top_k or len(self.limits)
+        )
+        return dataclasses.replace(self, options=options, limits=limits, by_segments=True)
 
     def tag(self, chunks: Iterable[ClipSet], time: int = 0) -> Iterator[Tags]:
         """The tags of the clips, or of their windows, in order and a batch at a time.
@@ -236,8 +247,9 @@ class Tagger:
 
     def _choose(self, clips: ClipSet, probs: np.ndarray, scores: np.ndarray | None) -> Tags:
         """Labels at or above their limits, the `top_k` most probable, of equal ones the lower index."""
-        shown = np.where(probs >= self.limits, probs, np.float32(-1))
-        order = np.argsort(-shown, axis=1, kind="stable")[:, : self.options.top_k]
+        by = np.nanmax(scores, axis=1) if self.by_segments and scores is not None else probs
+        shown = np.where(by >= self.limits, by, np.float32(-1))
+        order = np.argsort(-shown, axis=1, kind="stable")[:, : self.options.top_k or _TOP_K]
         keep = np.take_along_axis(shown, order, axis=1) >= 0
         owner, labels = np.nonzero(keep)[0], order[keep].astype(np.int32)
         return Tags(

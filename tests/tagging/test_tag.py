@@ -252,15 +252,16 @@ def test_events_are_runs_of_the_segments_that_reach_the_threshold(
     run: Path, model: mla.TrainedModel, packed: Path, tmp_path: Path
 ) -> None:
     threshold = half_of_clips(model.predict(mla.open_packed(packed)))
-    options = TagOptions(segments=True, threshold=threshold, top_k=7)
-    predict_to_file(run, str(packed), tmp_path / "p.csv", options)
+    options = TagOptions(threshold=threshold)
+    every = TagOptions(segments=True, top_k=7)  # whatever the probability of the clip
+    predict_to_file(run, str(packed), tmp_path / "p.csv", every)
     expected = set()
     for row in pyarrow.csv.read_csv(tmp_path / "p.csv").to_pylist():
         if row["score"] >= threshold:
             expected.add((row["video_id"], row["name"], row["segment_start"]))
     for output, format in (("p.tsv", ""), ("p.events", "dcase")):
-        more = {"segments": False, "format": format}
-        predict_to_file(run, str(packed), tmp_path / output, dataclasses.replace(options, **more))
+        asked = dataclasses.replace(options, format=format)
+        predict_to_file(run, str(packed), tmp_path / output, asked)
         found = set()
         lines = (tmp_path / output).read_text(encoding="utf-8").splitlines()[1:]
         for name, onset, offset, label, _ in (line.split("\t") for line in lines):
@@ -271,6 +272,14 @@ def test_events_are_runs_of_the_segments_that_reach_the_threshold(
         assert {line.split("\t")[0] for line in lines} == {
             v.decode() for v in mla.open_packed(packed).video_ids
         }
+
+
+def test_events_without_a_threshold_are_those_of_a_half(
+    run: Path, packed: Path, tmp_path: Path
+) -> None:
+    for name, options in (("none", TagOptions()), ("half", TagOptions(threshold=0.5))):
+        predict_to_file(run, str(packed), tmp_path / f"{name}.tsv", options)
+    assert (tmp_path / "none.tsv").read_bytes() == (tmp_path / "half.tsv").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -22,7 +22,7 @@ _KINDS = (
     (0, b"OggS", "an Ogg sound file", _SOUND),
     (0, b"ID3", "an MP3 sound file", _SOUND),
     (0, b"\xff\xfb", "an MP3 sound file", _SOUND),
-    (4, b"ftyp", "an MP4 or M4A file", _SOUND),
+    (4, b"ftyp", "an MP4 or M4A file", "take its sound out first: ffmpeg -i FILE -vn FILE.wav"),
 )
 
 
