@@ -3,10 +3,12 @@
     python -m experiments.compare --workdirs=runs/a,runs/b --output=experiments/results/NAME.json
     python -m experiments.compare --results=experiments/results/NAME.json --update=README.md
 
-The file has the settings, the scores and the curve of each run. With --update the table replaces what is
+The file has the settings, the scores and the curve of each run. Runs of other classes are an error; above
+a table of runs on other eval data stands a warning. With --update the table replaces what is
 between `<!-- NAME -->` and `<!-- /NAME -->` in that file.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from absl import flags
 from experiments import cli
 from experiments.markdown import has_markers, markdown_table, update_markdown
 from experiments.table.comparison import settings_without_paths
+from mla_jax.data.class_list import one_list
 from mla_jax.errors import UserError
 from mla_jax.presets import preset_of
-from mla_jax.runs.folder import RunFolder, require_output
+from mla_jax.runs.folder import RunFolder, classes_of, require_output
 from mla_jax.storage import files, paths
 
 flags.adopt_module_key_flags(cli)
@@ -30,16 +33,33 @@ _RESULTS = flags.DEFINE_string("results", "", "A JSON file written before, inste
 _UPDATE = flags.DEFINE_string("update", "", "A Markdown file to put the table into.")
 
 
-def gather(workdir: Path) -> dict[str, Any]:
-    """The settings, scores and curve of a finished run."""
-    run = RunFolder(workdir)
-    results = run.results()
+def gather(workdirs: Sequence[Path]) -> list[dict[str, Any]]:
+    """The settings, scores and curves of finished runs.
+
+    Raises:
+      UserError: one is not finished or has no scores on an eval split, or they are of other classes.
+    """
+    results = [_results(workdir) for workdir in workdirs]
+    known = {f"{w}": classes_of(r) for w, r in zip(workdirs, results, strict=True)}
+    lists = {name: classes for name, classes in known.items() if classes is not None}
+    if lists:
+        one_list(lists)
+    return [_row(w, r) for w, r in zip(workdirs, results, strict=True)]
+
+
+def _results(workdir: Path) -> dict[str, Any]:
+    results = RunFolder(workdir).results()
     if results is None:
         raise UserError(f"{workdir} is not a finished run; train it to its last step first")
     if results["evaluated_on"] != "eval":
         raise UserError(
             f"{workdir} has no scores on an eval split: train it with --config.data.eval"
         )
+    return results
+
+
+def _row(workdir: Path, results: dict[str, Any]) -> dict[str, Any]:
+    run = RunFolder(workdir)
     config = run.config()
     row = {
         "name": workdir.name,
@@ -59,11 +79,16 @@ def gather(workdir: Path) -> dict[str, Any]:
             row["average"] = {k: found[k] for k in ("steps_averaged", "num_clips")} | {
                 k: files.number(found[k]) for k in _SCORES
             }
+        if found["num_clips"] != results["num_clips"]:
+            raise UserError(
+                f"{average} is of {found['num_clips']} clips, but the run's scores are of "
+                f"{results['num_clips']}; make it again, of the run's eval data"
+            )
     return row
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The Markdown table of gathered runs."""
+    """The Markdown table of gathered runs, below a warning if they are not of the same eval data."""
     lines = []
     for row in rows:
         average = row.get("average", {})
@@ -84,7 +109,24 @@ def table(rows: list[dict[str, Any]]) -> str:
                 "averaged mAP": files.number(average["mAP"]) if average else None,
             }
         )
-    return markdown_table(lines)
+    return _other_data(rows) + markdown_table(lines)
+
+
+def _other_data(rows: list[dict[str, Any]]) -> str:
+    """A warning where rows are known to be of other eval data than the first."""
+    others = [str(i) for i, row in enumerate(rows, 1) if not _may_be_alike(rows[0], row)]
+    if not others:
+        return ""
+    return (
+        f"**Not of the same eval data**: other clips, labels or embeddings than in row 1 are in row "
+        f"{', '.join(others)}, so that the figures cannot be compared.\n\n"
+    )
+
+
+def _may_be_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether rows are of the same eval data, as far as they say; older runs have no fingerprints."""
+    said = [(r.get("fingerprints", {}).get("eval"), r.get("num_clips")) for r in (one, other)]
+    return all(a is None or b is None or a == b for a, b in zip(*said, strict=True))
 
 
 def curves(rows: list[dict[str, Any]]) -> str:
@@ -116,7 +158,8 @@ def main() -> None:
     if _RESULTS.value:
         name, rows = Path(_RESULTS.value).stem, files.read_json(_RESULTS.value)
     else:
-        name, rows = Path(_OUTPUT.value).stem, [gather(paths.as_path(w)) for w in _WORKDIRS.value]
+        name = Path(_OUTPUT.value).stem
+        rows = gather([paths.as_path(w) for w in _WORKDIRS.value])
     with files.taken_as(_RESULTS.value, "a file that compare --output has written"):
         texts = {name: table(rows), f"{name} curves": curves(rows)}
     cli.tell("\n\n".join(texts.values()), _OUTPUT.value)

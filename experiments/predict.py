@@ -94,7 +94,7 @@ def main() -> None:
         allow_other_embeddings=_ALLOW_OTHER.value,
         encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
     )
-    what = f"{done.clips:,} clips"
+    what = f"{done.clips:,} clip{'' if done.clips == 1 else 's'}"
     if done.items != done.clips:
         what += f" in {done.items:,} windows"
     if done.skipped:

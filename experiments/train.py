@@ -47,7 +47,10 @@ def _train(config: Config) -> None:
     if not processes.is_main():
         return
     if results["evaluated_on"] is None:
-        print(f"step {results['step']}, not evaluated: see {_WORKDIR.value}")
+        print(
+            f"step {results['step']}, not evaluated, since no eval data were named: "
+            f"experiments.evaluate --workdir={_WORKDIR.value} --data=... does it"
+        )
     else:
         cli.say(f"all scores: {RunFolder(_WORKDIR.value).results_file}")
         print(

@@ -94,8 +94,8 @@ class Sound:
                 yield block
             self.cut = file.cut
         if not self.num_samples:
-            where = f" at {self.start:g} s" if self.start else ""
-            why = "cut or damaged" if self.cut else f"{info.seconds:g} s long"
+            where = f" at {self.start:.15g} s" if self.start else ""
+            why = "cut or damaged" if self.cut else f"{info.seconds:.15g} s long"
             raise UserError(f"{self.path} has no sound{where}: it is {why}")
 
 

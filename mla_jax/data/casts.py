@@ -1,6 +1,7 @@
 """A user's arrays as clips keep them: embeddings of three dtypes, ids of bytes; none changes silently."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,10 +60,48 @@ def note_of(dtype: np.dtype, name: str) -> str:
     return "" if kept.name == dtype.name else f"{name} is of {dtype}: kept as {kept}"
 
 
+def refuse_masked(values: Any, name: str) -> None:
+    """Checks that no value of an array, or of the arrays in a list, is hidden by a mask of NumPy's.
+
+    Raises:
+      UserError: one is; what lies under the mask would be taken for a value.
+    """
+    whole = hasattr(values, "__array__") or not np.iterable(values)
+    parts = [values] if whole else values
+    if any(np.ma.is_masked(part) for part in parts):
+        raise UserError(
+            f"{name} is a masked array of NumPy with values masked; leave these out, or fill them"
+        )
+
+
+def seconds(values: Any, name: str) -> np.ndarray:
+    """Times as float64, none of which is changed by being kept so.
+
+    Raises:
+      UserError: they are no real numbers, masked, or such as float64 does not hold exactly.
+    """
+    refuse_masked(values, name)
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{name} is of {array.dtype}; give seconds, whole numbers or floats")
+    with np.errstate(over="ignore"):
+        kept = array.astype(np.float64)
+    # Of whole numbers in a list NumPy may have made floats already; Python compares the two exactly.
+    listed = array.dtype.kind in "iu" or not hasattr(values, "__array__")
+    given = np.asarray(values, object) if listed else array
+    lost = np.asarray(given != kept) & ~np.isnan(kept)
+    if lost.any():
+        raise UserError(
+            f"{name} has {given[lost].flat[0]}, which float64 does not hold exactly; give seconds"
+        )
+    return kept
+
+
 def as_clips(
     embeddings: np.ndarray | Sequence[np.ndarray], num_segments: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Embeddings as [num_clips, time, features] of any dtype, and how many segments clips have."""
+    refuse_masked(embeddings, "embeddings")
     if hasattr(embeddings, "__array__") and np.asarray(embeddings).dtype != object:
         array = np.asarray(embeddings)
         if array.ndim == 2:

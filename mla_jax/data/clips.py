@@ -10,7 +10,7 @@ from absl import logging
 from mla_jax.data import casts
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.embedding import EMBEDDING_DTYPES, Embedding, Scaling
-from mla_jax.data.labels import of_any
+from mla_jax.data.labels import Labels, of_any
 from mla_jax.data.same_embedding import warn_of_bytes_as_floats
 from mla_jax.errors import UserError
 
@@ -121,8 +121,8 @@ class ClipSet:
           embeddings: [num_clips, time, features] uint8, float16 or float32; [num_clips, features], clips of
             one segment; or a list of [segments, features] for each clip. float64 is kept as float32, and
             whole numbers of 0 to 255 as uint8.
-          labels: [num_clips, num_classes] of 0 and 1, NaN where it is not known; a class index or a name for
-            each clip; or for each clip a list of them, which may be empty.
+          labels: [num_clips, num_classes] of 0 and 1, NaN or masked (`numpy.ma`) where it is not known; a
+            class index or a name for each clip; or for each clip a list of them, which may be empty.
           num_classes: may be left out where `labels` is a matrix, one column or of names.
           num_segments: [num_clips] real vectors of each clip; all of them if left out.
           video_ids: [num_clips]; numbered if left out.
@@ -134,13 +134,14 @@ class ClipSet:
 
         Raises:
           UserError: shapes or dtypes do not fit, a label is outside 0 ... num_classes - 1 or repeated, a
-            number of segments is outside 1 ... time, an embedding or a start time is not finite, or an id
-            is empty or ends in a zero byte, which cannot be kept.
+            number of segments is outside 1 ... time, an embedding or a start time is not finite or masked, or
+            an id is empty or ends in a zero byte, which cannot be kept.
         """
         embeddings, num_segments = casts.as_clips(embeddings, num_segments)
         num_clips, time = len(embeddings), embeddings.shape[1]
-        if len(labels) != num_clips:
-            raise UserError(f"labels has {len(labels)} rows; {num_clips} clips need as many")
+        rows = len(labels.counts if isinstance(labels, Labels) else labels)
+        if rows != num_clips:
+            raise UserError(f"labels has {rows} rows; {num_clips} clips need as many")
         found = of_any(labels, num_classes, classes, label_mask)
         if found.labels.known is not None and not found.labels.known.any():
             raise UserError("no label is known; give some, or leave label_mask out")
@@ -158,8 +159,8 @@ class ClipSet:
             label_offsets=np.append(0, np.cumsum(found.labels.counts)).astype(np.int64),
             label_ids=_int32(found.labels.ids, "labels"),
             video_ids=casts.bytes_ids(video_ids),
-            start_times=np.asarray(
-                np.zeros(num_clips) if start_times is None else start_times, np.float64
+            start_times=casts.seconds(
+                np.zeros(num_clips) if start_times is None else start_times, "start_times"
             ),
             num_classes=found.num_classes,
             embedding=_described(embeddings, scaling, embedding),
@@ -316,6 +317,7 @@ def _described(
 
 def _int32(values: np.ndarray, name: str) -> np.ndarray:
     """The same whole numbers as int32; never others, as a bare cast would give."""
+    casts.refuse_masked(values, name)
     array = np.asarray(values)
     if array.dtype.kind in "iuf":
         with np.errstate(invalid="ignore"):  # of NaN

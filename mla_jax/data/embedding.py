@@ -84,7 +84,7 @@ class Embedding:
         encoder = "of an unknown encoder" if self.encoder == UNKNOWN else self.encoder
         made = f"{encoder} ({self.postprocessing})" if self.postprocessing else encoder
         known = self.hop_seconds is not None
-        hop = f"a segment each {self.hop_seconds:g} s" if known else "segments of unknown length"
+        hop = f"a segment each {self.hop_seconds:.15g} s" if known else "segments of unknown length"
         return f"{made}, {self.num_features} features of {self.dtype}, {hop}"
 
     def __post_init__(self) -> None:

@@ -9,19 +9,22 @@ indices of classes, with `;`, `|` or, if no cell has those, commas between them;
 have commas in them anyway. Several lines of one file add up; if all its cells are empty, it is of none of the
 classes. A column `absent`, if there is one, names the classes that were looked for and not found: those in
 neither cell are not known.
+
+`mla_jax.data.entry_names` says which file a name is of.
 """
 
 import csv
 import io
 import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.class_names import ClassNames, classes_named
+from mla_jax.data.entry_names import EntryNames
 from mla_jax.data.labels import Labels
 from mla_jax.errors import UserError
 
@@ -92,10 +95,7 @@ class LabelFile:
             )
         cells = (c for entry in self.entries.values() for c in entry.labels + (entry.absent or ()))
         self._has_separators = any(_SEPARATOR.search(cell) for cell in cells)
-        self._index: dict[str, set[str]] = {}
-        for name in self.entries:
-            for key in _names_of(name):
-                self._index.setdefault(key, set()).add(name)
+        self._names = EntryNames(self.entries)
 
     def _column(self, header: Sequence[str], names: Sequence[str]) -> int:
         found = [header.index(name) for name in names if name in header]
@@ -106,22 +106,23 @@ class LabelFile:
             )
         return found[0]
 
-    def find(self, file: str) -> str | None:
-        """The name here that is a file's: with or without its folder, with or without its ending.
+    def find(self, file: str, place: str = "") -> str | None:
+        """The name here that is a file's, if there is one.
+
+        Args:
+          file: from the folder that all files are in.
+          place: from the folder of this CSV file, where the file lies below it.
 
         Raises:
           UserError: several are.
         """
-        for key in _names_of(file):
-            found = self._index.get(key, set())
-            if len(found) > 1:
-                raise UserError(
-                    f"{self.path}: {' and '.join(sorted(found)[:2])} may both be the file {file}; give the "
-                    "folders of the files too"
-                )
-            if found:
-                return next(iter(found))
-        return None
+        found = self._names.find(file, place)
+        if len(found) > 1:
+            raise UserError(
+                f"{self.path}: {' and '.join(found[:2])} may both be the file {file}; give the "
+                "folders of the files too"
+            )
+        return found[0] if found else None
 
     def classes(self) -> ClassList | None:
         """The classes that occur, sorted; None where all labels are indices."""
@@ -169,7 +170,7 @@ class LabelFile:
           classes: the classes, if labels name them.
 
         Raises:
-          UserError: a label is no class.
+          UserError: a label is no class, or is absent too.
         """
         finder = ClassNames(classes) if classes is not None else None
         lists, known = [], np.ones((len(names), num_classes), bool)
@@ -188,16 +189,15 @@ class LabelFile:
                 absent = [
                     _index(t, finder, num_classes, where) for t in self._split(entry.absent, finder)
                 ]
+                if both := sorted(set(absent) & set(lists[-1])):
+                    said = classes.names[both[0]] if classes is not None else str(both[0])
+                    raise UserError(
+                        f"{where}: {said!r} is both in the labels of {name!r} and absent; leave one out"
+                    )
                 known[row] = False
                 known[row, absent + lists[-1]] = True
         labels = Labels.of_lists(lists)
         return labels if known.all() else labels._replace(known=known)
-
-
-def _names_of(name: str) -> list[str]:
-    """What a file may be called: as it is, without its ending, without its folder, without both."""
-    whole = PurePosixPath(name.replace("\\", "/"))
-    return [str(whole), str(whole.with_suffix("")), whole.name, whole.stem]
 
 
 def _index(text: str, names: ClassNames | None, num_classes: int, where: str) -> int:

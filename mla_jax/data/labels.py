@@ -1,16 +1,17 @@
 """Labels in the forms that people have them, turned into the class indices of each clip.
 
-A matrix [clips, classes] of 0 and 1 (bool, whole numbers or floats; NaN where it is not known); one column: a
-class index or the name of a class for each clip, or with a single class whether the clip has it; or for each
-clip a list of indices or names.
+A matrix [clips, classes] of 0 and 1 (bool, whole numbers or floats; NaN, or masked in an array of `numpy.ma`,
+where it is not known); one column: a class index or the name of a class for each clip, or with a single class
+whether the clip has it; or for each clip a list of indices or names. Lists of bools are the rows of a matrix.
 """
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mla_jax.data import casts
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.class_names import ClassNames, classes_named
 from mla_jax.errors import UserError
@@ -214,7 +215,7 @@ def of_any(
     classes: ClassList | None = None,
     mask: np.ndarray | None = None,
 ) -> Column:
-    """Labels in any of the forms that this module says; as for `of_column` and `of_matrix`.
+    """Labels in any of the forms that this module says, or `Labels`; as for `of_column` and `of_matrix`.
 
     Raises:
       UserError: they are in none of the forms, or do not fit `num_classes` or `mask`.
@@ -222,8 +223,12 @@ def of_any(
     if classes is not None and num_classes not in (None, len(classes)):
         raise UserError(f"num_classes is {num_classes}, but there are {len(classes)} classes")
     num_classes = len(classes) if classes is not None else num_classes
+    if isinstance(labels, Labels):
+        if num_classes is None:
+            raise UserError("labels given as class indices need num_classes as well")
+        return Column(labels, num_classes, classes, "")
+    mask = _known(labels, mask)
     array = _as_array(labels)
-    mask = None if mask is None else np.asarray(mask)
     if array is not None and array.ndim == 2 and (array.shape[1] != 1 or mask is not None):
         found = Column(of_matrix(array, mask), array.shape[1], None, "")
     elif mask is not None:
@@ -238,25 +243,82 @@ def of_any(
     return found._replace(classes=found.classes or classes)
 
 
+def _known(labels: Any, mask: Any) -> np.ndarray | None:
+    """The mask of known labels; what a masked array of NumPy hides is not known either."""
+    casts.refuse_masked(mask, "label_mask")
+    mask = None if mask is None else np.asarray(mask)
+    if not isinstance(labels, np.ma.MaskedArray):
+        casts.refuse_masked(labels, "labels")
+    elif np.ma.is_masked(labels):
+        shown = ~np.ma.getmaskarray(labels)
+        if mask is None:
+            return shown
+        if mask.shape == shown.shape:
+            return np.where(shown, mask, 0)
+    return mask
+
+
 def _as_array(labels: Any) -> np.ndarray | None:
-    """Labels that are a matrix or a column; None for a list for each clip."""
+    """Labels that are a matrix or a column; None for a list for each clip.
+
+    Raises:
+      UserError: they have no order, or are one string.
+    """
+    if isinstance(labels, Mapping | Set | str | bytes):
+        raise UserError(
+            f"labels is a {type(labels).__name__}; give an array or a list, in the order of the clips"
+        )
     if hasattr(labels, "__array__"):
         array = np.asarray(labels)
     else:
         rows = list(labels)
-        if not rows or any(np.ndim(row) and not isinstance(row, str | bytes) for row in rows):
+        nested = any(np.ndim(row) and not isinstance(row, str | bytes) for row in rows)
+        if not rows or (nested and not _are_bools(rows)):
             return None
         array = np.array(rows)
     texts = array.dtype != object or all(isinstance(v, str | bytes) for v in array.ravel())
     return array if texts else None
 
 
+def _are_bools(rows: Sequence[Any]) -> bool:
+    """Whether lists are the rows of a bool matrix; as indices, True would be class 1.
+
+    Raises:
+      UserError: there are bools, but these are no matrix.
+    """
+    kinds = {type(v) for row in rows for v in (row if np.iterable(row) else [row])}
+    if not kinds & {bool, np.bool_}:
+        return False
+    if kinds - {bool, np.bool_} or len({np.shape(row) for row in rows}) != 1:
+        raise UserError(
+            "labels has lists with bools that are no matrix; give a NumPy array [clips, classes], or lists "
+            "of class indices"
+        )
+    return True
+
+
+def _refuse_matrix(lists: Sequence[Any], num_classes: int) -> None:
+    """Refuses lists that may be class indices as well as the rows of a matrix of 0 and 1."""
+    ordered = lists and not any(isinstance(row, Set) for row in lists)
+    alike = ordered and all(len(row) == num_classes and set(row) <= {0, 1} for row in lists)
+    if alike and any(1 in row for row in lists):  # of one class, 0 alone is its index
+        raise UserError(
+            f"labels has lists of {num_classes} values, all 0 or 1: give a NumPy array if they are the rows "
+            f"of a matrix [clips, {num_classes}]; or sets if they are class indices"
+        )
+
+
 def _of_ragged(labels: Any, num_classes: int | None, classes: ClassList | None) -> Column:
-    lists = [list(row) if np.iterable(row) else [row] for row in labels]
+    if any(isinstance(row, Mapping) for row in labels):
+        raise UserError("labels has a dict for a clip; give its class indices or names in a list")
+    lists = [
+        row if isinstance(row, Set) else list(row) if np.iterable(row) else [row] for row in labels
+    ]
     if any(isinstance(value, str | bytes) for row in lists for value in row):
         named = [[as_text(value) for value in row] for row in lists]
         of_names, classes = of_named_lists(named, classes, "labels")
         return Column(of_names, len(classes), classes, "")
     if num_classes is None:
         raise UserError("labels given as class indices need num_classes as well")
+    _refuse_matrix(lists, num_classes)
     return Column(Labels.of_lists(lists), num_classes, classes, "")

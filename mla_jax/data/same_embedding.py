@@ -1,12 +1,13 @@
 """Whether embeddings mean what others mean: asked wherever data meet a model."""
 
-import functools
-
 import numpy as np
 from absl import logging
 
 from mla_jax.data.embedding import UNKNOWN, Embedding, Scaling
 from mla_jax.errors import UserError
+
+UNNAMED = "this set of clips"
+"""What clips are called of which nobody says where they are from."""
 
 
 def require_same_embedding(
@@ -20,7 +21,7 @@ def require_same_embedding(
     """Checks that embeddings mean what others mean, so that a model of the ones can be given the others.
 
     Args:
-      name: what `found` is of, for a person: a path, `the clips`.
+      name: what `found` is of, for a person: a path, `UNNAMED`.
       found: one description.
       expected_name: what `expected` is of.
       expected: the other description; None if nothing is known.
@@ -32,20 +33,21 @@ def require_same_embedding(
     if expected is None:
         return
     if difference := found.difference(expected):
-        says = f"{name} has other embeddings than {expected_name}: {difference}"
+        what = f"has other embeddings than {expected_name}: {difference}"
         if found.num_features != expected.num_features:
-            raise UserError(f"{says}; give embeddings of one encoder")
+            raise UserError(f"{name} {what}; give embeddings of one encoder")
         if not allow_other:
             raise UserError(
-                f"{says}; give embeddings of one kind, prepare data again if what is said of them is wrong, "
-                "or say that they fit all the same with allow_other_embeddings"
+                f"{name} {what}; give embeddings of one kind, prepare data again if what is said of them "
+                "is wrong, or say that they fit all the same with allow_other_embeddings"
             )
-        _warn(f"{says}; used all the same")
+        _warn(name, f"{what}; used all the same")
     elif (found.encoder == UNKNOWN) != (expected.encoder == UNKNOWN):
         known = expected if found.encoder == UNKNOWN else found
         unknown = name if found.encoder == UNKNOWN else expected_name
         _warn(
-            f"{unknown} does not say what encoder its embeddings are of; taken for {known.encoder}"
+            unknown,
+            f"does not say what encoder its embeddings are of; taken for {known.encoder}",
         )
 
 
@@ -68,12 +70,18 @@ def warn_of_bytes_as_floats(name: str, embeddings: np.ndarray, embedding: Embedd
     low, high = values.min(initial=0.0), values.max(initial=0.0)
     if low == 0.0 and _MOST_LEVELS < high <= 255.0 and not np.modf(values)[0].any():
         _warn(
-            f"the embeddings of {name} are floats, but whole numbers from 0 to 255; if they are bytes, write "
-            "them as uint8, or state their scaling, 128,128"
+            name,
+            "has embeddings that are floats, but whole numbers from 0 to 255; if they are bytes, write them "
+            "as uint8, or state their scaling, 128,128",
         )
 
 
-@functools.lru_cache(maxsize=1000)
-def _warn(message: str) -> None:
-    """Logs a warning, the first time."""
-    logging.warning("%s", message)
+_said: dict[str, set[str]] = {}
+
+
+def _warn(name: str, what: str) -> None:
+    """Logs a warning, the first time; of clips without a name, only if it was said of none with a name."""
+    names = _said.setdefault(what, set())
+    if name not in names and not (name == UNNAMED and names):
+        logging.warning("%s %s", name, what)
+    names.add(name)

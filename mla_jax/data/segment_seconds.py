@@ -22,12 +22,14 @@ def known_segment_seconds(
       UserError: it is stated and known, and differs; or what is stated cannot be.
     """
     if stated is not None and not 0 < stated < math.inf:
-        raise UserError(f"segment_seconds={stated:g} is not valid: it must be above 0, and finite")
+        raise UserError(
+            f"segment_seconds={stated:.15g} is not valid: it must be above 0, and finite"
+        )
     known = next((d.hop_seconds for d in descriptions if d is not None and d.hop_seconds), None)
     if known is not None and stated is not None and abs(known - stated) > SAME_SECONDS:
         raise UserError(
-            f"segment_seconds={stated:g} is not what the data or the run say: a segment begins each "
-            f"{known:g} s; leave it out"
+            f"segment_seconds={stated:.15g} is not what the data or the run say: a segment begins each "
+            f"{known:.15g} s; leave it out"
         )
     return known if known is not None else stated
 

@@ -15,6 +15,7 @@ from mla_jax.config import DataConfig
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.formats import table
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions
+from mla_jax.data.formats.found_files import not_read
 from mla_jax.data.formats.manifest import MANIFEST
 from mla_jax.data.formats.packed import Packed
 from mla_jax.data.formats.tfds import DataSource
@@ -94,8 +95,7 @@ class ClipStream:
     def _warn(self) -> None:
         url, names = self._copy.url, self._data.passed_over
         if names:
-            told = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
-            logging.warning("%s: %d files or folders there are not read: %s", url, len(names), told)
+            logging.warning("%s", not_read(url, names))
         for note in self.notes:
             logging.warning("%s", note)
         if self.skipped:

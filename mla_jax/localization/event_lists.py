@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mla_jax.data.formats.found_files import FoundFiles, find_files
 from mla_jax.errors import UserError
 
 COLUMNS = ("filename", "onset", "offset", "event_label")
@@ -46,34 +47,31 @@ class Row(NamedTuple):
     event: tuple[str, str, str]
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """The lines of a file, or of the files of a folder.
+def find_lists(path: Path) -> FoundFiles:
+    """The file itself, or a folder's files of strong labels, and what else is there.
+
+    Raises:
+      UserError: a folder has none.
+    """
+    if not path.is_dir():
+        return FoundFiles([path], [])
+    found = find_files(str(path), lambda name: Path(name).suffix.lower() in SUFFIXES)
+    if not found.files:
+        raise UserError(f"{path} has no file of strong labels, such as *{', *'.join(SUFFIXES)}")
+    return found
+
+
+def read_rows(path: Path, *, may_be_empty: bool) -> Iterator[Row]:
+    """The lines of a file.
+
+    Args:
+      path: the file.
+      may_be_empty: whether an empty one is a recording in which nothing sounds, called as the file.
 
     Raises:
       UserError: it cannot be read, is empty or in none of the forms.
     """
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        if not files:
-            raise UserError(f"{path} has no file of strong labels, such as *{', *'.join(SUFFIXES)}")
-        for file in files:
-            yield from _rows_of(file, _lines(file), may_be_empty=True)
-    else:
-        yield from _rows_of(path, _lines(path), may_be_empty=False)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        # A byte-order mark is dropped, and \r\n is \n.
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read the strong labels {path}: {error}; give a tab-separated text file"
-        ) from error
-
-
-def _rows_of(path: Path, lines: Sequence[str], *, may_be_empty: bool) -> Iterator[Row]:
-    """The lines of one file; an empty one of a folder is a recording in which nothing sounds."""
+    lines = _lines(path)
     if may_be_empty and not any(line.strip() for line in lines):
         yield Row(f"{path}", path.stem, ("", "", ""))
         return
@@ -99,6 +97,16 @@ def _rows_of(path: Path, lines: Sequence[str], *, may_be_empty: bool) -> Iterato
         if not name:
             raise UserError(f"{where}: no file name; give one in the column filename")
         yield Row(where, name, event)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        # A byte-order mark is dropped, and \r\n is \n.
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"cannot read the strong labels {path}: {error}; give a tab-separated text file"
+        ) from error
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

@@ -51,6 +51,7 @@ def segment_reference(
     *,
     resolution: float = 1.0,
     unmatched: str = "error",
+    start_times: np.ndarray | None = None,
 ) -> Reference:
     """Turns strong labels into what sounds in each segment of each clip.
 
@@ -65,6 +66,8 @@ def segment_reference(
       resolution: seconds of a segment.
       unmatched: what to do where a file has no clip, or a clip no file: error, or skip (both are left out,
         and listed in the result).
+      start_times: [num_clips] where in its video each clip starts, in seconds, as in a ClipSet; files whose
+        names say a start must say that of their clip. None, or all 0: unknown.
 
     Raises:
       UserError: files and clips do not match (none of them, or any where `unmatched` says error), a file may
@@ -73,7 +76,7 @@ def segment_reference(
     """
     one_of("unmatched", unmatched, ("error", "skip"))
     bounds = segment_bounds(mask.shape[1], resolution)
-    matches = match_files(labels, clip_ids, len(mask))
+    matches = match_files(labels, clip_ids, len(mask), start_times)
     if unmatched == "error":
         require_all_matched(matches, len(labels), len(mask))
     has_file = np.zeros(len(mask), bool)

@@ -18,10 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from absl import logging
+
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.class_names import class_index
+from mla_jax.data.formats.found_files import not_read
 from mla_jax.errors import UserError
-from mla_jax.localization.event_lists import COLUMNS, NUMBER, read_rows
+from mla_jax.localization.event_lists import COLUMNS, NUMBER, find_lists, read_rows
 from mla_jax.storage.cache import local_copy
 from mla_jax.storage.files import write_text
 
@@ -53,7 +56,8 @@ class ReadLabels(dict[str, list[Event]]):
 def read_strong_labels(path: str | Path, classes: ClassList) -> ReadLabels:
     """Reads a file of strong labels, in the file's order.
 
-    Events of labels that are no class are left out, and counted.
+    Events of labels that are no class are left out, and counted. A warning names what is in a folder and is
+    not read.
 
     Args:
       path: the file; or a folder of such files, of which those in the form of one recording are its events.
@@ -66,13 +70,19 @@ def read_strong_labels(path: str | Path, classes: ClassList) -> ReadLabels:
     """
     copy = local_copy(path)
     with copy.naming():
-        return _read(Path(copy.path), classes)
+        place = Path(copy.path)
+        found = find_lists(place)
+        if found.passed_over:
+            logging.warning("%s", not_read(copy.url, found.passed_over))
+        return _read(place, found.files, classes)
 
 
-def _read(path: Path, classes: ClassList) -> ReadLabels:
+def _read(path: Path, files: Sequence[Path], classes: ClassList) -> ReadLabels:
     index = class_index(classes)
     events, unknown = ReadLabels(), ""
-    for where, name, event in read_rows(path):
+    is_folder = path.is_dir()
+    rows = (row for file in files for row in read_rows(file, may_be_empty=is_folder))
+    for where, name, event in rows:
         events.setdefault(name, [])
         label = event[-1]
         if label and label not in index:
@@ -119,11 +129,12 @@ def _require_times(where: str, onset: float, offset: float) -> None:
     for column, time in (("onset", onset), ("offset", offset)):
         if not 0 <= time < math.inf:
             raise UserError(
-                f"{where}: {column} {time:g} is not valid; give seconds from the start of the file, 0 or more"
+                f"{where}: {column} {time:.15g} is not valid; give seconds from the start of the file, 0 "
+                "or more"
             )
     if onset > offset:
         raise UserError(
-            f"{where}: onset {onset:g} is behind offset {offset:g}; are the columns swapped?"
+            f"{where}: onset {onset:.15g} is behind offset {offset:.15g}; are the columns swapped?"
         )
 
 

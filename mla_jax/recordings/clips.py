@@ -10,6 +10,7 @@ from mla_jax.audio.encoder import Encoder
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.format import CHUNK_BYTES
+from mla_jax.data.labels import Labels
 
 
 class Piece(NamedTuple):
@@ -86,7 +87,7 @@ def clip_set(
         row[: len(piece.embeddings)] = piece.embeddings
     return ClipSet.from_arrays(
         embeddings,
-        [piece.labels for piece in pieces],
+        Labels.of_lists([piece.labels for piece in pieces]),
         num_classes=num_classes,
         num_segments=np.array([len(piece.embeddings) for piece in pieces]),
         video_ids=[os.fsencode(piece.name) for piece in pieces],

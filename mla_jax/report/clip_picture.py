@@ -18,6 +18,8 @@ from mla_jax.report.truth import truth_of_clip
 from mla_jax.runs.folder import require_output
 from mla_jax.runs.trained import TrainedModel
 
+_MOST_CLASSES = 24
+
 
 def write_clip_picture(
     workdirs: Sequence[str | Path],
@@ -80,7 +82,12 @@ def write_clip_picture(
     heard = np.zeros((one.num_classes, length), bool) if truth is None else truth
     labels = one.multi_hot()[0]
     probs = first.predict(one)[0]
-    shown = classes_to_show(probs, labels | heard.any(axis=1))
+    shown = classes_to_show(probs, labels | heard.any(axis=1), most=_MOST_CLASSES)
+    if length > first.max_segments:
+        notes.append(
+            f"the clip has {length} segments, and the model was trained on clips of {first.max_segments}: "
+            "the map is of all of it as one clip; predict cuts such recordings into windows"
+        )
     sound = _sound_of(one, sounds or data, seconds)
     figure = attention.attention_map(
         {title: values.of(shown) for title, values in _maps(runs, one).items()},
@@ -128,10 +135,10 @@ def _find_clip(clips: ClipSet, path: str, clip: str, start: float | None) -> int
         )
     starts = np.asarray(clips.start_times[rows], np.float64)
     if start is not None:
-        rows = rows[np.isclose(starts, start, rtol=1e-6, atol=1e-3)]
+        rows = rows[np.isclose(starts, start, rtol=0, atol=1e-3)]
     if len(rows) != 1:
-        told = ", ".join(f"{s:g}" for s in starts[:5].tolist()) + (", ..." * (len(starts) > 5))
-        which = "" if start is None else f", {len(rows)} of which start at {start:g} seconds"
+        told = ", ".join(f"{s!r}" for s in starts[:5].tolist()) + (", ..." * (len(starts) > 5))
+        which = "" if start is None else f", {len(rows)} of which start at {start!r} seconds"
         raise UserError(
             f"{path} has {len(starts)} clips with the video id {clip!r}{which}; they start at {told} "
             "seconds: give --start_time, or, if that does not tell them apart, clips ids of their own"

@@ -18,7 +18,7 @@ from mla_jax.localization.events import Reference
 from mla_jax.localization.segment_metrics import SegmentMetrics
 from mla_jax.report.sound import ClipSound
 from mla_jax.report.truth import segment_metrics
-from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.folder import RunFolder, classes_of
 from mla_jax.runs.trained import TrainedModel
 from mla_jax.storage import files
 
@@ -148,10 +148,7 @@ class ReportRun:
         """The run's classes, if it says."""
         if self.trained is not None:
             return self.trained.classes
-        rows = self.results.get("classes")
-        if not rows:
-            return None
-        return ClassList(tuple(r["mid"] for r in rows), tuple(r["name"] for r in rows))
+        return classes_of(self.results)
 
     @property
     def num_train_clips(self) -> np.ndarray | None:

@@ -45,6 +45,7 @@ def read_truth(
         clips.num_classes,
         resolution=seconds,
         unmatched="skip",
+        start_times=clips.start_times,
     )
     return truth, [*_what_is_left_out(path, classes, truth, labels), *_unknown_labels(path, labels)]
 
@@ -112,13 +113,17 @@ def truth_of_clip(
     seconds = _seconds(path, segment_seconds)
     labels = read_strong_labels(path, classes)
     by_clip, ids = labels_of_cuts(labels, clips, seconds)
-    clip_of = match_files(by_clip, ids, len(clips)).clip_of
+    clip_of = match_files(by_clip, ids, len(clips), clips.start_times).clip_of
     notes, one = _unknown_labels(path, labels), clips[[row]]
-    files = {file: by_clip[file] for file, clip in clip_of.items() if clip == row}
-    if not files:
+    file = next((file for file, clip in clip_of.items() if clip == row), None)
+    if file is None:
         return None, [f"{path} has no line for {clips.describe(row)}: nothing is framed.", *notes]
     truth = segment_reference(
-        files, ids[row : row + 1], one.mask(), one.num_classes, resolution=seconds
+        {ids[row]: by_clip[file]},
+        ids[row : row + 1],
+        one.mask(),
+        one.num_classes,
+        resolution=seconds,
     )
     return truth.active[0, : one.num_segments[0]].T, notes
 

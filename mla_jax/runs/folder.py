@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mla_jax.config import Config
-from mla_jax.data.class_list import FILE_NAME
+from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.skipped import SKIPPED_FILE, Skipped, list_beside
 from mla_jax.errors import UserError
 from mla_jax.runs.metrics_log import METRICS_FILE, TENSORBOARD_FOLDER, read_metrics
@@ -210,3 +210,11 @@ def _flat(config: Config) -> dict[str, Any]:
         for section, fields in config.to_dict().items()
         for name, value in fields.items()
     }
+
+
+def classes_of(results: dict[str, Any]) -> ClassList | None:
+    """The classes that `RunFolder.results` are of; None if they do not say."""
+    rows = results.get("classes")
+    if not rows:
+        return None
+    return ClassList(tuple(r["mid"] for r in rows), tuple(r["name"] for r in rows))

@@ -17,7 +17,7 @@ from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.format import Format, ReadOptions
-from mla_jax.data.same_embedding import require_same_embedding
+from mla_jax.data.same_embedding import UNNAMED, require_same_embedding
 from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.data.skipped import Skipped
 from mla_jax.data.stated import Stated
@@ -87,7 +87,7 @@ class TrainedModel:
             trained, allow_other_embeddings=allow_other_embeddings, encoder_files=encoder_files
         )
 
-    def require_same_embedding(self, clips: ClipSet, name: str = "the clips") -> None:
+    def require_same_embedding(self, clips: ClipSet, name: str = UNNAMED) -> None:
         """Checks that clips have embeddings such as the model was trained on.
 
         Raises:

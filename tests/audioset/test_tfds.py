@@ -514,6 +514,7 @@ else:  # 4.9.9
 """
 
 
+@pytest.mark.slow
 def test_the_command_builds_what_is_placed(
     placed: Path, clips: dict[str, ClipSet], tmp_path: Path
 ) -> None:

@@ -12,10 +12,13 @@ import pytest
 from mla_jax.config import DataConfig
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet, concatenate
+from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.format import ReadOptions
 from mla_jax.data.formats.pickled_strings import read_strings
+from mla_jax.data.labels import Labels
 from mla_jax.data.packing import pack_data
 from mla_jax.data.sources import open_clips
+from mla_jax.recordings.clips import Piece, clip_set
 from tests.support.helpers import assert_same_clips, raises_user_error, random_clips
 
 NAMES = ("Bell", "Cat", "Dog", "Rain")
@@ -212,3 +215,79 @@ def test_an_archive_without_x_lists_its_arrays(tmp_path: Path) -> None:
         path = write(tmp_path / f"a{suffix}", arr_0=embeddings(), arr_1=MATRIX)
         with raises_user_error(path, "has no array x, only arr_0, arr_1;"):
             open_clips(path, ReadOptions(4))
+
+
+def test_what_numpy_masks_is_unknown_or_refused() -> None:
+    rng = np.random.default_rng(1)
+    labels, hidden = rng.random((20, 4)) < 0.5, rng.random((20, 4)) < 0.4
+    hidden[:, 0] = False
+    expected = of(labels, label_mask=~hidden)
+    assert_same_clips(of(np.ma.masked_array(labels, hidden)), expected)
+    both = np.ones((20, 4), int)
+    both[3, 0] = 0
+    masked = of(np.ma.masked_array(labels, hidden), label_mask=both)
+    assert_same_clips(masked, of(labels, label_mask=~hidden & (both == 1)))
+    assert of(np.ma.masked_array(labels, False)).label_mask is None
+    x, part = embeddings(20), np.ma.masked_equal([0, 1], 1)
+    for wrong in (np.ma.masked_equal(np.arange(20) % 4, 3), [part] * 20, [np.ma.masked] * 20):
+        with raises_user_error("mask"):
+            of(wrong, num_classes=4)
+    for name, values in {
+        "embeddings": np.ma.masked_less(x, 0),
+        "start_times": np.ma.masked_equal(np.arange(20.0), 3),
+        "num_segments": np.ma.masked_equal(np.full(20, 3), 3),
+        "label_mask": np.ma.masked_array(both, hidden),
+    }.items():
+        with raises_user_error(f"{name} is a masked array"):
+            ClipSet.from_arrays(**{"embeddings": x, "labels": labels} | {name: values})
+    with raises_user_error("embeddings is a masked array"):
+        ClipSet.from_arrays([np.ma.masked_less(part, 0) for part in x], labels)
+
+
+def test_how_likely_a_class_is_must_be_0_to_1(tmp_path: Path) -> None:
+    likely = np.tile([[0.9, 0.1, 0.5, 0.4]], (6, 1))
+    arrays = {"X": embeddings(), "Y_true": likely, "Y_mask": np.ones((6, 4), bool)}
+    likely[2, 0] = np.nan
+    clips = open_clips(write(tmp_path / "a.npz", **arrays), ReadOptions(4))
+    known = np.ones((6, 4), bool)
+    known[2, 0] = False
+    assert_same_clips(clips, of(np.tile([[1, 0, 1, 0]], (6, 1)) * known, label_mask=known))
+    for value in (-0.1, 1.5, 87.0, np.inf):
+        likely[4, 1] = value
+        arrays["Y_mask"][4, 1] = True
+        with raises_user_error("a.npz, Y_true: row 4, column 1", "0 to 1"):
+            open_clips(write(tmp_path / "a.npz", **arrays), ReadOptions(4, chunk_size=2))
+        arrays["Y_mask"][4, 1] = False
+        assert len(open_clips(write(tmp_path / "a.npz", **arrays), ReadOptions(4))) == 6
+
+
+def test_nested_lists_are_indices_only_where_nothing_else_can_be_meant() -> None:
+    assert_same_clips(of(MATRIX.tolist()), of(MATRIX))
+    assert_same_clips(of(list(MATRIX), num_classes=4), of(MATRIX))
+    assert of([[True], [False]]).num_classes == 1
+    for rows in (MATRIX.astype(int).tolist(), [[0, 1], [1, 0]], [(1,), (0,)]):
+        with raises_user_error("all 0 or 1", "NumPy array", "class indices"):
+            of(rows, num_classes=len(rows[0]))
+    assert of([{0, 1}, {1, 0}], num_classes=2).multi_hot().all()
+    assert of([[0, 1], [1]], num_classes=2).labels_of(0) == [0, 1]
+    assert of([[0], [0]], num_classes=1).multi_hot().all()
+    for wrong in ([[True, False], [True]], [[True, 0], [1, 0]], [True, [False]]):
+        with raises_user_error("lists with bools that are no matrix"):
+            of(wrong, num_classes=2)
+    for other in ({0: [1], 1: [0]}, {0, 1}, "ab"):
+        with raises_user_error(f"labels is a {type(other).__name__}"):
+            of(other, num_classes=2)
+    with raises_user_error("a dict for a clip"):
+        of([{0: 1}, {1: 0}], num_classes=2)
+
+
+def test_index_lists_that_look_like_a_matrix_are_taken_from_parts_that_know_what_they_are() -> None:
+    both = Labels.of_lists([[0, 1], [1, 0]])
+    assert of_labels(both).multi_hot().all()
+    piece = Piece("a", 0.0, embeddings(1)[0], [0, 1])
+    described = Embedding.of(piece.embeddings[None])
+    assert clip_set([piece] * 3, described, time=3, num_classes=2).multi_hot().all()
+
+
+def of_labels(labels: Labels) -> ClipSet:
+    return ClipSet.from_arrays(embeddings(len(labels.counts)), labels, num_classes=2)

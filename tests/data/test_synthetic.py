@@ -264,6 +264,7 @@ def test_the_demo_runs_from_end_to_end_and_again(tmp_path: Path) -> None:
     assert "--workdir" in other.stderr
 
 
+@pytest.mark.slow
 def test_the_demo_refuses_a_folder_without_features(tmp_path: Path) -> None:
     done = run("demo", f"--data={tmp_path}", f"--workdir={tmp_path}/demo")
     assert done.returncode == 2

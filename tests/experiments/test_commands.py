@@ -213,6 +213,7 @@ def test_mistakes_about_a_run_are_told(folder: Path, trained: Path) -> None:
     assert not (folder / "new").exists()
 
 
+@pytest.mark.slow
 def test_the_table_is_made_resumed_and_shown(folder: Path, tmp_path: Path) -> None:
     flags = [
         "table1",

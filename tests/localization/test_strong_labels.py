@@ -138,6 +138,25 @@ def test_a_folder_of_label_tracks_has_a_recording_a_file(tmp_path: Path) -> None
         read_strong_labels(tmp_path, CLASSES)
 
 
+def test_what_of_a_folder_is_not_read_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "one.txt").write_text("0.5\t2\tDog\n1\t1\t/m/cat\n")
+    (tmp_path / "._one.txt").write_bytes(b"\0\5\x16\7\xff")
+    (tmp_path / "class_labels_indices.csv").write_text("index,mid,display_name\n")
+    assert read_strong_labels(tmp_path, CLASSES) == {"one": EVENTS}
+    assert not caplog.messages
+    (tmp_path / "two.jams").write_text("{}")
+    (tmp_path / "three.tab").write_text("0.5\t2\tDog\n")
+    (tmp_path / "sub.txt").mkdir()
+    assert read_strong_labels(tmp_path, CLASSES) == {"one": EVENTS}
+    told = "3 files or folders there are not read: sub.txt/, three.tab, two.jams"
+    assert caplog.messages == [f"{tmp_path}: {told}"]
+    (tmp_path / "four.txt").write_bytes(b"\xff")
+    with raises_user_error(f"{tmp_path / 'four.txt'}", "utf-8", "tab-separated"):
+        read_strong_labels(tmp_path, CLASSES)
+
+
 def test_a_file_that_cannot_be_read_is_one_line(path: Path) -> None:
     with raises_user_error(str(path), "No such file", "tab-separated"):
         read_strong_labels(path, CLASSES)
@@ -382,6 +401,19 @@ def test_files_of_audiosets_clips(name: str) -> None:
     ids = ["-_aB3456789", "_-aB3456789"]
     made = owner([name.format(i) for i in ids], list[str | bytes](ids))
     np.testing.assert_array_equal(made.active[:, 0], np.eye(2, dtype=bool))
+
+
+@pytest.mark.parametrize("name", ["Y{}_{}.000_40.000.wav", "{}_{}000"])
+def test_the_start_in_a_files_name_is_that_of_its_clip(name: str) -> None:
+    ids = ["-_aB3456789", "_-aB3456789"]
+    labels = {name.format(i, 30): [Event(0.0, 1.0, 0)] for i in ids}
+    mask = np.ones((2, 2), bool)
+    for starts, files in (((30.4, 50.0), 1), ((0.0, 0.0), 2), ((0.0, 30.0), 1), (None, 2)):
+        times = None if starts is None else np.array(starts)
+        made = segment_reference(labels, ids, mask, 1, unmatched="skip", start_times=times)
+        assert made.mask.any(axis=1).sum() == files
+    with raises_user_error("none of the 2 files", "of the start of the clip"):
+        segment_reference(labels, ids, mask, 1, start_times=np.array([31.0, 50.0]))
 
 
 def test_labels_that_are_no_class_are_left_out_and_counted(path: Path) -> None:

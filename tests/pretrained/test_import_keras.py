@@ -189,6 +189,7 @@ def test_round_trip_at_full_size(
     same(mla.TrainedModel.open(tmp_path / "run"), model, clips)
 
 
+@pytest.mark.slow
 def test_the_command_and_what_comes_after(tmp_path: Path) -> None:
     world = mla.SyntheticConfig(num_clips=40, num_classes=7, num_features=16, max_segments=5)
     made = mla.synthetic_clips(world, "eval")

@@ -314,18 +314,19 @@ def test_clips_of_one_id_are_told_apart_by_their_start(folder: Path, tmp_path: P
     same = dataclasses.replace(
         clips,
         video_ids=np.array([b"a", b"a", b"b"]),
-        start_times=np.array([0, 7.5, 0], clips.start_times.dtype),
+        start_times=np.array([0, 1e9 + 0.04, 0], clips.start_times.dtype),
     )
     mla.pack([same], tmp_path / "same", classes=mla.ClassList.read(folder / "eval" / FILE_NAME))
     made = ([folder / "single"], tmp_path / "one.svg")
     data = str(tmp_path / "same")
     for start, parts in (
-        (None, ("has 2 clips with the video id 'a'; they start at 0, 7.5 seconds",)),
-        (3.0, ("0 of which start at 3 seconds", "--start_time")),
+        (None, ("has 2 clips with the video id 'a'; they start at 0.0, 1000000000.04 seconds",)),
+        (3.0, ("0 of which start at 3.0 seconds", "--start_time")),
+        (1e9, ("0 of which start at 1000000000.0 seconds", "--start_time")),
     ):
         with raises_user_error(*parts):
             clip_picture.write_clip_picture(*made, "a", data, start_time=start)
-    clip_picture.write_clip_picture(*made, "a", data, start_time=7.5)
+    clip_picture.write_clip_picture(*made, "a", data, start_time=1000000000.04)
     clip_picture.write_clip_picture(*made, "b", data)
 
 

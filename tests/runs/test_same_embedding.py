@@ -11,7 +11,7 @@ import pytest
 
 import mla_jax as mla
 from mla_jax.data.embedding import AUDIOSET, Embedding, Scaling
-from mla_jax.data.same_embedding import require_same_embedding, warn_of_bytes_as_floats
+from mla_jax.data.same_embedding import UNNAMED, require_same_embedding, warn_of_bytes_as_floats
 from mla_jax.explain.maps import clip_maps
 from mla_jax.progress import silent
 from mla_jax.report.clip_picture import write_clip_picture
@@ -135,6 +135,16 @@ def test_what_one_does_not_know_is_said_once(caplog: pytest.LogCaptureFixture) -
     require_same_embedding("a", unknown, "b", unknown)
     require_same_embedding("a", AUDIOSET, "b", AUDIOSET)
     assert not caplog.messages
+
+
+def test_of_clips_without_a_name_it_is_said_if_of_no_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = dataclasses.replace(AUDIOSET, hop_seconds=0.123)
+    for name in (UNNAMED, UNNAMED, "file.h5", UNNAMED, "file.h5", "other.h5"):
+        require_same_embedding(name, found, "the run", AUDIOSET, allow_other=True)
+    told = [message.split(" has other embeddings than the run")[0] for message in caplog.messages]
+    assert told == [UNNAMED, "file.h5", "other.h5"]
 
 
 def test_another_size_is_refused_whatever_is_allowed() -> None:

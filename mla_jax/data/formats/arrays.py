@@ -11,7 +11,8 @@ Its arrays, n clips of up to T segments of M features, of K classes:
 - `embedding`, if there, a string (in HDF5 an attribute of the file): what the embeddings mean, as JSON, see
   `mla_jax.data.stated`.
 
-OpenMIC-2018's `X`, `Y_true`, `Y_mask` and `sample_key` are taken for the first four.
+OpenMIC-2018's `X`, `Y_true`, `Y_mask` and `sample_key` are taken for the first four. Other arrays are not
+read, which is said; what looks like a mask or like lengths under another name is refused.
 
 The original files say nothing of lengths: there, short clips were filled up with zero bytes. So without
 `num_segments` the all-zero vectors at the end of a clip are padding, but for its first vector. In
@@ -22,7 +23,7 @@ have no label: that says that it is of none of the classes.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ from mla_jax.data.formats.array_columns import (
     open_columns,
     read_text,
 )
+from mla_jax.data.formats.array_names import unread
 from mla_jax.data.formats.format import CHUNK_BYTES, Chunk, Format, ReadOptions, Shape
 from mla_jax.data.formats.rules import Columns, check
 from mla_jax.data.labels import Labels
@@ -71,7 +73,11 @@ _FORMS = {
     "num_segments": _Form((1,), lambda column: column.dtype.kind in "iu", "[clips] of integers"),
     "start_times": _Form((1,), lambda column: column.dtype.kind in "iuf", "[clips] of seconds"),
 }
-_OPENMIC = {"X": "x", "Y_true": "y", "Y_mask": "label_mask", "sample_key": "video_id_list"}
+_OPENMIC = {
+    **{"X": "x", "Y_true": "y", "Y_mask": "label_mask", "sample_key": "video_id_list"},
+    **{"num_segments": "num_segments", "start_times": "start_times"},
+}
+_TEXT = "embedding"
 # OpenMIC-2018 states how likely a clip has a class; its authors take it from here on.
 _LIKELY = 0.5
 
@@ -81,7 +87,9 @@ class ArrayFile(Format):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._names = _names(path)
+        there = list_arrays(path)
+        self._names = _names(path, there)
+        left = unread(path, there, self._names, _TEXT)
         with open_columns(path, list(self._names)) as stored:
             columns = self._by_role(stored)
             clips, time, features = _check_forms(columns)
@@ -99,14 +107,17 @@ class ArrayFile(Format):
                 self._notes.append(found.note)
         self.shape = Shape(clips, time, features, classes)
         dtype = casts.cast(np.empty(0, dtype), "x").dtype
-        text = read_text(path, "embedding")
-        stated = Stated.from_text(text, f"{path}, embedding") if text else Stated()
+        text = read_text(path, _TEXT)
+        stated = Stated.from_text(text, f"{path}, {_TEXT}") if text else Stated()
         self._embedding = stated.on(Embedding.of(np.empty((0, features), dtype)), path)
         if self._names is _OPENMIC:
             self._notes.append(
                 f"{path} has the arrays of OpenMIC-2018: x is its X, y its Y_true from {_LIKELY} on, where "
                 "Y_mask says that it is known"
             )
+        if left:
+            more = f" and {len(left) - 8} more" if len(left) > 8 else ""
+            self._notes.append(f"{path}: arrays not read: {', '.join(left[:8])}{more}")
 
     def _by_role(self, stored: dict[str, Column]) -> dict[str, Column]:
         return {self._names[name]: column for name, column in stored.items()}
@@ -163,7 +174,7 @@ class ArrayFile(Format):
         if matrix is None:
             return Labels.none(len(arrays["x"]))
         if self._names is _OPENMIC and matrix.dtype.kind == "f":
-            matrix = (matrix >= _LIKELY).astype(np.uint8)
+            matrix = _likely(matrix, arrays["label_mask"], self._y, start)
         return labels.of_matrix(matrix, arrays.get("label_mask"), name=self._y, first=start)
 
     def _to_chunk(
@@ -190,9 +201,24 @@ class _Rows:
         return Labels(counts, self._labels.ids[first : first + counts.sum()])
 
 
-def _names(path: str) -> dict[str, str]:
+def _likely(matrix: np.ndarray, mask: np.ndarray, name: str, first: int) -> np.ndarray:
+    """Which classes clips have, of how likely they have them: 1, 0 or NaN.
+
+    Raises:
+      UserError: where it is known, it is outside 0 to 1.
+    """
+    wrong = np.argwhere(((matrix < 0) | (matrix > 1)) & (mask != 0))
+    if wrong.size:
+        i, k = wrong[0].tolist()
+        raise UserError(
+            f"{name}: row {first + i}, column {k} is {matrix[i, k]}; it must hold how likely a clip has a "
+            "class, 0 to 1"
+        )
+    return np.where(np.isnan(matrix), np.nan, matrix >= _LIKELY)
+
+
+def _names(path: str, there: Sequence[str]) -> dict[str, str]:
     """By the name of each array that is looked for, what it is."""
-    there = list_arrays(path)
     if "x" in there:
         return {name: name for name in _FORMS}
     if {"X", "Y_true", "Y_mask"} <= set(there):
@@ -260,7 +286,7 @@ def _to_columns(
     ones = np.ones(count, np.int64)
     columns = Columns(
         ids=(_ids(arrays.get("video_id_list"), start, count), ones),
-        starts=(arrays.get("start_times", np.zeros(count)).astype(np.float64), ones),
+        starts=(casts.seconds(arrays.get("start_times", np.zeros(count)), "start_times"), ones),
         labels=(found.ids, found.counts),
         segments=segments,
         sizes=np.full(int(segments.sum()), embedding.num_features),

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +18,18 @@ class FoundFiles(NamedTuple):
 
     Attributes:
       files: in the byte order of their names; a link that leads nowhere is one of them, and cannot be read.
-      passed_over: names of what is there and is not read; folders end in a slash.
+      passed_over: names of what is there and is not read; folders end in a slash. Hidden files are of no
+        account: systems leave them beside others.
     """
 
     files: list[Path]
     passed_over: list[str]
+
+
+def not_read(place: str, names: Sequence[str]) -> str:
+    """A sentence for a person on what is passed over in a folder, or by a glob."""
+    told = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+    return f"{place}: {len(names)} files or folders there are not read: {told}"
 
 
 def find_files(path: str, accepts: Callable[[str], bool]) -> FoundFiles:
@@ -34,7 +41,7 @@ def find_files(path: str, accepts: Callable[[str], bool]) -> FoundFiles:
     """
     place = Path(path)
     if place.is_dir():
-        there = list(place.iterdir())
+        there = [p for p in place.iterdir() if p.name not in _BESIDE and p.name[0] != "."]
         files = [p for p in there if accepts(p.name) and _is_file(p)]
     else:
         there = [place] if place.exists() else [Path(p) for p in glob.glob(path, recursive=True)]

@@ -25,12 +25,14 @@ class Recording(NamedTuple):
       vectors: [segments, features] in a dtype that is kept.
       start: when its first segment begins, in seconds.
       hop: seconds from one segment to the next; 0 where that is not known.
+      timed: whether it has time stamps; of one segment these say no hop.
       dtype: as stored.
     """
 
     vectors: np.ndarray
     start: float
     hop: float
+    timed: bool
     dtype: np.dtype
 
 
@@ -54,7 +56,19 @@ def read_recording(path: Path) -> Recording:
             "numpy.savez(file, x=embeddings, y=labels), and give that file"
         )
     start, hop = _timing(times, len(array)) if times is not None else (0.0, 0.0)
-    return Recording(casts.cast(array, "its array"), start, hop, array.dtype)
+    return Recording(casts.cast(array, "its array"), start, hop, times is not None, array.dtype)
+
+
+def read_hop(path: Path) -> float:
+    """The hop that a file states, without its embeddings; 0 where it states none or cannot be read."""
+    if path.suffix.lower() != ".npz":
+        return 0.0
+    try:
+        with open_columns(str(path), [_TIMES]) as columns:
+            times = [block for column in columns.values() for block in column.blocks(1 << 20)]
+        return _timing(np.concatenate(times), sum(map(len, times)))[1] if times else 0.0
+    except UserError:
+        return 0.0
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -104,6 +118,6 @@ def _timing(times: np.ndarray, segments: int) -> tuple[float, float]:
     steps = np.diff(times.astype(np.float64))
     if hop <= 0 or np.abs(steps - hop).max() > 0.01 * hop:
         raise UserError(
-            f"its {_TIMES} are not evenly spaced: {steps.min():g} to {steps.max():g} s apart"
+            f"its {_TIMES} are not evenly spaced: {steps.min():.9g} to {steps.max():.9g} s apart"
         )
     return float(times[0]), hop

@@ -7,6 +7,7 @@ see `mla_jax.data.label_file`: one that is named, or `labels.csv` beside the rec
 import dataclasses
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import numpy as np
 
 from mla_jax.data import casts
 from mla_jax.data.embedding import Embedding
+from mla_jax.data.entry_names import is_elsewhere
 from mla_jax.data.formats.array_columns import list_arrays
 from mla_jax.data.formats.format import CHUNK_BYTES, Chunk, Format, ReadOptions, Shape
 from mla_jax.data.formats.found_files import find_files
 from mla_jax.data.formats.record_names import is_record_file
-from mla_jax.data.formats.recording_file import SUFFIXES, Recording, read_recording
+from mla_jax.data.formats.recording_file import SUFFIXES, Recording, read_hop, read_recording
 from mla_jax.data.formats.rules import Columns, check
 from mla_jax.data.label_file import FILE_NAME, LabelFile
 from mla_jax.data.labels import Labels
@@ -31,7 +33,7 @@ class RecordingFiles(Format):
     """A folder or glob of .npy or .npz files, or one of them, each of which is a recording.
 
     Attributes:
-      hop_seconds: from one segment to the next, by the time stamps of the first recording; 0 if unknown.
+      hop_seconds: from one segment to the next, by the first time stamps that say it; 0 if none do.
     """
 
     takes_labels = True
@@ -48,12 +50,14 @@ class RecordingFiles(Format):
         self.files = len(self._paths)
         first = self._first()
         self._dtype, features = first.vectors.dtype, first.vectors.shape[1]
-        self.hop_seconds = first.hop
+        hops = ((path, read_hop(path)) for path in self._paths)
+        self._first_timed, self.hop_seconds = next((h for h in hops if h[1]), (Path(), 0.0))
+        self._without_times: set[Path] = set()
         self.shape = Shape(len(self._paths), features=features)
         self._notes = [casts.note_of(first.dtype, f"{self._paths[0]}")]
-        if first.hop:
+        if self.hop_seconds:
             self._notes.append(
-                f"{path}: a segment begins every {first.hop:g} s, by the time stamps"
+                f"{path}: a segment begins every {self.hop_seconds:.15g} s, by the time stamps"
             )
         self._labels = _label_file(labels, self._folder)
         self._entry_of: list[str | None] = [None] * len(self._paths)
@@ -72,15 +76,30 @@ class RecordingFiles(Format):
 
     def _match(self, labels: LabelFile) -> None:
         self.classes, self.least_classes = labels.classes(), labels.num_indices()
-        self._entry_of = [labels.find(self._name(path)) for path in self._paths]
+        above, elsewhere = labels.path.absolute().parent, []
+        for row, path in enumerate(self._paths):
+            whole = path.absolute()
+            place = whole.relative_to(above).as_posix() if whole.is_relative_to(above) else ""
+            entry = labels.find(self._name(path), place)
+            if entry is not None and is_elsewhere(entry, place):
+                if _is_of_another(above / entry):
+                    continue
+                elsewhere.append(f"{entry!r} for {place}")
+            self._entry_of[row] = entry
+        if elsewhere:
+            self._notes = [
+                *self._notes,
+                f"{labels.path}: {len(elsewhere):,} files have the labels of a line that names another "
+                f"folder, the first {elsewhere[0]}: is it the same recording?",
+            ]
 
     def _require_used(self, labels: LabelFile) -> None:
-        """Checks that some line is of a file, and notes those that are not.
+        """Checks that some line is of a file, and notes those that are of none or of several.
 
         Raises:
           UserError: none is.
         """
-        used = {name for name in self._entry_of if name is not None}
+        used = Counter(name for name in self._entry_of if name is not None)
         first = next(iter(labels.entries), "nothing")
         if not used:
             raise UserError(
@@ -93,6 +112,28 @@ class RecordingFiles(Format):
                 f"{len(left):,} of {len(labels.entries):,} lines are of no file, the first of them"
             )
             self._notes = [*self._notes, f"{labels.path}: {note} {left[0]!r}"]
+        if several := [name for name, count in used.items() if count > 1]:
+            rows = [row for row, name in enumerate(self._entry_of) if name == several[0]]
+            files = " and ".join(self._name(self._paths[row]) for row in rows[:2])
+            note = (
+                f"the labels of {len(several):,} lines are used for several files each, the first"
+            )
+            self._notes = [
+                *self._notes,
+                f"{labels.path}: {note} {several[0]!r} for {files}; folders in the names would tell",
+            ]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was taken for what; also how many files have no time stamps where others have."""
+        if not self.hop_seconds or not self._without_times:
+            return self._notes
+        note = (
+            f"{self._folder}: {len(self._without_times):,} of {len(self._paths):,} files lack time stamps, "
+            f"the first of them {self._name(min(self._without_times))}: they are taken to begin at 0, with a "
+            f"segment every {self.hop_seconds:g} s as in the others"
+        )
+        return [*self._notes, note]
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -148,7 +189,7 @@ class RecordingFiles(Format):
             yield self._to_chunk(batch, options)
 
     def read(self, path: Path) -> Recording:
-        """A recording that fits the first one.
+        """A recording that fits the first one, and the hop of the first that states one.
 
         Raises:
           UserError: it does not, or cannot be read.
@@ -158,8 +199,11 @@ class RecordingFiles(Format):
             raise UserError(f"it is of {found.dtype}; the first recording is kept as {self._dtype}")
         if found.hop and self.hop_seconds and abs(found.hop / self.hop_seconds - 1) > 1e-3:
             raise UserError(
-                f"a segment begins every {found.hop:g} s; in the first recording every {self.hop_seconds:g} s"
+                f"a segment begins every {found.hop:.15g} s; in {self._name(self._first_timed)} every "
+                f"{self.hop_seconds:.15g} s"
             )
+        if not found.timed:
+            self._without_times.add(path)
         return found
 
     def _to_chunk(self, batch: "_Batch", options: ReadOptions) -> Chunk:
@@ -247,6 +291,12 @@ class _Batch:
 
 def _is_recording(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
+
+
+def _is_of_another(place: Path) -> bool:
+    """Whether a recording of its own lies where a line says; sound may lie in a folder beside."""
+    stems = (place.name, place.stem)
+    return any((place.parent / f"{stem}{end}").is_file() for stem in stems for end in SUFFIXES)
 
 
 def _label_file(labels: str, folder: Path) -> LabelFile | None:

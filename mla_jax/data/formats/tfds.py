@@ -14,6 +14,7 @@ from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import AUDIOSET, EMBEDDING_DTYPES, Embedding, Scaling
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions, Shape
+from mla_jax.data.labels import Labels
 from mla_jax.data.stated import Stated
 from mla_jax.errors import UserError
 
@@ -78,7 +79,7 @@ class DataSource(Format):
             embeddings[i, : segments[i]] = example["embeddings"]
         return ClipSet.from_arrays(
             embeddings,
-            [example["labels"] for example in examples],
+            Labels.of_lists([example["labels"] for example in examples]),
             num_classes=self.shape.classes,
             num_segments=np.array(segments),
             video_ids=[example["video_id"] for example in examples],

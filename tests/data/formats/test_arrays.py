@@ -188,6 +188,44 @@ def test_reads_no_objects_but_strings_and_lets_other_arrays_be(
         read_clips(path)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_arrays_that_are_not_read_are_said_or_refused(
+    tmp_path: Path, clips: ClipSet, suffix: str
+) -> None:
+    def path_of(**more: np.ndarray) -> str:
+        return write(tmp_path / f"clips{suffix}", arrays_of(clips) | more)
+
+    extra = {"video_ids": np.arange(20), "Y": np.ones((20, 7)), "hop_length": np.ones(1)}
+    assert any("arrays not read: " in note for note in ArrayFile(path_of(**extra)).notes)
+    for name in extra:
+        assert any(name in note for note in ArrayFile(path_of(**extra)).notes)
+    assert not any("not read" in note for note in ArrayFile(path_of()).notes)
+    for name in ("mask", "y_mask", "Y_mask", "label_masks", "labels_mask", "Label-Mask", "known"):
+        with raises_user_error(f"an array {name}, which is not read", "call it label_mask"):
+            read_clips(path_of(**{name: np.ones((20, 7))}))
+    for name in ("lengths", "num_segment", "num_frames", "seq_len", "nframes", "frame_mask"):
+        with raises_user_error(f"an array {name}, which is not read", "call it num_segments"):
+            read_clips(path_of(**{name: np.ones(20)}))
+    both = path_of(label_mask=np.ones((20, 7)), mask=np.ones(3))
+    assert any("not read: mask" in note for note in ArrayFile(both).notes)
+
+
+def test_start_times_that_cannot_be_kept_are_refused(tmp_path: Path, clips: ClipSet) -> None:
+    for kept in (2**53, -(2**60), 7):
+        times = np.full(20, kept)
+        arrays = {"x": clips.embeddings, "y": clips.multi_hot(), "start_times": times}
+        assert read_clips(write(tmp_path / "a.npz", arrays)).start_times.tolist() == [kept] * 20
+        made = ClipSet.from_arrays(clips.embeddings, clips.multi_hot(), start_times=times)
+        assert made.start_times.tolist() == [kept] * 20
+    arrays["start_times"] = np.full(20, 2**53 + 1)
+    with raises_user_error("start_times has 9007199254740993", "float64"):
+        read_clips(write(tmp_path / "a.npz", arrays))
+    mixed = [0.5] * 19 + [2**53 + 1]
+    for wrong in (np.full(20, 2**64 - 1, np.uint64), mixed, np.ones(20) * 1j, ["1"] * 20, 3):
+        with raises_user_error("start_times"):
+            ClipSet.from_arrays(clips.embeddings, clips.multi_hot(), start_times=wrong)
+
+
 # What cannot be read.
 
 

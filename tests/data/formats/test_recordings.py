@@ -92,6 +92,17 @@ def test_labels_elsewhere_by_index_and_with_what_is_absent(folder: Path, tmp_pat
         pack_data(str(tmp_path / "x.npz"), tmp_path / "p", DataConfig(labels=str(table)))
 
 
+def test_what_is_present_and_absent_is_refused(folder: Path) -> None:
+    for lines in ("a_0.000,Dog;Bell,Cat|Dog", "a_0.000,Bell,Dog\na_0.000,Dog,"):
+        text = f"filename,labels,absent\nb,,\nc,,\nd,Cat,\n{lines}\n"
+        (folder / "labels.csv").write_text(text)
+        with raises_user_error("labels.csv, line 5", "'Dog' is both in the labels", "absent"):
+            read(folder)
+    (folder / "labels.csv").write_text("filename,labels,absent\na_0.000,2,2\nb,,\nc,,\nd,,\n")
+    with raises_user_error("line 2", "'2' is both"):
+        read(folder)
+
+
 def test_names_with_commas_in_them_stay_whole(folder: Path) -> None:
     classes = ClassList(("/m/b", "/m/d", "/m/r"), ("Burping, eructation", "Dog", "Rain, on a roof"))
     cells = [
@@ -130,8 +141,36 @@ def test_recordings_in_folders_are_matched_by_folder(tmp_path: Path) -> None:
     assert clips.video_ids.tolist() == [b"x/one", b"y/one"]
     assert [clips.labels_of(i) for i in range(2)] == [[0], [1]]
     (tmp_path / "labels.csv").write_text("filename,label\nu/one.wav,Cat\nv/one.wav,Dog\n")
-    with raises_user_error("labels.csv", "u/one.wav and v/one.wav may both be the file x/one.npy"):
+    with raises_user_error("no line of", "labels.csv", "is of a file"):
         read(tmp_path / "*/*.npy")
+    (tmp_path / "labels.csv").write_text("filename,label\nu/x/one.wav,Cat\nv/x/one.wav,Dog\n")
+    with raises_user_error("u/x/one.wav and v/x/one.wav may both be the file x/one.npy"):
+        read(tmp_path / "*/*.npy")
+
+
+def test_a_line_of_another_folder_or_of_a_longer_name_is_of_no_file(tmp_path: Path) -> None:
+    for k, name in enumerate(("train/1.npy", "test/1.npy")):
+        (tmp_path / name).parent.mkdir()
+        np.save(tmp_path / name, PARTS[k])
+    labels = tmp_path / "labels.csv"
+    for line in ("train/1.wav,Dog", "1.1,Dog\ntrain/1.wav,Dog"):
+        labels.write_text(f"filename,labels\n{line}\n")
+        with raises_user_error("test/1.npy", "it has no line in"):
+            read(tmp_path / "*/*.npy", num_classes=1)
+        with raises_user_error("no line of", "is of a file"):  # the labels lie above
+            read(tmp_path / "test", num_classes=1)
+        assert len(read(tmp_path / "train", num_classes=1)) == 1
+    labels.write_text("filename,labels\ntrain/1.wav,Dog\ntest/2.wav,Dog\n")
+    with raises_user_error("no line of", "is of a file"):
+        read(tmp_path / "test", num_classes=1)
+    labels.write_text("filename,labels\n1.wav,Dog\n")
+    stream = stream_clips(str(tmp_path / "*/*.npy"), ReadOptions(1))
+    assert sum(map(len, stream.chunks)) == 2
+    assert any("'1.wav' for test/1.npy and train/1.npy" in note for note in stream.notes)
+    labels.write_text("filename,labels\naudio/1.wav,Dog\n")  # beside the folder of recordings
+    stream = stream_clips(str(tmp_path / "train"), ReadOptions(1))
+    assert sum(map(len, stream.chunks)) == 1
+    assert any("another folder" in note and "train/1.npy" in note for note in stream.notes)
 
 
 BAD = {
@@ -184,6 +223,31 @@ def test_labels_and_time_stamps_that_do_not_fit(folder: Path) -> None:
         (folder / "labels.csv").write_text(text)
         with raises_user_error(*parts):
             read(folder)
+
+
+def test_all_time_stamps_must_agree(tmp_path: Path) -> None:
+    def save(name: str, hop: float | None, segments: int = 3) -> None:
+        times = {} if hop is None else {"timestamps": hop * np.arange(segments)}
+        np.savez(tmp_path / name, embedding=np.ones((segments, 4), np.float32), **times)
+
+    np.save(tmp_path / "a.npy", PARTS[0])
+    save("b.npz", 7.0, segments=1)  # says no hop
+    save("c.npz", None)
+    save("d.npz", 0.5)
+    save("e.npz", 0.5)
+    options = ReadOptions(3, max_segments=None, needs_labels=False)
+    stream = stream_clips(str(tmp_path), options)
+    hops = {chunk.embedding.hop_seconds for chunk in stream.chunks}
+    assert hops == {0.5}
+    assert any("2 of 5 files lack time stamps" in n and "a.npy" in n for n in stream.notes)
+    save("e.npz", 1.0)
+    with raises_user_error("e.npz", "every 1 s; in d.npz every 0.5 s"):
+        list(stream_clips(str(tmp_path), options).chunks)
+    for name in ("d.npz", "e.npz"):
+        save(name, None)
+    stream = stream_clips(str(tmp_path), options)
+    assert {chunk.embedding.hop_seconds for chunk in stream.chunks} == {None}
+    assert not any("time stamps" in note for note in stream.notes)
 
 
 def test_a_packed_folder_without_its_manifest_is_refused(folder: Path, tmp_path: Path) -> None:

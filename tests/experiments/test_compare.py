@@ -1,0 +1,68 @@
+"""Runs that are shown in one table are of the same classes, and it says if they are of other eval data."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.programs import ok, run
+from tests.support.untrained import make_runs
+
+WARNING = "Not of the same eval data"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_runs(tmp_path_factory.mktemp("runs"))
+    line = {"step": 12, "loss": 0.1} | {f"eval_{name}": 0.5 for name in ("mAP", "AUC", "d_prime")}
+    (folder / "single" / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    return folder
+
+
+def changed(folder: Path, name: str, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """A copy of the run, with other results."""
+    path = shutil.copytree(folder / "single", folder / name) / "results.json"
+    results = json.loads(path.read_text())
+    change(results)
+    path.write_text(json.dumps(results))
+    return path.parent
+
+
+def compared(*runs: Path) -> str:
+    return ok("compare", f"--workdirs={','.join(map(str, runs))}").stdout
+
+
+def test_other_eval_data_are_told_above_the_table(folder: Path) -> None:
+    first = folder / "single"
+    same = changed(folder, "same", lambda r: None)
+    old = changed(folder, "old", lambda r: r.pop("fingerprints"))
+    other = changed(folder, "other", lambda r: r["fingerprints"].update(eval="0123"))
+    fewer = changed(folder, "fewer", lambda r: (r.pop("fingerprints"), r.update(num_clips=3)))
+    assert WARNING not in compared(first, same, old)
+    told = compared(first, same, other, fewer)
+    assert told.startswith(f"**{WARNING}**: other clips, labels or embeddings than in row 1 ")
+    assert "in row 3, 4," in told.splitlines()[0]
+    ok("compare", f"--workdirs={first},{other}", f"--output={folder}/kept.json")
+    assert WARNING in ok("compare", f"--results={folder}/kept.json").stdout
+
+
+def test_an_average_of_other_clips_is_refused(folder: Path) -> None:
+    run_folder = changed(folder, "averaged", lambda r: None)
+    average = json.loads((run_folder / "results.json").read_text()) | {"steps_averaged": [4, 8]}
+    (run_folder / "average.json").write_text(json.dumps(average))
+    assert "| 2 " in compared(run_folder)
+    (run_folder / "average.json").write_text(json.dumps(average | {"num_clips": 3}))
+    done = run("compare", f"--workdirs={run_folder}")
+    assert done.returncode == 2
+    assert f"{run_folder}/average.json is of 3 clips" in done.stderr
+
+
+def test_other_classes_are_refused(folder: Path) -> None:
+    turned = changed(folder, "turned", lambda r: r["classes"].reverse())
+    done = run("compare", f"--workdirs={folder}/single,{turned}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {turned}")
+    assert len(done.stderr.splitlines()) == 1
