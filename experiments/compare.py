@@ -20,6 +20,7 @@ from experiments.table.comparison import settings_without_paths
 from mla_jax.data.class_list import one_list
 from mla_jax.errors import UserError
 from mla_jax.presets import preset_of
+from mla_jax.runs.fingerprint import may_be_same_eval
 from mla_jax.runs.folder import RunFolder, classes_of, require_output
 from mla_jax.storage import files, paths
 
@@ -114,19 +115,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _other_data(rows: list[dict[str, Any]]) -> str:
     """A warning where rows are known to be of other eval data than the first."""
-    others = [str(i) for i, row in enumerate(rows, 1) if not _may_be_alike(rows[0], row)]
+    others = [str(i) for i, row in enumerate(rows, 1) if not may_be_same_eval(rows[0], row)]
     if not others:
         return ""
     return (
         f"**Not of the same eval data**: other clips, labels or embeddings than in row 1 are in row "
         f"{', '.join(others)}, so that the figures cannot be compared.\n\n"
     )
-
-
-def _may_be_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether rows are of the same eval data, as far as they say; older runs have no fingerprints."""
-    said = [(r.get("fingerprints", {}).get("eval"), r.get("num_clips")) for r in (one, other)]
-    return all(a is None or b is None or a == b for a, b in zip(*said, strict=True))
 
 
 def curves(rows: list[dict[str, Any]]) -> str:

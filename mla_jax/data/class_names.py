@@ -17,10 +17,15 @@ def class_index(classes: ClassList) -> dict[str, list[int]]:
 
 
 class ClassNames:
-    """Finds classes by what a person calls them: a display name or a mid."""
+    """Finds classes by what a person calls them: a display name or a mid.
+
+    Attributes:
+      take_indices: whether a number may be a class index; not where classes are called by other numbers.
+    """
 
     def __init__(self, classes: ClassList) -> None:
         self._index, self._count = class_index(classes), len(classes)
+        self.take_indices = misnumbered(classes) is None
 
     def __contains__(self, text: str) -> bool:
         return text in self._index
@@ -41,6 +46,12 @@ class ClassNames:
         near = difflib.get_close_matches(text, self._index, 1)
         hint = f"did you mean {near[0]!r}?" if near else "give a class list that has it"
         raise UserError(f"{where}: label {text!r} is no class of the {self._count} in use; {hint}")
+
+
+def misnumbered(classes: ClassList) -> int | None:
+    """The first class that is called by a number other than its index, so that numbers may mean either."""
+    numbers = enumerate(classes.names)
+    return next((k for k, name in numbers if name.isdecimal() and name != str(k)), None)
 
 
 def classes_named(labels: Iterable[str]) -> ClassList:

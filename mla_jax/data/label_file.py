@@ -201,7 +201,8 @@ class LabelFile:
 
 
 def _index(text: str, names: ClassNames | None, num_classes: int, where: str) -> int:
-    if (names is None or text not in names) and text.isdecimal() and int(text) < num_classes:
+    may_be_index = names is None or (names.take_indices and text not in names)
+    if may_be_index and text.isdecimal() and int(text) < num_classes:
         return int(text)
     if names is None:
         raise UserError(

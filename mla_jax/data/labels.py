@@ -13,7 +13,7 @@ import numpy as np
 
 from mla_jax.data import casts
 from mla_jax.data.class_list import ClassList
-from mla_jax.data.class_names import ClassNames, classes_named
+from mla_jax.data.class_names import ClassNames, classes_named, misnumbered
 from mla_jax.errors import UserError
 
 
@@ -160,16 +160,10 @@ def of_column(
 
 def _require_own_numbers(classes: ClassList | None, name: str) -> None:
     """Checks that numbers are not both indices and other classes' names."""
-    names = () if classes is None else classes.names
-    if (
-        names
-        and all(text.isdecimal() for text in names)
-        and names != ClassList.numbered(len(names)).names
-    ):
-        k = next(k for k, text in enumerate(names) if text != str(k))
+    if classes is not None and (k := misnumbered(classes)) is not None:
         raise UserError(
-            f"{name} is of whole numbers, and so are the names of the classes, in another order (class {k} "
-            f"is called {names[k]!r}); give the names as text, or a label matrix"
+            f"{name} is of whole numbers, and classes are called by numbers that are not their indices "
+            f"(class {k} is called {classes.names[k]!r}); give the names as text, or a label matrix"
         )
 
 

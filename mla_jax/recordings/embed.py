@@ -109,7 +109,7 @@ def embed_recordings(
         write(
             account.noting(clips),
             place,
-            classes,
+            classes=classes,
             source={
                 "recordings": account.files,
                 "seconds": account.seconds,

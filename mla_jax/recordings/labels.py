@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.class_names import ClassNames, classes_named
+from mla_jax.data.entry_names import is_elsewhere
 from mla_jax.data.label_file import LabelFile
 from mla_jax.errors import UserError
 from mla_jax.recordings.inputs import Recording
@@ -44,11 +45,17 @@ def read_labels(path: str | Path, classes: ClassList | None = None) -> dict[str,
       classes: the classes, of which names may have commas in them.
 
     Raises:
-      UserError: the file cannot be read, or has no such columns, or a line lacks a file name.
+      UserError: the file cannot be read, has no such columns or says that labels are not known, or a line
+        lacks a file name.
     """
     file = LabelFile(Path(path))
     if not file.entries:
         raise UserError(f"{path} has no labels; give a line of file name and labels for each file")
+    if any(entry.absent is not None for entry in file.entries.values()):
+        raise UserError(
+            f"{path} has the column absent, which says that some labels are not known; clips of sound cannot "
+            "keep that yet: remove the column, and every label that is not given counts as absent"
+        )
     names = None if classes is None else ClassNames(classes)
     return {name: file.texts(name, names) for name in file.entries}
 
@@ -59,7 +66,7 @@ def match_labels(
     """The labels of recordings, from the CSV at `path`.
 
     A name in it is that of the recording that is called so, or else of the one whose file is called so, with
-    or without its ending; folders in it that the recordings' names do not have are left out.
+    or without its ending, unless both have a folder and these differ (`mla_jax.data.entry_names`).
 
     Args:
       path: the CSV.
@@ -83,6 +90,8 @@ def match_labels(
         row = row_of.get(PurePosixPath(name).as_posix())
         if row is None and file_names[_file_name(name)] == 1:
             row = row_of.get(_file_name(name))
+        if row is not None and is_elsewhere(name, recordings[row].name):
+            row = None
         found = {names_of.find(label, f"{path}: {name}") for label in labels}
         if row is None:
             without_file.append(name)

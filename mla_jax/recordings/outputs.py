@@ -21,11 +21,12 @@ class WriteClips(Protocol):
         self,
         chunks: Iterable[ClipSet],
         output: Path,
-        classes: ClassList | None,
+        /,
         *,
+        classes: ClassList | None,
         source: dict[str, Any],
         skipped: Sequence[Skipped],
-    ) -> None:
+    ) -> object:
         """Writes `chunks`, and beside them the classes, where they come from, and what was left out."""
 
 
@@ -37,35 +38,22 @@ def require_output(output: Path, classes: ClassList | None) -> WriteClips:
     """
     if output.suffix != RECORDS:
         outputs.require_new_folder(output)
-        return _write_packed
+        return pack
     outputs.require_writable(output)
     if output.exists():
         raise UserError(f"{output} already exists; give another output, or remove it first")
     beside = output.with_name(FILE_NAME)
-    if classes is not None and beside.exists() and ClassList.read(beside) != classes:
-        raise UserError(
-            f"{beside} is of other classes than the labels; write to another folder, or give it as the class "
-            "list"
-        )
+    if classes is not None and beside.exists():
+        classes.require_same(ClassList.read(beside), f"{beside}, the class list beside the output,")
     return _write_records
-
-
-def _write_packed(
-    chunks: Iterable[ClipSet],
-    output: Path,
-    classes: ClassList | None,
-    *,
-    source: dict[str, Any],
-    skipped: Sequence[Skipped],
-) -> None:
-    pack(chunks, output, classes=classes, source=source, skipped=skipped)
 
 
 def _write_records(
     chunks: Iterable[ClipSet],
     output: Path,
-    classes: ClassList | None,
+    /,
     *,
+    classes: ClassList | None,
     source: dict[str, Any],
     skipped: Sequence[Skipped],
 ) -> None:

@@ -22,6 +22,7 @@ from mla_jax.progress import Progress
 from mla_jax.report.contents import EvalData, Report, ReportRun
 from mla_jax.report.sound import ClipSound, Sounds
 from mla_jax.report.truth import read_truth
+from mla_jax.runs.fingerprint import may_be_same_eval
 from mla_jax.runs.trained import TrainedModel
 from mla_jax.storage import paths
 
@@ -243,10 +244,16 @@ def _only_comparable(runs: list[ReportRun]) -> list[ReportRun]:
         resamples = len(results["bootstrap_mAP"])
         return run.config.data.eval, results.get("evaluated_on"), results["num_clips"], resamples
 
-    kept = [clips_of(run) for run in runs if run.resampled is not None]
+    first = next((run for run in runs if run.resampled is not None), None)
+
+    def is_like_first(run: ReportRun) -> bool:
+        assert first is not None, "this run has resamples, so there is a first"
+        same_clips = may_be_same_eval(run.results, first.results)
+        return same_clips and clips_of(run) == clips_of(first)
+
     return [
         run
-        if run.resampled is None or clips_of(run) == kept[0]
+        if run.resampled is None or is_like_first(run)
         else dataclasses.replace(run, resampled=None)
         for run in runs
     ]

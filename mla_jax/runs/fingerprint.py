@@ -41,6 +41,12 @@ def describe(sets: Mapping[str, ClipSet]) -> dict[str, Any]:
     }
 
 
+def may_be_same_eval(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether results are of the same eval clips, as far as they say; older runs have no fingerprints."""
+    said = [(r.get("fingerprints", {}).get("eval"), r.get("num_clips")) for r in (one, other)]
+    return all(a is None or b is None or a == b for a, b in zip(*said, strict=True))
+
+
 def require_same(
     kept: Mapping[str, Any], sets: Mapping[str, ClipSet], where: object, names: Iterable[str]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from mla_jax.data.class_list import FILE_NAME, ClassList, one_list, resolve
 from mla_jax.data.class_names import classes_named
 from mla_jax.data.known_lists import require_audiosets_order
+from mla_jax.data.label_file import LabelFile
 from mla_jax.data.labels import of_column
 from tests.support.helpers import raises_user_error
 
@@ -289,5 +290,18 @@ def test_classes_that_are_called_by_numbers_are_their_own_indices() -> None:
     assert classes_named(labels) == ClassList.numbered(12)
     assert classes_named(["b", "10", "9"]).names == ("10", "9", "b")
     from_one = classes_named(str(k) for k in range(1, 4))
-    with raises_user_error("y is of whole numbers, and so are the names", "class 0 is called '1'"):
+    with raises_user_error(
+        "y is of whole numbers, and classes are called by numbers", "class 0 is called '1'"
+    ):
         of_column(np.array([1, 2, 1]), classes=from_one, name="y")
+
+
+def test_a_number_is_no_index_where_classes_are_called_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("filename,labels\na.wav,1\nb.wav,0\n")
+    file, from_one = LabelFile(path), ClassList(("",) * 3, ("1", "2", "3"))
+    assert file.read(["a.wav"], 3, from_one).ids.tolist() == [0]
+    with raises_user_error("line 3: label '0' is no class"):
+        file.read(["b.wav"], 3, from_one)
+    assert file.read(["b.wav"], 3, ClassList.numbered(3)).ids.tolist() == [0]
+    assert file.read(["a.wav"], 3, ClassList(("",) * 3, ("x", "y", "z"))).ids.tolist() == [1]

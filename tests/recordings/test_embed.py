@@ -122,7 +122,9 @@ def test_a_file_of_records_holds_the_same(sounds: Path, tmp_path: Path) -> None:
         *("class_labels_indices.csv", "some.skipped_records.jsonl", "some.tfrecord"),
     ]
     other = dataclasses.replace(options, labels=labels_file(tmp_path, "c,Cat"))
-    with raises_user_error("class_labels_indices.csv", "other classes"):
+    with raises_user_error(
+        "class_labels_indices.csv", "the class list beside the output, has 2 classes"
+    ):
         embed_recordings(
             [str(sounds)], tmp_path / "records/more.tfrecord", LOG_MEL_STATISTICS, other
         )

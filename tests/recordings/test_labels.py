@@ -42,11 +42,12 @@ def test_names_are_matched_and_labels_gathered(tmp_path: Path) -> None:
         [0, 1, 2],
         [3],
         [],
-        [1],
+        None,
         None,
     ]  # an empty cell says none, no line says nothing
-    # Which of two files 2.wav is, or which of two lines is of 4.ogg, is not known.
-    assert found.without_file == ["nowhere.wav", "2.wav", "far/4.ogg", "away/4.ogg"]
+    # Which of two files 2.wav is, or which of two lines is of 4.ogg, is not known; far/away is not b.
+    lost = ["nowhere.wav", "2.wav", "far/away/3.x.ogg", "far/4.ogg", "away/4.ogg"]
+    assert found.without_file == lost
 
 
 def test_a_class_list_says_what_labels_are(tmp_path: Path) -> None:
@@ -75,3 +76,9 @@ def test_labels_that_cannot_be_used(tmp_path: Path, lines: list[str], message: s
         match_labels(write(tmp_path, *lines), RECORDINGS)
     with raises_user_error("cannot read"):
         match_labels(tmp_path / "nowhere.csv", RECORDINGS)
+
+
+def test_unknown_labels_are_not_taken_for_absent_ones(tmp_path: Path) -> None:
+    path = write(tmp_path, "filename,labels,absent", "a/1.wav,Dog,Cat", "4.ogg,Cat,")
+    with raises_user_error("labels.csv has the column absent", "remove the column"):
+        match_labels(path, RECORDINGS)

@@ -9,6 +9,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,7 @@ _PACKED = {"embeddings.npy", "label_offsets.npy"}
 
 
 class RecordingFiles(Format):
-    """A folder or glob of .npy or .npz files, or one of them, each of which is a recording.
-
-    Attributes:
-      hop_seconds: from one segment to the next, by the first time stamps that say it; 0 if none do.
-    """
+    """A folder or glob of .npy or .npz files, or one of them, each of which is a recording."""
 
     takes_labels = True
 
@@ -50,19 +47,24 @@ class RecordingFiles(Format):
         self.files = len(self._paths)
         first = self._first()
         self._dtype, features = first.vectors.dtype, first.vectors.shape[1]
-        hops = ((path, read_hop(path)) for path in self._paths)
-        self._first_timed, self.hop_seconds = next((h for h in hops if h[1]), (Path(), 0.0))
         self._without_times: set[Path] = set()
         self.shape = Shape(len(self._paths), features=features)
         self._notes = [casts.note_of(first.dtype, f"{self._paths[0]}")]
-        if self.hop_seconds:
-            self._notes.append(
-                f"{path}: a segment begins every {self.hop_seconds:.15g} s, by the time stamps"
-            )
         self._labels = _label_file(labels, self._folder)
         self._entry_of: list[str | None] = [None] * len(self._paths)
         if self._labels is not None:
             self._match(self._labels)
+
+    @cached_property
+    def _first_timed(self) -> tuple[Path, float]:
+        """The first file whose time stamps say a hop, and the hop; 0 if none does. It may open every file."""
+        hops = ((path, read_hop(path)) for path in self._paths)
+        return next((found for found in hops if found[1]), (Path(), 0.0))
+
+    @property
+    def hop_seconds(self) -> float:
+        """From one segment to the next, by the first time stamps that say it; 0 if none do."""
+        return self._first_timed[1]
 
     def _first(self) -> Recording:
         """The first recording that can be read; where none can, why the first cannot."""
@@ -126,14 +128,19 @@ class RecordingFiles(Format):
     @property
     def notes(self) -> Sequence[str]:
         """What was taken for what; also how many files have no time stamps where others have."""
-        if not self.hop_seconds or not self._without_times:
+        if not self.hop_seconds:
             return self._notes
+        hop = (
+            f"{self._folder}: a segment begins every {self.hop_seconds:.15g} s, by the time stamps"
+        )
+        if not self._without_times:
+            return [*self._notes, hop]
         note = (
             f"{self._folder}: {len(self._without_times):,} of {len(self._paths):,} files lack time stamps, "
             f"the first of them {self._name(min(self._without_times))}: they are taken to begin at 0, with a "
             f"segment every {self.hop_seconds:g} s as in the others"
         )
-        return [*self._notes, note]
+        return [*self._notes, hop, note]
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -199,7 +206,7 @@ class RecordingFiles(Format):
             raise UserError(f"it is of {found.dtype}; the first recording is kept as {self._dtype}")
         if found.hop and self.hop_seconds and abs(found.hop / self.hop_seconds - 1) > 1e-3:
             raise UserError(
-                f"a segment begins every {found.hop:.15g} s; in {self._name(self._first_timed)} every "
+                f"a segment begins every {found.hop:.15g} s; in {self._name(self._first_timed[0])} every "
                 f"{self.hop_seconds:.15g} s"
             )
         if not found.timed:
