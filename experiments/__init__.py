@@ -1,6 +1,5 @@
-"""Command-line programs: each turns flags into one library call, and prints what came of it.
+"""The experiments whose results the documentation shows, and the commands of `mla_jax.commands` by name.
 
-What only one of them needs is beside it: `table` (of table1), `supervision` (of distributed), `benchmarks`.
-  Flags
-are read here alone; the library knows none.
+`table1` (with `table`), `esc10` and `benchmark` (with `benchmarks`) write `results`; `cloud_tpu` rents
+machines. Every other file starts the command of its name.
 """

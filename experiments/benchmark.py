@@ -15,7 +15,6 @@ from typing import Any
 
 from absl import flags
 
-from experiments import cli
 from experiments.benchmarks import (
     cpu,
     evaluator,
@@ -29,7 +28,8 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.rows import NotMeasuredError, Row, machine, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes
-from experiments.markdown import update_markdown
+from mla_jax.commands import cli
+from mla_jax.commands.markdown import update_markdown
 from mla_jax.errors import UserError
 from mla_jax.runs.folder import require_output
 from mla_jax.storage import files, paths

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from experiments import cli
 from experiments.table.folds import evaluate_folds, markdown, read_folds
+from mla_jax.commands import cli
 from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.sources import is_packed, open_packed
 from mla_jax.runs.environment import environment

@@ -1,63 +1,6 @@
-"""Evaluates a trained run on a data set.
+"""The command `evaluate`: mla_jax/commands/evaluate.py says what it does."""
 
-    python -m experiments.evaluate --workdir=runs/2-A-1-A --data=packed/eval --output=results.json
-
-With --average_from the probabilities of all kept checkpoints from that step on are averaged, as in the
-paper's program.
-"""
-
-from typing import Any
-
-from absl import flags
-
-from experiments import cli
-from mla_jax.errors import UserError
-from mla_jax.runs import trained
-
-_BAD_RECORDS = cli.define_bad_records()
-_STEP = cli.define_step()
-_ALLOW_OTHER = cli.define_allow_other_embeddings()
-flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
-
-_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
-_DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}.")
-_OUTPUT = flags.DEFINE_string("output", "", "Where to write the scores, as JSON; may be left out.")
-_AVERAGE_FROM = flags.DEFINE_integer(
-    "average_from",
-    0,
-    "Average the predictions of all checkpoints from this step on.",
-    lower_bound=0,
-)
-
-
-def main() -> None:
-    """Evaluates as the flags say."""
-    cli.require(_WORKDIR, _DATA)
-    if _STEP.value and _AVERAGE_FROM.value:
-        raise UserError("give --step or --average_from, not both")
-    trained.evaluate(
-        _WORKDIR.value,
-        _DATA.value,
-        step=_STEP.value,
-        average_from=_AVERAGE_FROM.value,
-        bad_records=_BAD_RECORDS.value or "",
-        allow_other_embeddings=_ALLOW_OTHER.value,
-        output=_OUTPUT.value,
-        show=lambda results: cli.tell(_in_one_line(results), _OUTPUT.value),
-    )
-
-
-def _in_one_line(results: dict[str, Any]) -> str:
-    averaged = results["steps_averaged"]
-    what = f"step {averaged[0]}"
-    if len(averaged) > 1:
-        what = f"average of {len(averaged)} checkpoints, steps {averaged[0]} to {averaged[-1]}"
-    elif _AVERAGE_FROM.value:
-        what += f", the only checkpoint kept from {_AVERAGE_FROM.value} on: nothing to average"
-    if results["skipped_records"]:
-        what += f", without {results['skipped_records']:,} bad records"
-    return f"{what}: {cli.scores(results)}"
-
+from mla_jax.commands.launch import launch
 
 if __name__ == "__main__":
-    cli.run(main)
+    launch("evaluate")

@@ -1,61 +1,6 @@
-r"""Writes a report of trained runs: one HTML file that loads nothing, to look at, keep or send.
+"""The command `report`: mla_jax/commands/report.py says what it does."""
 
-    python -m experiments.report --workdir=runs/2-A-1-A --workdir=runs/average --output=report.html
-
-It has settings and data, scores with their intervals, comparisons of the runs, curves, a table of every
-class, how the levels are weighed, and, of the first run, example clips with attention maps. If the eval clips
-are gone, what needs them is left out, and the report says so.
-"""
-
-from absl import flags
-
-from experiments import cli
-from mla_jax.report.write import write_report
-
-_SOUNDS = cli.define_sounds()
-_SEGMENT_SECONDS = cli.define_segment_seconds()
-_ALLOW_OTHER = cli.define_allow_other_embeddings()
-flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
-
-_WORKDIR = flags.DEFINE_multi_string("workdir", [], "A run's folder; may be given several times.")
-_OUTPUT = flags.DEFINE_string("output", "", "The HTML file to write.")
-_DATA = flags.DEFINE_string(
-    "data",
-    "",
-    f"What to evaluate on. {cli.CLIPS}. Empty: the runs' own data.eval, if it is still there.",
-)
-_CLASSES = flags.DEFINE_multi_string(
-    "class",
-    [],
-    "Name or index of a class whose precision-recall curve is shown; may be given several times; empty: "
-    "nine, from the most frequent to the rarest.",
-)
-_EVENTS = flags.DEFINE_string(
-    "events",
-    "",
-    "Strong labels of the clips, if there are any: tab-separated filename, onset, offset, event_label. Then "
-    "the maps frame what truly sounds, and a table says how well each run tells when it sounds.",
-)
-
-
-def main() -> None:
-    """Reports as the flags say."""
-    cli.require(_WORKDIR, _OUTPUT)
-    report = write_report(
-        _WORKDIR.value,
-        _OUTPUT.value,
-        _DATA.value,
-        classes=_CLASSES.value,
-        events=_EVENTS.value,
-        sounds=_SOUNDS.value,
-        segment_seconds=_SEGMENT_SECONDS.value,
-        allow_other_embeddings=_ALLOW_OTHER.value,
-    )
-    for note in report.notes:
-        cli.say(note)
-    names = ", ".join(run.name for run in report.runs)
-    cli.tell(f"a report of {names}: {_OUTPUT.value}", _OUTPUT.value)
-
+from mla_jax.commands.launch import launch
 
 if __name__ == "__main__":
-    cli.run(main)
+    launch("report")

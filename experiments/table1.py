@@ -22,10 +22,10 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import cli
-from experiments.markdown import update_markdown
 from experiments.table import comparison
 from mla_jax import presets
+from mla_jax.commands import cli
+from mla_jax.commands.markdown import update_markdown
 from mla_jax.config import ARCHITECTURES, Config, DataConfig, TrainConfig
 from mla_jax.errors import UserError
 from mla_jax.evaluation.summaries import choose_classes

@@ -276,6 +276,13 @@ class Config:
         """The config as nested plain dictionaries, for JSON or for flags."""
         return dataclasses.asdict(self)
 
+    def without_paths(self) -> dict[str, Any]:
+        """The same, without where the data are: what makes two runs alike."""
+        settings = self.to_dict()
+        for path in ("train", "eval", "class_list"):
+            del settings["data"][path]
+        return settings
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
         """Builds a config from nested dictionaries; fields that are left out keep their defaults.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments.benchmarks.rows import Row, compare
 from experiments.benchmarks.setting import Setting
-from experiments.distributed import free_port
+from mla_jax.commands.distributed import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from experiments.markdown import markdown_table
+from mla_jax.commands.markdown import markdown_table
 from mla_jax.runs.environment import environment, package_version
 
 Work = Callable[[], Any]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from experiments.benchmarks.cpu import Trainer, step_operations
 from experiments.benchmarks.setting import Setting, Sizes
 from experiments.benchmarks.worker import collectives
-from experiments.markdown import markdown_table
+from mla_jax.commands.markdown import markdown_table
 from mla_jax.config import Config
 from mla_jax.data.clips import ClipSet
 from mla_jax.models.multi_level import num_parameters

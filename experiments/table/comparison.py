@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.markdown import markdown_table
+from mla_jax.commands.markdown import markdown_table
 from mla_jax.config import Config
 from mla_jax.evaluation.bootstrap import interval
 from mla_jax.evaluation.summaries import choose_classes
@@ -31,7 +31,7 @@ def row_of(
       results: of each seed, what `mla_jax.runs.seeds.train_row` returns.
       stated: mAP, AUC and d-prime that an article states, each None if unknown; None without an article.
     """
-    settings = settings_without_paths(config)
+    settings = config.without_paths()
     del settings["train"]["seed"]
     return {
         "name": name,
@@ -57,14 +57,6 @@ def row_of(
             axis=0,
         ),
     }
-
-
-def settings_without_paths(config: Config) -> dict[str, Any]:
-    """The config as nested dictionaries, without where its data are."""
-    settings = config.to_dict()
-    for path in ("train", "eval", "class_list"):
-        del settings["data"][path]
-    return settings
 
 
 def _spread(values: list[float]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import cli
-from experiments.markdown import markdown_table
 from mla_jax import presets
+from mla_jax.commands import cli
+from mla_jax.commands.markdown import markdown_table
 from mla_jax.config import Config, DataConfig, TrainConfig
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet

@@ -199,7 +199,7 @@ def test_the_command_packs_without_tensorflow_and_verifies(tmp_path: Path) -> No
     (tmp_path / FILE_NAME).write_text(CLASSES.to_csv())
     program = (
         "import sys\n"
-        "from experiments import cli, prepare_data\n"
+        "from mla_jax.commands import cli, prepare_data\n"
         "def main():\n"
         "    prepare_data.main()\n"
         "    assert 'tensorflow' not in sys.modules\n"

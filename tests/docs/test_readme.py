@@ -55,7 +55,7 @@ def rendered() -> dict[str, dict[str, str]]:
     """The tables of each results file, by the name of their markers."""
     code = """
 import json, pathlib, sys
-from experiments import compare
+from mla_jax.commands import compare
 from experiments.benchmarks import rows
 from experiments.table import comparison, folds
 tables = {}
@@ -99,9 +99,11 @@ def test_every_command_flag_and_file_it_names_exists(page: Path) -> None:
     ):
         source = ROOT / "experiments" / f"{name}.py"
         assert source.is_file(), name
-        known = source.read_text(encoding="utf-8") + "".join(
-            (ROOT / f"experiments/{shared}.py").read_text() for shared in ("cli", "distributed")
-        )
+        sources = [
+            source,
+            *(ROOT / f"mla_jax/commands/{n}.py" for n in (name, "cli", "distributed")),
+        ]
+        known = "".join(path.read_text(encoding="utf-8") for path in sources if path.is_file())
         for flag in re.findall(r"--([a-z_]+)(?![\w.])", flags):
             assert f'"{flag}"' in known, (name, flag)
     for target in set(re.findall(r"\]\(([^)#:]+)[)#]", text)):

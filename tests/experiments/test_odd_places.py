@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import cli
 from experiments.table import comparison
+from mla_jax.commands import cli
 from mla_jax.config import Config
 from mla_jax.storage import files, outputs
 from tests.experiments.test_table import ROWS, results_of
@@ -83,7 +83,7 @@ def test_a_notebooks_backend_is_of_no_account(tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_one_line() -> None:
-    program = "import jax; from experiments import cli; cli.run(lambda: print(jax.devices()))"
+    program = "import jax; from mla_jax.commands import cli; cli.run(lambda: print(jax.devices()))"
     done = start("", "-c", program, JAX_PLATFORMS="gpuu")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "error: JAX_PLATFORMS=gpuu: JAX can use no such device here" in done.stderr

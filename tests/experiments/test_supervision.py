@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.supervision import EXIT_LOST_CONTACT, EXIT_PEER_FAILED, Supervisor
+from mla_jax.commands.supervision import EXIT_LOST_CONTACT, EXIT_PEER_FAILED, Supervisor
 from tests.support.helpers import wait_for
 from tests.support.programs import ROOT
 
@@ -71,7 +71,7 @@ def test_what_the_others_say_of_a_death_is_left_out(capfd: pytest.CaptureFixture
 
 
 def test_a_lone_process_that_lost_the_others_can_be_started_again() -> None:
-    joined = "from experiments.supervision import tell_joined; tell_joined();"
+    joined = "from mla_jax.commands.supervision import tell_joined; tell_joined();"
     for program in (f"raise SystemExit({EXIT_LOST_CONTACT})", "import os; os.abort()"):
         code, said, _ = watch(joined + program, first=3, total=8)
         assert code == 75
@@ -116,12 +116,12 @@ def test_a_crash_is_not_to_be_continued() -> None:
 
 PARENT = """
 import sys
-from experiments.supervision import Supervisor
+from mla_jax.commands.supervision import Supervisor
 sys.exit(Supervisor([[sys.executable, "-c", sys.argv[1]]] * 2, [{}, {}]).wait())
 """
 CHILD = """
 import os, signal, sys, time
-from experiments.supervision import end_with_parent
+from mla_jax.commands.supervision import end_with_parent
 end_with_parent()
 got = []
 signal.signal(signal.SIGTERM, lambda *_: got.append(1))

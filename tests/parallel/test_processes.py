@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.distributed import free_port
+from mla_jax.commands.distributed import free_port
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED
 from mla_jax.runs.folder import RunFolder
 from tests.support.programs import run as run_program

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.markdown import update_markdown
+from mla_jax.commands.markdown import update_markdown
 from mla_jax.progress import Progress
 from mla_jax.runs.checkpoints import require_readable_later
 from mla_jax.runs.folder import require_output

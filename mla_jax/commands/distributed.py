@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from absl import flags, logging
 
-from experiments import cli
-from experiments.supervision import (
+from mla_jax.commands import cli
+from mla_jax.commands.supervision import (
     EXIT_LOST_CONTACT,
     EXIT_PEER_FAILED,
     Supervisor,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import cli
+from mla_jax.commands import cli
 from mla_jax.data.class_list import ClassList
 from mla_jax.errors import UserError
 from mla_jax.localization.strong_labels import Event, write_strong_labels

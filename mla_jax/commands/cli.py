@@ -53,9 +53,6 @@ def define_config() -> Callable[[], config_lib.Config]:
             "Any field of mla_jax.config.Config, such as --config.optim.learning_rate=3e-4.",
         )
 
-    program = sys.modules["__main__"]
-    program.__doc__ = f"{program.__doc__}\n{_settings()}"  # what --help shows
-
     def build() -> config_lib.Config:
         values = presets.preset(preset.value).to_dict()
         for name in config_flags.get_override_values(flags.FLAGS["config"]):
@@ -66,7 +63,8 @@ def define_config() -> Callable[[], config_lib.Config]:
     return build
 
 
-def _settings() -> str:
+def settings_help() -> str:
+    """What --help says of the settings: the fields, and the default preset's values."""
     defaults = config_lib.Config().to_dict()
     lines = ["Settings, with the defaults of the preset yu2018:"]
     for name in config_lib.field_names():

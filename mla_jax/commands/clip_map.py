@@ -1,0 +1,55 @@
+r"""Draws the scores of one clip by trained runs, segment by segment.
+
+    python -m experiments.clip_map --workdir=runs/2-A-1-A --clip=-A1o1Egi20c --output=clip.png
+
+Dark is a high score; a dot marks the clip's labels. Several runs are drawn side by side. With strong labels
+(--events), what truly sounds is framed.
+"""
+
+from absl import flags
+
+from mla_jax.commands import cli
+from mla_jax.report import clip_picture
+
+_SOUNDS = cli.define_sounds()
+_SEGMENT_SECONDS = cli.define_segment_seconds()
+_ALLOW_OTHER = cli.define_allow_other_embeddings()
+flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
+
+_WORKDIR = flags.DEFINE_multi_string("workdir", [], "A run's folder; may be given several times.")
+_CLIP = flags.DEFINE_string("clip", "", "The clip's video id.")
+_OUTPUT = flags.DEFINE_string("output", "", "The picture to write: .png, .svg or .pdf.")
+_DATA = flags.DEFINE_string(
+    "data",
+    "",
+    f"Where the clip is. {cli.CLIPS}. Empty: the first run's data.eval.",
+)
+_START_TIME = flags.DEFINE_float(
+    "start_time",
+    None,
+    "Where the clip starts, in seconds into the video; needed where several clips have its video id.",
+)
+_EVENTS = flags.DEFINE_string(
+    "events",
+    "",
+    "Strong labels of the data: tab-separated filename, onset, offset, event_label, in seconds.",
+)
+
+
+def main() -> None:
+    """Draws as the flags say."""
+    cli.require(_WORKDIR, _CLIP, _OUTPUT)
+    notes = clip_picture.write_clip_picture(
+        _WORKDIR.value,
+        _OUTPUT.value,
+        _CLIP.value,
+        _DATA.value,
+        start_time=_START_TIME.value,
+        events=_EVENTS.value,
+        sounds=_SOUNDS.value,
+        segment_seconds=_SEGMENT_SECONDS.value,
+        allow_other_embeddings=_ALLOW_OTHER.value,
+    )
+    for note in notes:
+        cli.say(note)
+    cli.tell(f"clip {_CLIP.value}: {_OUTPUT.value}", _OUTPUT.value)

@@ -1,0 +1,79 @@
+r"""Embeds recordings: sound files in, packed clips out, to train on or to tag.
+
+    python -m experiments.embed --input=recordings --encoder=vggish --output=packed/recordings
+
+An input is a sound file (wav, flac, ogg, mp3, ...), a folder with all folders in it, a glob, or a .txt file
+that lists sound files; several are given by several --input. A clip is called as its file, by its path within
+the folder that was named. Killed or stopped, the same command goes on where it was.
+
+    python -m experiments.embed --input=sounds --encoder=yamnet --labels=labels.csv \
+        --clip_seconds=10 --output=packed/train
+
+makes a training set. The labels are a CSV with the columns filename and labels; several labels of a file
+stand behind semicolons, or in lines of their own. Every clip of a recording gets the recording's labels.
+"""
+
+from absl import flags
+
+from mla_jax.commands import cli
+from mla_jax.errors import UserError
+
+_WEIGHTS = cli.define_weights()
+_PCA = cli.define_pca()
+flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
+
+_INPUT = flags.DEFINE_multi_string(
+    "input", [], "A sound file, a folder or glob of them, or a .txt file that lists them."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "The packed folder or .tfrecord file to write; must not exist yet."
+)
+_ENCODER = flags.DEFINE_string(
+    "encoder",
+    "vggish",
+    "vggish, yamnet, log_mel_statistics (which needs no weights), or package.module:attribute of your own.",
+)
+_HOP_SECONDS = flags.DEFINE_float(
+    "hop_seconds", None, "From one segment to the next; if not given, the encoder's own."
+)
+_LABELS = flags.DEFINE_string("labels", "", "A CSV of labels: filename,labels.")
+_CLASS_LIST = flags.DEFINE_string(
+    "class_list",
+    "",
+    "A class_labels_indices.csv that the labels are of; empty: the names in the labels, sorted.",
+)
+_CLIP_SECONDS = flags.DEFINE_float(
+    "clip_seconds",
+    0.0,
+    "Recordings are cut into clips so long; 0: each is one clip.",
+    lower_bound=0.0,
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 32, "Examples that the encoder takes at a time.", lower_bound=1
+)
+_THREADS = flags.DEFINE_integer("threads", 2, "Files that are decoded at once.", lower_bound=1)
+
+
+def main() -> None:
+    """Embeds as the flags say."""
+    cli.require(_INPUT, _OUTPUT)
+    from mla_jax.audio.encoders import make_encoder
+    from mla_jax.recordings.embed import EmbedOptions, embed_recordings
+
+    if _CLASS_LIST.value and not _LABELS.value:
+        raise UserError("--class_list says what labels mean; give --labels too")
+    options = EmbedOptions(
+        clip_seconds=_CLIP_SECONDS.value,
+        labels=_LABELS.value,
+        class_list=_CLASS_LIST.value,
+        batch_size=_BATCH_SIZE.value,
+        threads=_THREADS.value,
+    )
+    encoder = make_encoder(
+        _ENCODER.value,
+        weights=_WEIGHTS.value or None,
+        hop_seconds=_HOP_SECONDS.value,
+        pca=_PCA.value or None,
+    )
+    account = embed_recordings(_INPUT.value, _OUTPUT.value, encoder, options, say=cli.say)
+    print("\n".join([f"embedded into {_OUTPUT.value}", *account.lines(_LABELS.value)]))
