@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mla_jax.report.figures.levels import level_weights
     from mla_jax.runs.thresholds import choose_for_run
     from mla_jax.runs.trained import TrainedModel
+    from mla_jax.runs.use import open_model
     from mla_jax.tagging.tag import TagOptions, predict_to_file
     from mla_jax.training.batches import DeviceClips
     from mla_jax.training.loop import fit
@@ -70,6 +71,7 @@ _HOMES = {
     "report.figures.levels": ("level_weights",),
     "runs.thresholds": ("choose_for_run",),
     "runs.trained": ("TrainedModel",),
+    "runs.use": ("open_model",),
     "tagging.tag": ("TagOptions", "predict_to_file"),
     "training.batches": ("DeviceClips",),
     "training.loop": ("fit",),

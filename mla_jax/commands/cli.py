@@ -110,6 +110,51 @@ def define_step() -> flags.FlagHolder[int]:
     )
 
 
+def define_average_from() -> flags.FlagHolder[int]:
+    """Defines `--average_from`, of the checkpoints of a run."""
+    return flags.DEFINE_integer(
+        "average_from",
+        0,
+        "Average the probabilities of all kept checkpoints from this step on.",
+        lower_bound=0,
+    )
+
+
+_MODEL = "A run's folder; A,B,C is the average of several runs, used as one model"
+
+
+def define_workdir_of_model() -> flags.FlagHolder[Sequence[str]]:
+    """Defines `--workdir` for programs that use one model; `one` gives its value."""
+    # Of a plain flag that is given twice, the first would be dropped without a word.
+    return flags.DEFINE_multi_string("workdir", [], f"{_MODEL}.")
+
+
+def define_workdirs_of_models() -> flags.FlagHolder[Sequence[str]]:
+    """Defines `--workdir` for programs that show several models side by side."""
+    return flags.DEFINE_multi_string("workdir", [], f"{_MODEL}; may be given several times.")
+
+
+def one(flag: flags.FlagHolder[Sequence[str]]) -> str:
+    """The value of a flag that may be given once.
+
+    Raises:
+      UserError: it is given several times.
+    """
+    given = list(flag.value)
+    if len(given) > 1:
+        raise UserError(
+            f"--{flag.name} is given {len(given)} times; give it once: {','.join(given)} averages the runs"
+        )
+    return given[0]
+
+
+def require_one_of(*alternatives: flags.FlagHolder[Any]) -> None:
+    """Raises a UserError where more than one of these flags is given."""
+    given = [f"--{flag.name}" for flag in alternatives if flag.value]
+    if len(given) > 1:
+        raise UserError(f"give {' or '.join(given)}, not both")
+
+
 def define_weights() -> flags.FlagHolder[str]:
     """Defines `--weights`, of an encoder of sound."""
     return flags.DEFINE_string(

@@ -16,7 +16,7 @@ _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
-_WORKDIR = flags.DEFINE_multi_string("workdir", [], "A run's folder; may be given several times.")
+_WORKDIR = cli.define_workdirs_of_models()
 _CLIP = flags.DEFINE_string("clip", "", "The clip's video id.")
 _OUTPUT = flags.DEFINE_string("output", "", "The picture to write: .png, .svg or .pdf.")
 _DATA = flags.DEFINE_string(

@@ -3,7 +3,9 @@
     python -m experiments.evaluate --workdir=runs/2-A-1-A --data=packed/eval --output=results.json
 
 With --average_from the probabilities of all kept checkpoints from that step on are averaged, as in the
-paper's program.
+paper's program. Several runs, with commas between them, are averaged and used as one model:
+
+    python -m experiments.evaluate --workdir=runs/seed0,runs/seed1,runs/seed2 --data=packed/eval
 """
 
 from typing import Any
@@ -11,32 +13,25 @@ from typing import Any
 from absl import flags
 
 from mla_jax.commands import cli
-from mla_jax.errors import UserError
-from mla_jax.runs import trained
+from mla_jax.runs import use
 
 _BAD_RECORDS = cli.define_bad_records()
 _STEP = cli.define_step()
+_AVERAGE_FROM = cli.define_average_from()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
-_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
+_WORKDIR = cli.define_workdir_of_model()
 _DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}.")
 _OUTPUT = flags.DEFINE_string("output", "", "Where to write the scores, as JSON; may be left out.")
-_AVERAGE_FROM = flags.DEFINE_integer(
-    "average_from",
-    0,
-    "Average the predictions of all checkpoints from this step on.",
-    lower_bound=0,
-)
 
 
 def main() -> None:
     """Evaluates as the flags say."""
     cli.require(_WORKDIR, _DATA)
-    if _STEP.value and _AVERAGE_FROM.value:
-        raise UserError("give --step or --average_from, not both")
-    trained.evaluate(
-        _WORKDIR.value,
+    cli.require_one_of(_STEP, _AVERAGE_FROM)
+    use.evaluate(
+        cli.one(_WORKDIR),
         _DATA.value,
         step=_STEP.value,
         average_from=_AVERAGE_FROM.value,
@@ -49,8 +44,11 @@ def main() -> None:
 
 def _in_one_line(results: dict[str, Any]) -> str:
     averaged = results["steps_averaged"]
+    runs = len({model["workdir"] for model in results["models"]})
     what = f"step {averaged[0]}"
-    if len(averaged) > 1:
+    if runs > 1:
+        what = f"average of {len(averaged)} checkpoints of {runs} runs"
+    elif len(averaged) > 1:
         what = f"average of {len(averaged)} checkpoints, steps {averaged[0]} to {averaged[-1]}"
     elif _AVERAGE_FROM.value:
         what += f", the only checkpoint kept from {_AVERAGE_FROM.value} on: nothing to average"

@@ -28,13 +28,14 @@ from mla_jax.tagging.formats import FORMATS
 
 _BAD_RECORDS = cli.define_bad_records()
 _STEP = cli.define_step()
+_AVERAGE_FROM = cli.define_average_from()
 _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
 _WEIGHTS = cli.define_weights()
 _PCA = cli.define_pca()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
-_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
+_WORKDIR = cli.define_workdir_of_model()
 _INPUT = flags.DEFINE_string("input", "", f"{cli.CLIPS}; or sound.")
 _OUTPUT = flags.DEFINE_string(
     "output", "", "The .jsonl, .csv, .parquet, .tsv or .txt file to write."
@@ -76,8 +77,9 @@ _HOP = flags.DEFINE_integer(
 def main() -> None:
     """Predicts as the flags say."""
     cli.require(_WORKDIR, _INPUT, _OUTPUT)
+    cli.require_one_of(_STEP, _AVERAGE_FROM)
     done = tag.predict_to_file(
-        _WORKDIR.value,
+        cli.one(_WORKDIR),
         _INPUT.value,
         _OUTPUT.value,
         tag.TagOptions(
@@ -90,6 +92,7 @@ def main() -> None:
             format=_FORMAT.value,
         ),
         step=_STEP.value,
+        average_from=_AVERAGE_FROM.value,
         bad_records=_BAD_RECORDS.value or "",
         allow_other_embeddings=_ALLOW_OTHER.value,
         encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),

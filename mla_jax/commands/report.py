@@ -17,7 +17,7 @@ _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
 flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
 
-_WORKDIR = flags.DEFINE_multi_string("workdir", [], "A run's folder; may be given several times.")
+_WORKDIR = cli.define_workdirs_of_models()
 _OUTPUT = flags.DEFINE_string("output", "", "The HTML file to write.")
 _DATA = flags.DEFINE_string(
     "data",

@@ -7,7 +7,7 @@ import numpy as np
 from mla_jax.data.clips import ClipSet
 from mla_jax.explain.maps import ClipMap, clip_maps
 from mla_jax.localization.events import Reference
-from mla_jax.runs.trained import TrainedModel
+from mla_jax.runs.tagging_model import TaggingModel
 
 KINDS = ("best", "typical", "worst")
 
@@ -41,7 +41,7 @@ class ExampleClip:
 
 
 def example_clips(
-    trained: TrainedModel,
+    trained: TaggingModel,
     clips: ClipSet,
     probs: np.ndarray,
     labels: np.ndarray,

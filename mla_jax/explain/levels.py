@@ -13,6 +13,7 @@ import numpy as np
 
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.data.clips import ClipSet
+from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import TrainedModel
 
 _MOST_CLIPS, _BATCH = 2000, 250
@@ -39,14 +40,16 @@ def level_names(config: ModelConfig) -> tuple[str, ...]:
     return tuple(f"after block {n}" for n in blocks)
 
 
-def level_shares(trained: TrainedModel, clips: ClipSet | None = None) -> LevelShares | None:
-    """How a model's output layer weighs its levels; None for a model of a single level.
+def level_shares(trained: TaggingModel, clips: ClipSet | None = None) -> LevelShares | None:
+    """How a model's output layer weighs its levels; None for a model of a single level, or an average.
 
     Args:
       trained: the model.
       clips: if given, `variance_shares` over at most 2,000 of them, evenly chosen. Without them, or where
         features are attended to, so that the levels have no probabilities, `weight_shares`.
     """
+    if not isinstance(trained, TrainedModel):
+        return None
     by_level = output_by_level(trained)
     if by_level is None:
         return None

@@ -1,12 +1,14 @@
 """Where in a clip a model finds which class: maps of classes by segments."""
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mla_jax.data.clips import ClipSet
 from mla_jax.explain.levels import level_names, output_by_level
+from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import TrainedModel
 
 _BATCH = 250
@@ -28,10 +30,11 @@ class ClipMap(NamedTuple):
         return ClipMap(self.values[classes], self.kind)
 
 
-def clip_maps(trained: TrainedModel, clips: ClipSet) -> list[dict[str, ClipMap]]:
+def clip_maps(trained: TaggingModel, clips: ClipSet) -> list[dict[str, ClipMap]]:
     r"""The maps of each clip, by title, of all classes by the clip's real segments.
 
-    The first is always `segment score`, the probability of each segment as a clip by itself. A model of one
+    The first is always `segment score`, the probability of each segment as a clip by itself; an average of
+    models has no other. A model of one
     level that attends to decisions has its `attention` as well, the weights of its segments. One of
     several has none for a class: unit k of a level is not class k (`mla_jax.explain.levels`). But its
     logit is a sum over levels and segments, up to the bias,
@@ -42,21 +45,33 @@ def clip_maps(trained: TrainedModel, clips: ClipSet) -> list[dict[str, ClipMap]]
     clip's segments: above 0 where the level finds the class, below where it does not.
     """
     trained.require_same_embedding(clips)
-    config = trained.config.model
     predictor = dataclasses.replace(trained.predictor, batch_size=min(_BATCH, len(clips)))
     output = predictor.predict_segments(clips, with_levels=True)
     # By title, what is [clips, time, classes], and of which kind.
     shown = {"segment score": (output.scores, "probability")}
-    by_level = output_by_level(trained)
-    if config.attend_to == "decisions" and by_level is not None:
-        for name, level, weights in zip(level_names(config), output.levels, by_level, strict=True):
-            shown[f"adds, {name}"] = (level.contributions() @ weights, "signed")
-    elif config.attend_to == "decisions" and config.pooling != "mean":
-        shown["attention"] = (output.levels[0].attention, "weight")
+    if isinstance(trained, TrainedModel):
+        shown |= _inside(trained, output.levels)
     return [
         {title: _map_of(values[i, :length], kind) for title, (values, kind) in shown.items()}
         for i, length in enumerate(np.asarray(clips.num_segments))
     ]
+
+
+def _inside(trained: TrainedModel, of_levels: Sequence[Any]) -> dict[str, tuple[np.ndarray, str]]:
+    """What a single model has besides its scores: what the levels add, or the attention of the only one."""
+    config = trained.config.model
+    if config.attend_to != "decisions":
+        return {}
+    by_level = output_by_level(trained)
+    if by_level is not None:
+        levels = zip(level_names(config), of_levels, by_level, strict=True)
+        return {
+            f"adds, {name}": (level.contributions() @ weights, "signed")
+            for name, level, weights in levels
+        }
+    if config.pooling == "mean":
+        return {}
+    return {"attention": (of_levels[0].attention, "weight")}
 
 
 def _map_of(values: np.ndarray, kind: str) -> ClipMap:

@@ -1,5 +1,6 @@
 """The one way to apply a model to clips: compiled, in batches, on the devices that hold its variables."""
 
+import abc
 import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
@@ -45,26 +46,38 @@ def clip_probabilities(
     return jax.nn.sigmoid(logits)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Predictor:
-    """A model with its variables, ready to be applied to clips.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ClipPredictor(abc.ABC):
+    """What gives clips and their segments probabilities: one model (`Predictor`), or several as one.
 
-    Clips are taken `batch_size` at a time; the last batch is filled up with clips of no segments, so that
-    one compiled program serves all. Where several devices hold the variables, each takes its share of a
-    batch.
-
-    Every method raises a UserError if the clips' vectors have another size than the model was made for.
+    Clips are taken `batch_size` at a time. Every method raises a UserError if the clips' vectors have another
+    size than a model was made for.
 
     Attributes:
-      model, variables: what `model.apply` takes.
-      use_mask: as in training; False makes padding count as segments, as the original programs do.
       batch_size: clips in one compiled call.
     """
 
-    model: MultiLevelModel
-    variables: Variables
-    use_mask: bool = True
     batch_size: int = 500
+
+    @property
+    @abc.abstractmethod
+    def num_classes(self) -> int:
+        """K, of the probabilities."""
+
+    @abc.abstractmethod
+    def start(self, clips: ClipSet) -> Callable[[], np.ndarray]:
+        """Gives the device all batches at once; for sets whose probabilities fit into its memory.
+
+        Returns:
+          A function that blocks until they are there and returns the clip probabilities, [clips, classes]
+          float32; any thread may call it.
+        """
+
+    @abc.abstractmethod
+    def start_segments(
+        self, clips: ClipSet, *, with_levels: bool = False
+    ) -> Callable[[], SegmentOutput]:
+        """As `start`, for segments."""
 
     def predict(
         self, clips: ClipSet, on_progress: Callable[[int], None] | None = None
@@ -75,7 +88,7 @@ class Predictor:
           clips: any number of clips.
           on_progress: called after each batch with the number of clips done so far.
         """
-        probs = np.empty((len(clips), self.model.num_classes), np.float32)
+        probs = np.empty((len(clips), self.num_classes), np.float32)
         done = 0
         for part, found in run_ahead(self._batches(clips), self.start):
             probs[done : done + len(part)] = found
@@ -100,19 +113,41 @@ class Predictor:
         for _, output in run_ahead(self._batches(clips), start):
             yield output
 
-    def start(self, clips: ClipSet) -> Callable[[], np.ndarray]:
-        """Gives the device all batches at once; for sets whose probabilities fit into its memory.
+    def _batches(self, clips: ClipSet) -> Iterator[ClipSet]:
+        """The clips, `batch_size` at a time; of no clips an empty batch."""
+        for first in range(0, max(1, len(clips)), self.batch_size):
+            yield clips[first : first + self.batch_size]
 
-        Returns:
-          A function that blocks until they are there and returns the clip probabilities, [clips, classes]
-          float32; any thread may call it.
-        """
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictor(ClipPredictor):
+    """A model with its variables, ready to be applied to clips.
+
+    The last batch is filled up with clips of no segments, so that one compiled program serves all. Where
+    several devices hold the variables, each takes its share of a batch.
+
+    Attributes:
+      model, variables: what `model.apply` takes.
+      use_mask: as in training; False makes padding count as segments, as the original programs do.
+    """
+
+    model: MultiLevelModel
+    variables: Variables
+    use_mask: bool = True
+
+    @property
+    def num_classes(self) -> int:
+        """K, of the probabilities."""
+        return self.model.num_classes
+
+    def start(self, clips: ClipSet) -> Callable[[], np.ndarray]:
+        """As `ClipPredictor.start`."""
         return self._start(clips, clip_probabilities)
 
     def start_segments(
         self, clips: ClipSet, *, with_levels: bool = False
     ) -> Callable[[], SegmentOutput]:
-        """As `start`, for segments."""
+        """As `ClipPredictor.start_segments`."""
         return self._start(clips, partial(segment_output, with_levels=with_levels))
 
     def _start(self, clips: ClipSet, program: Callable[..., Any]) -> Callable[[], Any]:
@@ -120,11 +155,6 @@ class Predictor:
         self._require_same_features(clips)
         batches = [(self._dispatch(part, program), len(part)) for part in self._batches(clips)]
         return lambda: _joined([_on_host(output, count) for output, count in batches])
-
-    def _batches(self, clips: ClipSet) -> Iterator[ClipSet]:
-        """The clips, `batch_size` at a time; of no clips an empty batch."""
-        for first in range(0, max(1, len(clips)), self.batch_size):
-            yield clips[first : first + self.batch_size]
 
     def _dispatch(self, part: ClipSet, program: Callable[..., Any]) -> Any:
         """Gives the device one batch; the output has `batch_size` clips, or a few more on several devices."""
@@ -170,23 +200,6 @@ def run_ahead(
             yield done, output()
     for done, output in ahead:
         yield done, output()
-
-
-def average_predictions(predictions: Iterable[np.ndarray]) -> np.ndarray:
-    """The mean of several predictions of the same clips, [clips, classes] float32.
-
-    The published programs average the probabilities of their evaluations in this way.
-
-    Raises:
-      UserError: there are no predictions.
-    """
-    total, count = None, 0
-    for probs in predictions:
-        total = probs.astype(np.float64) if total is None else total + probs
-        count += 1
-    if total is None:
-        raise UserError("there are no predictions to average")
-    return (total / count).astype(np.float32)
 
 
 def _on_host(output: Any, count: int) -> Any:

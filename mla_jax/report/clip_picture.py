@@ -12,11 +12,12 @@ from mla_jax.errors import UserError
 from mla_jax.explain.examples import classes_to_show
 from mla_jax.explain.maps import ClipMap, clip_maps
 from mla_jax.recordings.inputs import names_sound
-from mla_jax.report.gather import require_runs_alike, run_names
+from mla_jax.report.gather import run_names
 from mla_jax.report.sound import ClipSound, Sounds
 from mla_jax.report.truth import truth_of_clip
 from mla_jax.runs.folder import require_output
-from mla_jax.runs.trained import TrainedModel
+from mla_jax.runs.tagging_model import TaggingModel, require_models_alike
+from mla_jax.runs.use import open_model
 
 _MOST_CLASSES = 24
 
@@ -40,7 +41,7 @@ def write_clip_picture(
     run finds besides.
 
     Args:
-      workdirs: the runs' folders, of models of the same classes.
+      workdirs: the runs' folders, of models of the same classes; "A,B,C" is the average of several.
       output: a .png, .svg or .pdf file.
       clip: its video id.
       data: where the clip is: sound, or anything that `evaluate` takes; empty: the first run's `data.eval`.
@@ -67,7 +68,7 @@ def write_clip_picture(
     require_output(output, [data, events])
     runs = _open_runs(workdirs, allow_other_embeddings)
     first = next(iter(runs.values()))
-    path = data or first.config.data.eval
+    path = data or first.data_settings.eval
     if not path:
         raise UserError("the run names no eval data; say where the clip is with data")
     clips = first.open_clips(path, needs_labels=False, segment_seconds=segment_seconds)
@@ -114,13 +115,13 @@ def _sound_of(one: ClipSet, sounds: str, seconds: float | None) -> ClipSound | N
 
 def _open_runs(
     workdirs: Sequence[str | Path], allow_other_embeddings: bool
-) -> dict[str, TrainedModel]:
+) -> dict[str, TaggingModel]:
     """Models of the same classes and embeddings, by name."""
     runs = {
-        n: TrainedModel.open(w, allow_other_embeddings=allow_other_embeddings)
+        n: open_model(w, allow_other_embeddings=allow_other_embeddings)
         for n, w in zip(run_names(workdirs), workdirs, strict=True)
     }
-    require_runs_alike(runs)
+    require_models_alike(runs)
     one_list({name: run.classes for name, run in runs.items()})
     return runs
 
@@ -146,7 +147,7 @@ def _find_clip(clips: ClipSet, path: str, clip: str, start: float | None) -> int
     return int(rows[0])
 
 
-def _maps(runs: dict[str, TrainedModel], one: ClipSet) -> dict[str, ClipMap]:
+def _maps(runs: dict[str, TaggingModel], one: ClipSet) -> dict[str, ClipMap]:
     """All maps of a single run, or the segment scores of each of several, by title."""
     if len(runs) == 1:
         return next(clip_maps(run, one)[0] for run in runs.values())

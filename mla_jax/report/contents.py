@@ -1,6 +1,7 @@
 """What a report shows: its runs, each with its evaluation. `gather` makes a `Report`, `page` renders it."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from mla_jax.localization.segment_metrics import SegmentMetrics
 from mla_jax.report.sound import ClipSound
 from mla_jax.report.truth import segment_metrics
 from mla_jax.runs.folder import RunFolder, classes_of
+from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import TrainedModel
+from mla_jax.runs.use import open_model, workdirs_of
 from mla_jax.storage import files
 
 
@@ -48,14 +51,14 @@ class EvalData:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReportRun:
-    """A run: what is in its folder, and an evaluation of it.
+    """A run: what is in its folder, and an evaluation of it. Or the average of several, as one model.
 
     Attributes:
       name: what the report calls it, unlike any other's.
-      path: its folder.
-      config: its settings.
-      results: what its results.json holds; {} before it is finished.
-      log: the entries of its metrics.jsonl.
+      path: its folder; of an average that of its first run.
+      config: its settings; of an average those of its first run.
+      results: what its results.json holds; {} before it is finished, and of an average.
+      log: the entries of its metrics.jsonl; none of an average.
       trained: its checkpoint, the best by validation or the newest; None if it has none.
       levels: how it weighs its levels; None of a single level, or without a checkpoint.
       metrics: on the clips of the report, or those of results.json; None without an evaluation.
@@ -63,6 +66,7 @@ class ReportRun:
       resampled: [num_resamples] mAP on resamples of the clips, the same for all runs; or None.
       chosen_probs: [num_clips, num_chosen] probabilities of the report's chosen classes; or None.
       segment_metrics: how well it tells when classes sound; None without strong labels.
+      members: the runs of an average; none of a run.
     """
 
     name: str
@@ -70,29 +74,47 @@ class ReportRun:
     config: Config
     results: dict[str, Any]
     log: list[dict[str, Any]]
-    trained: TrainedModel | None = None
+    trained: TaggingModel | None = None
     levels: LevelShares | None = None
     metrics: Metrics | None = None
     step: int = 0
     resampled: np.ndarray | None = None
     chosen_probs: np.ndarray | None = None
     segment_metrics: SegmentMetrics | None = None
+    members: tuple["ReportRun", ...] = ()
 
     @classmethod
     def open(
-        cls, name: str, path: Path, *, restore: bool = True, allow_other_embeddings: bool = False
+        cls,
+        name: str,
+        workdir: str | Path,
+        *,
+        restore: bool = True,
+        allow_other_embeddings: bool = False,
     ) -> "ReportRun":
         """Reads a run's folder, its checkpoint too if `restore` asks for that; evaluates nothing.
 
         Raises:
-          UserError: it is no run, or damaged.
+          UserError: it is no run, or damaged; or an average of runs that cannot be averaged.
         """
-        folder = RunFolder(path)
-        config, results, log = folder.config(), folder.results() or {}, folder.metrics()
-        if not (restore and folder.has_checkpoints()):
-            return cls(name, path, config, results, log)
-        trained = TrainedModel.open(path, allow_other_embeddings=allow_other_embeddings)
-        return cls(name, path, config, results, log, trained, level_shares(trained))
+        runs = [cls._read(run, run) for run in workdirs_of(workdir)]
+        found = dataclasses.replace(runs[0], name=name)
+        if len(runs) > 1:
+            found = cls(name, runs[0].path, runs[0].config, {}, [], members=tuple(runs))
+        if not (restore and all(RunFolder(run.path).has_checkpoints() for run in runs)):
+            return found
+        trained = open_model(workdir, allow_other_embeddings=allow_other_embeddings)
+        return dataclasses.replace(found, trained=trained, levels=level_shares(trained))
+
+    @classmethod
+    def _read(cls, name: str, workdir: str) -> "ReportRun":
+        folder = RunFolder(workdir)
+        config, results = folder.config(), folder.results() or {}
+        return cls(name, folder.path, config, results, folder.metrics())
+
+    def alone(self) -> tuple["ReportRun", ...]:
+        """The runs that it is made of: of a run, itself."""
+        return self.members or (self,)
 
     def with_results(self) -> "ReportRun":
         """With the evaluation that results.json holds, if it has one."""
@@ -128,7 +150,7 @@ class ReportRun:
             self,
             levels=level_shares(self.trained, data.clips),
             metrics=metrics.evaluate(probs, data.labels, data.clips.label_mask),
-            step=self.trained.step,
+            step=self.trained.step if isinstance(self.trained, TrainedModel) else 0,
             resampled=bootstrap_map(probs, data.labels, data.counts, data.clips.label_mask),
             chosen_probs=probs[:, data.chosen],
             segment_metrics=of_segments,
@@ -136,7 +158,9 @@ class ReportRun:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every field of the config, as `section.field`."""
+        """Every field of the config, as `section.field`; those in which an average's runs differ as text."""
+        if self.members:
+            return _together([one.settings for one in self.members])
         return {
             f"{section}.{name}": value
             for section, fields in self.config.to_dict().items()
@@ -171,6 +195,16 @@ class ReportRun:
     def _column(self, name: str) -> np.ndarray:
         """A number of each class in results.json, [num_classes] float64; NaN where it is not defined."""
         return np.array([files.number(row[name]) for row in self.results["classes"]], float)
+
+
+def _together(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The settings of several runs in one: what is the same as it is, what differs one after the other."""
+    names = dict.fromkeys(name for of_run in settings for name in of_run)
+    found: dict[str, Any] = {}
+    for name in names:
+        values = list(dict.fromkeys(of_run.get(name) for of_run in settings))
+        found[name] = values[0] if len(values) == 1 else ", ".join(map(str, values))
+    return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,8 +1,7 @@
 """Gathers what finished runs left, and evaluates them: makes the `Report` that `page` renders."""
 
 import dataclasses
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from mla_jax.data import data_classes
 from mla_jax.data.class_list import ClassList, one_list
 from mla_jax.data.clips import ClipSet
-from mla_jax.data.same_embedding import require_same_embedding
 from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
@@ -23,7 +21,8 @@ from mla_jax.report.contents import EvalData, Report, ReportRun
 from mla_jax.report.sound import ClipSound, Sounds
 from mla_jax.report.truth import read_truth
 from mla_jax.runs.fingerprint import may_be_same_eval
-from mla_jax.runs.trained import TrainedModel
+from mla_jax.runs.tagging_model import require_models_alike
+from mla_jax.runs.use import workdirs_of
 from mla_jax.storage import paths
 
 
@@ -40,7 +39,7 @@ def gather(
     """What a report of some runs shows.
 
     Args:
-      workdirs: the runs' folders, in the report's order.
+      workdirs: the runs' folders, in the report's order; "A,B,C" is the average of several, as one model.
       data: what to evaluate on; empty: the runs' own `data.eval`, if it is still there.
       classes: names or indices of those with precision-recall curves; empty: nine, frequent to rare.
       events: strong labels of these clips, if there are any: a file as `read_strong_labels` takes it.
@@ -54,10 +53,10 @@ def gather(
     """
     names = run_names(workdirs)
     runs = [
-        ReportRun.open(n, paths.as_path(w), allow_other_embeddings=allow_other_embeddings)
+        ReportRun.open(n, w, allow_other_embeddings=allow_other_embeddings)
         for n, w in zip(names, workdirs, strict=True)
     ]
-    require_runs_alike({run.name: run.trained for run in runs if run.trained is not None})
+    require_models_alike({run.name: run.trained for run in runs if run.trained is not None})
     notes = [note for run in runs for note in _what_is_missing(run)]
     all_classes = _shared_classes(runs)
     path, clips = _open_data(runs, data, all_classes, notes, segment_seconds)
@@ -69,6 +68,9 @@ def gather(
             notes.append(f"{sounds} is not used: there are no example clips.")
         if segment_seconds is not None:
             notes.append("segment_seconds is not used: it is about the eval clips.")
+        notes += [
+            f"{run.name} has no results without the eval data." for run in runs if run.members
+        ]
         runs = _only_comparable([run.with_results() for run in runs])
         return Report(runs, all_classes, None, [], notes)
     known = (run.trained.embedding for run in runs if run.trained is not None)
@@ -105,16 +107,29 @@ def _sounds_of(
 def run_names(workdirs: Sequence[str | Path]) -> list[str]:
     """Names for runs: as much of the ends of their paths as tells them apart.
 
-    What all end in alike, such as seed0, is left out; a run by itself keeps it, behind its folder's name.
+    What all end in alike, such as seed0, is left out; a run by itself keeps it, behind its folder's name. An
+    average is named by its runs.
 
     Raises:
       UserError: there is no run, or the same is given twice.
     """
-    whole = [paths.resolved(paths.as_path(w)).parts for w in workdirs]
-    if not whole:
+    if not workdirs:
         raise UserError("give at least one run's folder")
-    if len(set(whole)) < len(whole):
+    parts = [[paths.resolved(paths.as_path(w)).parts for w in workdirs_of(one)] for one in workdirs]
+    if len({tuple(sorted(runs)) for runs in parts}) < len(parts):
         raise UserError("the same run is given twice; give each once")
+    folders = list(dict.fromkeys(run for runs in parts for run in runs))
+    name_of = dict(zip(folders, _short_names(folders), strict=True))
+    return [
+        name_of[runs[0]]
+        if len(runs) == 1
+        else f"average of {', '.join(name_of[run] for run in runs)}"
+        for runs in parts
+    ]
+
+
+def _short_names(whole: list[tuple[str, ...]]) -> list[str]:
+    """Names for folders that differ, by the parts of their paths."""
     if len(whole) == 1:
         return ["/".join(whole[0][-2 if whole[0][-1].startswith("seed") else -1 :])]
     while len({parts[-1:] for parts in whole}) == 1:
@@ -124,27 +139,9 @@ def run_names(workdirs: Sequence[str | Path]) -> list[str]:
     return next(names for names in candidates if len(set(names)) == len(names))
 
 
-def require_runs_alike(models: Mapping[str, TrainedModel]) -> None:
-    """Checks that runs, by name, were trained on embeddings that mean the same.
-
-    Raises:
-      UserError: two were not.
-    """
-    for (one, first), (other, second) in itertools.combinations(models.items(), 2):
-        if second.embedding is not None:
-            require_same_embedding(
-                other,
-                second.embedding,
-                one,
-                first.embedding,
-                allow_other=second.allow_other_embeddings,
-            )
-
-
 def _what_is_missing(run: ReportRun) -> list[str]:
-    notes = []
-    if not run.results:
-        notes.append(f"{run.name} has no results.json: it is not finished.")
+    unfinished = [one for one in run.alone() if not one.results]
+    notes = [f"{one.name} has no results.json: it is not finished." for one in unfinished]
     if run.trained is None:
         notes.append(f"{run.name} has no checkpoint: it is not evaluated here.")
     return notes
@@ -168,7 +165,7 @@ def _open_data(
     segment_seconds: float | None,
 ) -> tuple[str, ClipSet | None]:
     """The clips to evaluate on, and where they lie; None, and a note, where there are none."""
-    named = {data} if data else {run.config.data.eval for run in runs}
+    named = {data} if data else {one.config.data.eval for run in runs for one in run.alone()}
     path = next(iter(named))
     opener = next((run.trained for run in runs if run.trained is not None), None)
     why = ""

@@ -33,6 +33,8 @@ def number(value: Any, digits: int = 3) -> str:
     """A number to read; a dash for what is not there, or not a number."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOTHING
+    if isinstance(value, str):  # several numbers, of an average
+        return value
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.{digits}f}"

@@ -14,7 +14,7 @@ from mla_jax.localization.events import Reference, segment_reference
 from mla_jax.localization.matching import match_files
 from mla_jax.localization.segment_metrics import SegmentMetrics, evaluate_segments
 from mla_jax.localization.strong_labels import ReadLabels, read_strong_labels
-from mla_jax.runs.trained import TrainedModel
+from mla_jax.runs.tagging_model import TaggingModel
 
 
 def read_truth(
@@ -134,7 +134,7 @@ def _shortened(names: Sequence[str], most: int = 200) -> str:
 
 
 def segment_metrics(
-    trained: TrainedModel, clips: ClipSet, truth: Reference
+    trained: TaggingModel, clips: ClipSet, truth: Reference
 ) -> SegmentMetrics | None:
     """How well the model's segment scores tell when classes sound; None where no class is known to.
 

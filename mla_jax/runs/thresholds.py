@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from absl import logging
 from mla_jax.data.class_list import ClassList
 from mla_jax.errors import UserError
 from mla_jax.evaluation.thresholds import choose_thresholds, f1_scores
+from mla_jax.runs.averaged import members_of
 from mla_jax.runs.data import RunData
 from mla_jax.runs.fingerprint import require_same
 from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import TrainedModel
 from mla_jax.storage import files
 
@@ -82,13 +85,15 @@ def choose_for_run(workdir: str | Path, step: int = 0) -> np.ndarray:
     return _values(chosen)
 
 
-def thresholds_of(workdir: str | Path, trained: TrainedModel) -> np.ndarray:
+def thresholds_of(workdir: str | Path, trained: TaggingModel) -> np.ndarray:
     """The thresholds that the run has for this model; if it has none of its step, they are chosen again.
 
-    Nothing is written. Returns and raises what `choose_for_run` does, and a UserError if the file is damaged.
+    Those of an average are chosen on the clips that all of its models have for validation. Nothing is
+    written. Returns and raises what `choose_for_run` does, and a UserError if the file is damaged, or the
+    models of an average have other clips for validation.
     """
     path = RunFolder(workdir).thresholds_file
-    if path.exists():
+    if isinstance(trained, TrainedModel) and path.exists():
         kept = files.read_json(path)
         try:
             values, step = _values(kept), kept["step"]
@@ -102,7 +107,8 @@ def thresholds_of(workdir: str | Path, trained: TrainedModel) -> np.ndarray:
         if step == trained.step:
             trained.classes.require_same(classes, str(path))
             return values
-    logging.info("%s has no thresholds of step %d: choosing them", workdir, trained.step)
+    steps = ", ".join(str(one.step) for one in members_of(trained))
+    logging.info("%s has no thresholds of step %s: choosing them", workdir, steps)
     return _values(_choose_again(workdir, trained))
 
 
@@ -112,24 +118,40 @@ def _values(chosen: dict[str, Any]) -> np.ndarray:
     return np.array([math.inf if value is None else value for value in found], np.float64)
 
 
-def _choose_again(workdir: str | Path, trained: TrainedModel) -> dict[str, Any]:
-    """Opens the validation clips of a run again to choose on them."""
-    config = trained.config
-    if not config.data.validation_fraction:
-        raise UserError(
-            f"{workdir} has no validation split to choose thresholds on; give a number instead, or train "
-            "with --config.data.validation_fraction=0.05"
-        )
+def _choose_again(workdir: str | Path, trained: TaggingModel) -> dict[str, Any]:
+    """Opens the validation clips of a run again, or those of all runs of an average, to choose on them."""
+    members = members_of(trained)
+    for one in members:
+        if not one.data_settings.validation_fraction:
+            raise UserError(
+                f"{one.name or workdir} has no validation split to choose thresholds on; give a number "
+                "instead, or train with --config.data.validation_fraction=0.05"
+            )
+    _require_same_validation(members)
+    config = members[0].config
     data = dataclasses.replace(config.data, eval="")  # which decides nothing
     opened = RunData.open(dataclasses.replace(config, data=data))
     trained.classes.require_same(opened.classes, f"the class list of {data.train}, as it is now,")
-    require_same(trained.made_with, opened.sets(), workdir, ("train", "validation"))
+    for one in members:
+        require_same(one.made_with, opened.sets(), one.name or workdir, ("train", "validation"))
     validation = opened.validation
     assert validation is not None
     return choose(
         trained.predict(validation),
         validation.multi_hot(),
         trained.classes,
-        trained.step,
+        members[-1].step,
         validation.label_mask,
     )
+
+
+def _require_same_validation(members: Sequence[TrainedModel]) -> None:
+    """Checks that no model of an average was trained on what another is validated on, as far as they say."""
+    first = members[0]
+    for one in members[1:]:
+        ours, theirs = (m.made_with.get("fingerprints", {}) for m in (first, one))
+        if any(ours.get(name) != theirs.get(name) for name in ("train", "validation")):
+            raise UserError(
+                f"{first.name} and {one.name} were trained or validated on other clips, so there are none to "
+                "choose the thresholds of their average on; give a number instead"
+            )

@@ -1,4 +1,4 @@
-"""Training a run in its folder, or going on with it. `mla_jax.runs.trained` uses what was trained."""
+"""Training a run in its folder, or going on with it. `mla_jax.runs.use` uses what was trained."""
 
 import json
 from functools import partial

@@ -16,7 +16,8 @@ from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs import thresholds
 from mla_jax.runs.folder import list_skipped, require_output
-from mla_jax.runs.trained import TrainedModel
+from mla_jax.runs.tagging_model import TaggingModel
+from mla_jax.runs.use import open_model
 from mla_jax.tagging import formats
 from mla_jax.tagging.tags import Tags
 from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
@@ -92,6 +93,7 @@ def predict_to_file(
     options: TagOptions | None = None,
     *,
     step: int = 0,
+    average_from: int = 0,
     bad_records: str = "",
     allow_other_embeddings: bool = False,
     encoder_files: EncoderFiles = DEFAULT_FILES,
@@ -110,12 +112,13 @@ def predict_to_file(
     complete; records that were left out (`bad_records="skip"`) are listed beside it.
 
     Args:
-      workdir: the run.
+      workdir: the run; several as "A,B,C" are used as one model, their average.
       data: a packed folder; a folder, file or glob of TFRecords; an HDF5 or .npz file; or sound, as
         `mla_jax.recordings.inputs` takes it, if the run knows its encoder.
       output: the file to write: .jsonl, .csv, .parquet, .tsv or .txt.
       options: what is written of each clip; `TagOptions()` if not given.
       step: which checkpoint; 0: the best by validation, else the newest.
+      average_from: if given, the average of all checkpoints from this step on is used instead of one.
       bad_records: error or skip; as in training if not given.
       allow_other_embeddings: whether data whose embeddings differ in meaning are used all the same.
       encoder_files: of the encoder, for sound.
@@ -131,6 +134,7 @@ def predict_to_file(
         workdir,
         options,
         step,
+        average_from=average_from,
         allow_other_embeddings=allow_other_embeddings,
         encoder_files=encoder_files,
     )
@@ -177,7 +181,7 @@ class Tagger:
       by_segments: whether a class is reported by its best segment score, not by its clip probability.
     """
 
-    trained: TrainedModel
+    trained: TaggingModel
     options: TagOptions
     windows: Windowing
     limits: np.ndarray
@@ -190,6 +194,7 @@ class Tagger:
         options: TagOptions,
         step: int = 0,
         *,
+        average_from: int = 0,
         allow_other_embeddings: bool = False,
         encoder_files: EncoderFiles = DEFAULT_FILES,
     ) -> "Tagger":
@@ -198,9 +203,10 @@ class Tagger:
         Raises:
           UserError: the run cannot be used, or the window does not fit the hop.
         """
-        trained = TrainedModel.open(
+        trained = open_model(
             workdir,
             step,
+            average_from=average_from,
             allow_other_embeddings=allow_other_embeddings,
             encoder_files=encoder_files,
         )

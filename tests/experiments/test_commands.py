@@ -95,6 +95,16 @@ def test_evaluate_gives_the_runs_scores_and_averages(folder: Path, trained: Path
     assert averaged["mAP"] == pytest.approx(mla.evaluate(mean, clips.multi_hot()).mAP, rel=1e-6)
 
 
+def test_a_run_averaged_with_itself_has_its_scores(folder: Path, trained: Path) -> None:
+    workdir, output = f"--workdir={trained},{trained}", f"--output={folder}/twice.json"
+    done = ok("evaluate", workdir, f"--data={folder}/eval", output)
+    assert done.stdout.startswith("average of 2 checkpoints of 1 run")
+    twice = json.loads((folder / "twice.json").read_text())
+    results = json.loads((trained / "results.json").read_text())
+    assert twice["mAP"] == results["mAP"]
+    assert twice["models"] == [{"workdir": str(trained), "step": 20}] * 2
+
+
 def test_predict_names_the_most_probable(folder: Path, trained: Path) -> None:
     done = ok(
         "predict",
@@ -155,6 +165,10 @@ WRONG = {
         ["evaluate", "--workdir={r}", "--data={f}/eval", "--step=4", "--average_from=4"],
         "not both",
     ),
+    "two runs for one model": (
+        ["evaluate", "--workdir={r}", "--workdir={r}", "--data={f}/eval"],
+        "--workdir is given 2 times; give it once",
+    ),
     "verify and pack": (["prepare_data", "--verify={f}/train", "--output={w}"], "without --input"),
     "nothing to compare": (["compare"], "give --workdirs"),
     "not finished": (["compare", "--workdirs={f}/train"], "is not a finished run"),
@@ -199,7 +213,7 @@ def test_wrong_uses_get_one_line_and_leave_nothing(folder: Path, trained: Path) 
 
 def test_mistakes_about_a_run_are_told(folder: Path, trained: Path) -> None:
     from mla_jax.runs.train import train
-    from mla_jax.runs.trained import evaluate
+    from mla_jax.runs.use import evaluate
 
     for mistake, message in (
         (lambda: train(mla.Config(), folder / "new"), "give --config.data.train"),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import mla_jax as mla
-from mla_jax.inference.predictor import average_predictions, run_ahead
+from mla_jax.inference.averaged import average_predictions
+from mla_jax.inference.predictor import run_ahead
 from mla_jax.models.multi_level import init_variables
 from tests.support.helpers import raises_user_error, random_clips
 

@@ -11,7 +11,7 @@ import mla_jax as mla
 from mla_jax.explain.examples import clip_scores
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.thresholds import thresholds_of
-from mla_jax.runs.trained import evaluate
+from mla_jax.runs.use import evaluate
 from mla_jax.storage import files
 from mla_jax.training.state import class_prior
 from tests.support.helpers import raises_user_error

@@ -16,10 +16,10 @@ from mla_jax.explain.maps import clip_maps
 from mla_jax.progress import silent
 from mla_jax.report.clip_picture import write_clip_picture
 from mla_jax.report.gather import gather
-from mla_jax.runs import trained
 from mla_jax.runs.data import RunData
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.train import train
+from mla_jax.runs.use import evaluate
 from mla_jax.tagging.tag import predict_to_file
 from tests.support.helpers import described, raises_user_error, random_clips
 from tests.support.untrained import WORLD, make_runs, run_config, untrained_model
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluated(folder: Path, data: str, **options: Any) -> Any:
-    return trained.evaluate(folder / "single", data, **options)
+    return evaluate(folder / "single", data, **options)
 
 
 def predicted(folder: Path, data: str, **options: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 import mla_jax as mla
 from mla_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 from mla_jax.progress import silent
-from mla_jax.runs import trained
+from mla_jax.runs import trained, use
 from mla_jax.runs.data import RunData
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.seeds import train_row
@@ -73,7 +73,7 @@ def test_a_seed_is_a_finished_run_like_any_other(config: Config, row: Path, tmp_
     assert ours.config == theirs.config
     jax.tree.map(np.testing.assert_array_equal, ours.variables, theirs.variables)
     # The average is that of `evaluate --average_from` over the checkpoints of all evaluations.
-    average = trained.evaluate(tmp_path / "run", config.data.eval, average_from=1)
+    average = use.evaluate(tmp_path / "run", config.data.eval, average_from=1)
     assert results["average"]["steps_averaged"] == average["steps_averaged"] == [2, 4, 6]
     assert results["average"]["mAP"] == pytest.approx(average["mAP"], rel=1e-6)
     assert results["average"]["mAP"] != results["mAP"]

@@ -14,7 +14,7 @@ import pytest
 from mla_jax.config import Config
 from mla_jax.parallel.signals import InterruptedRunError
 from mla_jax.report.tensorboard import add_to_board
-from mla_jax.runs import seeds, thresholds, trained
+from mla_jax.runs import seeds, thresholds, trained, use
 from mla_jax.runs.checkpoints import Checkpoints
 from mla_jax.runs.data import RunData
 from mla_jax.runs.metrics_log import read_metrics
@@ -150,7 +150,7 @@ def test_evaluate_and_predict_read_and_write_buckets(
     run_bucket: str, bucket_server: BucketServer, run_data: Path, tmp_path: Path
 ) -> None:
     run, data, out = f"{run_bucket}/whole", f"{run_bucket}/data/eval", f"{run_bucket}/out"
-    scores = trained.evaluate(run, data, output=f"{out}/eval.json")
+    scores = use.evaluate(run, data, output=f"{out}/eval.json")
     assert files.read_json(f"{out}/eval.json")["mAP"] == scores["mAP"]
     assert scores["mAP"] == files.read_json(f"{run}/results.json")["mAP"]
     tag.predict_to_file(run, data, f"{out}/tags.parquet")

@@ -1,0 +1,129 @@
+"""Using what runs have trained: opening it by name, be it one model or an average, and evaluating it."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mla_jax.data.skipped import Skipped
+from mla_jax.errors import UserError
+from mla_jax.evaluation import metrics, summaries
+from mla_jax.progress import Progress
+from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
+from mla_jax.recordings.encoder_files import EncoderFiles
+from mla_jax.runs.averaged import AveragedModel, members_of
+from mla_jax.runs.environment import environment
+from mla_jax.runs.folder import list_skipped, require_output
+from mla_jax.runs.tagging_model import TaggingModel
+from mla_jax.runs.trained import restore
+from mla_jax.storage import files, paths
+
+
+def workdirs_of(workdir: str | Path) -> list[str]:
+    """The runs that a name stands for: one, or several with commas between them.
+
+    A folder whose own name has a comma is itself.
+
+    Raises:
+      UserError: nothing stands before, behind or between commas.
+    """
+    text = str(workdir)
+    if "," not in text or paths.as_path(text).exists():
+        return [text]
+    found = text.split(",")
+    if not all(found):
+        raise UserError(f"{text!r} names no run beside a comma; give runs as A,B,C")
+    return found
+
+
+def open_model(
+    workdir: str | Path,
+    step: int = 0,
+    *,
+    average_from: int = 0,
+    allow_other_embeddings: bool = False,
+    encoder_files: EncoderFiles = DEFAULT_FILES,
+) -> TaggingModel:
+    """Opens what a run has trained, or the average of several checkpoints or runs as one model.
+
+    Args:
+      workdir: the run; several as "A,B,C" are averaged.
+      step: which checkpoint of each; 0: the best by validation, or without validation the newest.
+      average_from: if given, all checkpoints from this step on are averaged, of each run.
+      allow_other_embeddings: whether embeddings that differ in meaning, of clips or of the runs, are used all
+        the same.
+      encoder_files: of the encoder, for sound.
+
+    Returns:
+      A `TrainedModel`; of several an `AveragedModel`.
+
+    Raises:
+      UserError: there is no such run or checkpoint, one is damaged, or the runs are of other classes or
+        embeddings.
+    """
+    found = [
+        dataclasses.replace(
+            one, allow_other_embeddings=allow_other_embeddings, encoder_files=encoder_files
+        )
+        for run in workdirs_of(workdir)
+        for one in restore(run, step, average_from)
+    ]
+    return found[0] if len(found) == 1 else AveragedModel.of(found)
+
+
+def evaluate(
+    workdir: str | Path,
+    data: str,
+    *,
+    step: int = 0,
+    average_from: int = 0,
+    bad_records: str = "",
+    allow_other_embeddings: bool = False,
+    output: str | Path = "",
+    show: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Evaluates a run on data: one checkpoint, or the average of the probabilities of several, or of runs.
+
+    Args:
+      workdir, step, average_from: as `open_model`.
+      data: a packed folder, records, or an HDF5 or .npz file.
+      bad_records: "error" or "skip"; "" for that of the (first) run.
+      allow_other_embeddings: whether data whose embeddings differ in meaning are used all the same.
+      output: if given, a JSON file to write the results to; records that were left out are listed beside it.
+      show: takes the results before they are written, so that a full disk loses none.
+
+    Returns:
+      The scores mAP, AUC, d_prime, ...; skipped_records; what was averaged as `models`, each a workdir and a
+      step, and their steps as `steps_averaged`, the last as `step`; the classes' scores, ...
+
+    Raises:
+      UserError: a run or the data cannot be used, or the output cannot be written.
+    """
+    if output:
+        require_output(output, [data])
+    model = open_model(
+        workdir, step, average_from=average_from, allow_other_embeddings=allow_other_embeddings
+    )
+    skipped: list[Skipped] = []
+    clips = model.open_clips(data, bad_records=bad_records, skipped=skipped)
+    progress = Progress("predict", len(clips), "clips")
+    probs = model.predict(clips, progress.update)
+    progress.close()
+    scores = metrics.evaluate(probs, clips.multi_hot(), clips.label_mask)
+    members = members_of(model)
+    results = {
+        **summaries.summarize(scores),
+        "skipped_records": len(skipped),
+        "step": members[-1].step,
+        "steps_averaged": [one.step for one in members],
+        "models": [{"workdir": one.name, "step": one.step} for one in members],
+        "workdir": str(workdir),
+        "data": data,
+        **environment(),
+        "classes": summaries.per_class(scores, model.classes.mids, model.classes.names),
+    }
+    show(results)
+    if output:
+        files.write_json(output, results)
+        list_skipped(output, skipped)
+    return results
