@@ -1,6 +1,7 @@
 """The package mla_jax, its dependencies and its extras; BUILD_NOTES.md says why each is there."""
 
 import re
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -39,8 +40,12 @@ DOCS = ["mkdocs>=1.6.1", "mkdocstrings>=1.0.8", "mkdocstrings-python>=2.0.11"]
 GCS = ["gcsfs>=2026.10"]
 # Sound files, and other sample rates.
 AUDIO = ["soundfile>=0.14", "soxr>=1.1"]
+ONNX = ["tf2onnx>=1.17", "onnx>=1.23", "onnxruntime>=1.32"]
+TFLITE = ["ai-edge-litert>=2.3"]
 TEST = [
     *DOCS,
+    *ONNX,
+    *TFLITE,
     *GCS,
     *AUDIO,
     # Speaks the protocol of buckets, on this machine.
@@ -70,10 +75,17 @@ EXTRAS = {
     "beam": [*AUDIO, "apache-beam[gcp]>=2.77"],
     # sed_scores_eval checks the segment metrics; its dcase_util needs pkg_resources.
     "localization": ["sed_scores_eval>=0.0.4", "setuptools<82"],
+    # Exports to ONNX, and runs them.
+    "onnx": ONNX,
+    # Runs exported TFLite files, as phones do; without it TensorFlow does, under an older name.
+    "tflite": TFLITE,
     "docs": DOCS,
     "test": TEST,
     "dev": TEST,
 }
+
+# Run by its path: the package cannot be imported before it is installed.
+PROGRAMS = runpy.run_path(str(HERE / "mla_jax/commands/names.py"))["entry_points"]()
 
 version = re.search(r'^__version__ = "(.+)"$', (HERE / "mla_jax/__init__.py").read_text(), re.M)
 assert version
@@ -91,7 +103,12 @@ setup(
     # else hide the package from scripts beside it.
     package_dir={"": "."},
     packages=find_packages(include=["mla_jax", "mla_jax.*"]),
-    package_data={"mla_jax.report": ["template/*"]},
+    package_data={
+        "mla_jax": ["py.typed"],
+        "mla_jax.report": ["template/*"],
+        "mla_jax.pretrained": ["models/**"],
+    },
+    entry_points={"console_scripts": PROGRAMS},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

@@ -9,7 +9,7 @@ from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
-PAGES["BUILD_NOTES.md"] = "BUILD_NOTES.md"
+PAGES |= {name: name for name in ("BUILD_NOTES.md", "CHANGELOG.md")}
 PAGES["experiments/cloud_tpu/README.md"] = "cloud_tpu.md"
 PAGES |= {f"docs/{page.name}": page.name for page in (ROOT / "docs").glob("guide_*.md")}
 _LINK = re.compile(r"(?<=\]\()[^)#:\s]+(?=[)#])")

@@ -1,9 +1,9 @@
 r"""Measures mla_jax against named peers, interleaved in one run, and prints a table of the ratios.
 
-    python -m experiments.benchmark --data_dir=packed --records=audioset_v1_embeddings/bal_train \
+    python -m experiments.benchmark --data=packed --records=audioset_v1_embeddings/bal_train \
         --output=bench.json
 
-Without --data_dir and --records the clips are generated. If a peer is not installed or there is no GPU, the
+Without --data and --records the clips are generated. If a peer is not installed or there is no GPU, the
 table says so. `pip install '.[bench]'` installs scikit-learn; PyTorch must be installed by hand, since its
 usual wheel brings gigabytes of CUDA. The file is written after every part.
 """
@@ -34,8 +34,6 @@ from mla_jax.errors import UserError
 from mla_jax.runs.folder import require_output
 from mla_jax.storage import files, paths
 
-flags.adopt_module_key_flags(cli)
-
 PARTS: dict[str, Callable[[Setting], list[Row]]] = {
     "evaluator": evaluator.evaluator,
     "records": reading.records,
@@ -61,7 +59,8 @@ _WORKDIR = flags.DEFINE_string(
     "runs/benchmark",
     "Where generated data go (some 8 GB for all parts), to be used again.",
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "A folder with the packed sets bal_train and eval.")
+_DATA = flags.DEFINE_string("data", "", "A folder with the packed sets bal_train and eval.")
+cli.formerly("data_dir", _DATA)
 _RECORDS = flags.DEFINE_string(
     "records", "", "A folder of TFRecords, such as the released bal_train."
 )
@@ -95,7 +94,7 @@ def _measure() -> list[dict[str, Any]]:
             raise UserError(f"--only={name} is not known: choose from {', '.join(PARTS)}")
     if _OUTPUT.value:
         require_output(_OUTPUT.value)
-    for flag in (_DATA_DIR, _RECORDS, _WORKDIR):
+    for flag in (_DATA, _RECORDS, _WORKDIR):
         paths.require_local(flag.value, f"--{flag.name}")
     if _RECORDS.value and not any(Path(_RECORDS.value).glob("*.tfrecord")):
         raise UserError(f"{_RECORDS.value} has no .tfrecord files; give a folder of TFRecords")
@@ -103,7 +102,7 @@ def _measure() -> list[dict[str, Any]]:
     workdir = Path(_WORKDIR.value) / ("quick" if _QUICK.value else "full")
     workdir.mkdir(parents=True, exist_ok=True)
     sizes = QUICK if _QUICK.value else Sizes()
-    setting = Setting(sizes, workdir, _DATA_DIR.value, _RECORDS.value)
+    setting = Setting(sizes, workdir, _DATA.value, _RECORDS.value)
     on = machine(["torch", "scikit-learn", "tensorflow-cpu", "tensorflow"])
     old = (
         files.read_json(_OUTPUT.value)

@@ -4,7 +4,7 @@ r"""Recognises the sounds of ESC-10 on its published folds, by encoder and pooli
 
 The folder has `clips.csv` (columns path, label, fold) and the sound files. Of five models of a row each is
 trained on four folds and evaluated on the fifth; nothing is chosen on that one. The same command goes on
-where it was stopped. YAMNet's weights are brought by experiments.download_encoder.
+where it was stopped. YAMNet's weights are brought by mla-download-encoder.
 """
 
 from pathlib import Path
@@ -20,13 +20,11 @@ from mla_jax.runs.environment import environment
 from mla_jax.runs.folder import claim, require_output
 from mla_jax.storage import files, paths
 
-flags.adopt_module_key_flags(cli)
-
 _DATA = flags.DEFINE_string("data", "", "The folder with clips.csv and the sound files.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/esc10", "Where packed clips and runs go.")
 _OUTPUT = flags.DEFINE_string("output", "", "A JSON file for the results; empty: in the workdir.")
 _ENCODERS = flags.DEFINE_list(
-    "encoders", ["yamnet", "log_mel_statistics"], "The encoders, as experiments.embed takes them."
+    "encoders", ["yamnet", "log_mel_statistics"], "The encoders, as mla-embed takes them."
 )
 _MODELS = flags.DEFINE_list(
     "models",

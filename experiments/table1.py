@@ -1,6 +1,6 @@
 r"""Trains and evaluates every row of the paper's Table I, and the models around it.
 
-    python -m experiments.table1 --data_dir=packed --workdir=runs/table1 --steps=20000 --seeds=0,1,2
+    python -m experiments.table1 --data=packed --workdir=runs/table1 --steps=20000 --seeds=0,1,2
 
 A row is a preset; `yu2018:6-A` is the preset yu2018 with another architecture. --rows chooses rows; all are
 trained without it. The same command continues where it stopped; a finished row is not trained again. After
@@ -9,7 +9,7 @@ every row it writes to the workdir
     table1.json     every score, with its settings
     table1.md       the table: ours, mean and spread over seeds, beside what the articles state
     figure3.png     average precision of nine classes by model, as the paper's Figure 3
-    ROW/seedN/      a run's folder, for `experiments.evaluate` and `experiments.predict`
+    ROW/seedN/      a run's folder, for `mla-evaluate` and `mla-predict`
 
     python -m experiments.table1 --results=experiments/results/table1.json --update=README.md
 
@@ -34,8 +34,6 @@ from mla_jax.runs.data import RunData
 from mla_jax.runs.folder import claim
 from mla_jax.runs.seeds import seeds_that_fit, train_row
 from mla_jax.storage import files, paths
-
-flags.adopt_module_key_flags(cli)
 
 ALL_ROWS = (
     "segment_classifier",
@@ -71,9 +69,10 @@ IN_FIGURE = (
 """The rows that the picture shows, if the table has them and none are chosen."""
 
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", "", "A folder with bal_train and eval: packed folders, records, .h5 or .npz files."
+_DATA = flags.DEFINE_string(
+    "data", "", "A folder with bal_train and eval: packed folders, records, .h5 or .npz files."
 )
+cli.formerly("data_dir", _DATA)
 _WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the table and of all its runs.")
 _ROWS = flags.DEFINE_list("rows", [], "Which presets, in the table's order; empty: all.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of weights, batches and dropout.")
@@ -115,14 +114,14 @@ def split_path(folder: Path, split: str) -> str:
     for name in (split, f"{split}.h5", f"{split}.hdf5", f"{split}.npz"):
         if (folder / name).exists():
             return str(folder / name)
-    raise UserError(f"{folder} has no {split}: --data_dir needs bal_train and eval")
+    raise UserError(f"{folder} has no {split}: --data needs bal_train and eval")
 
 
 def make(workdir: Path, should_stop: StopOnSignal) -> dict[str, object]:
     """Trains what is missing, and writes the table after every row."""
     names = list(dict.fromkeys(_ROWS.value)) or list(ALL_ROWS)
     seeds = _whole_numbers(_SEEDS.value)
-    folder = paths.resolved(_DATA_DIR.value)
+    folder = paths.resolved(_DATA.value)
     data = DataConfig(train=split_path(folder, "bal_train"), eval=split_path(folder, "eval"))
     configs = {n: row_config(n, data, _STEPS.value, _EVALUATIONS.value) for n in names}
     opened = RunData.open(configs[names[0]], allow_other_embeddings=_ALLOW_OTHER.value)
@@ -203,11 +202,11 @@ def main() -> None:
         made = files.read_json(_RESULTS.value)
         with files.taken_as(_RESULTS.value, "a table1.json that table1 has written"):
             comparison.markdown(made)
-    elif _DATA_DIR.value and _WORKDIR.value:
+    elif _DATA.value and _WORKDIR.value:
         with StopOnSignal() as should_stop:
             made = make(paths.as_path(_WORKDIR.value), should_stop)
     else:
-        raise UserError("give --data_dir and --workdir, or --results, a table1.json made before")
+        raise UserError("give --data and --workdir, or --results, a table1.json made before")
     text = comparison.markdown(made)
     print(text, flush=True)
     if _UPDATE.value:

@@ -8,7 +8,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mla_jax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+    from mla_jax.config import (
+        AugmentConfig,
+        Config,
+        DataConfig,
+        ModelConfig,
+        OptimConfig,
+        TrainConfig,
+    )
     from mla_jax.data.class_list import ClassList
     from mla_jax.data.clips import ClipSet
     from mla_jax.data.embedding import Embedding, Scaling
@@ -38,14 +45,22 @@ if TYPE_CHECKING:
     from mla_jax.tagging.tag import TagOptions, predict_to_file
     from mla_jax.training.batches import DeviceClips
     from mla_jax.training.loop import fit
+    from mla_jax.training.optimizer import make_optimizer
     from mla_jax.training.sampler import make_sampler
-    from mla_jax.training.state import fresh_state, make_optimizer
+    from mla_jax.training.state import fresh_state
     from mla_jax.training.step import train_step
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "config": ("Config", "DataConfig", "ModelConfig", "OptimConfig", "TrainConfig"),
+    "config": (
+        "AugmentConfig",
+        "Config",
+        "DataConfig",
+        "ModelConfig",
+        "OptimConfig",
+        "TrainConfig",
+    ),
     "data.class_list": ("ClassList",),
     "data.clips": ("ClipSet",),
     "data.embedding": ("Embedding", "Scaling"),
@@ -75,8 +90,9 @@ _HOMES = {
     "tagging.tag": ("TagOptions", "predict_to_file"),
     "training.batches": ("DeviceClips",),
     "training.loop": ("fit",),
+    "training.optimizer": ("make_optimizer",),
     "training.sampler": ("make_sampler",),
-    "training.state": ("fresh_state", "make_optimizer"),
+    "training.state": ("fresh_state",),
     "training.step": ("train_step",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from mla_jax import suggest
 from mla_jax.errors import UserError
 
 ARCHITECTURES = (
@@ -63,15 +64,17 @@ class ModelConfig:
       architecture: numbers of dense blocks, each followed by a head, such as 2-A-1-A.
       hidden_units: H, the width of every dense block.
       dropout_rate: the fraction of a block's outputs set to zero in training.
-      pooling: how a head turns segments into a clip; a name in `mla_jax.models.pooling.POOLINGS`.
+      pooling: how a head turns segments into a clip: attention (by softmax over classes),
+        attention_over_time (by softmax over time), attention_sigmoid, attention_exp, mean, max, or another
+        name in `mla_jax.models.pooling.POOLINGS`.
       attend_to: what a head pools: decisions (the classes of each segment) or features (of which the clip is
         then classified).
       share_heads: all levels use one head, with one set of weights.
       input_norm, block_norm, head_norm, output_norm: where there is batch normalisation.
-      norm_momentum, norm_epsilon: of batch normalisation, as Keras defines them.
+      norm_momentum, norm_epsilon: batch normalisation's momentum and epsilon, as Keras defines them.
       norm_unbiased: the running variance is the unbiased one, as in PyTorch.
       hidden_bias: whether the dense layers of the blocks have a bias.
-      kernel_init: glorot_uniform or he_uniform.
+      kernel_init: how the kernels of the dense layers start: glorot_uniform or he_uniform.
       join: the order in which the output layer sees the levels, deepest_first or shallowest_first.
       prior_bias: start the last bias at the log-odds of each class's share of the training clips.
     """
@@ -185,16 +188,53 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimConfig:
-    """Adam (see `mla_jax.training.state`).
+class AugmentConfig:
+    """How the clips of a batch are changed in training (see `mla_jax.training.augment`); 0: not at all.
 
     Attributes:
-      learning_rate, b1, b2, epsilon: Adam's.
+      mixup: each clip is mixed with another of its batch, with a share drawn from Beta(mixup, mixup).
+      swap_segments: the probability that a segment is replaced by that of another clip of the batch.
+      labels: those of a mixed clip: share (each clip's labels count with its share) or union (all count).
+      drop_segments: the probability that a segment is left out; at least one of a clip stays.
+    """
+
+    mixup: float = 0.0
+    swap_segments: float = 0.0
+    labels: str = "share"
+    drop_segments: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        _require(0 <= self.mixup < math.inf, "augment.mixup", self.mixup, "0 or more, and finite")
+        for name in ("swap_segments", "drop_segments"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"augment.{name}", value, "in [0, 1)")
+        one_of("augment.labels", self.labels, ("share", "union"))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether clips are mixed with others."""
+        return self.mixup > 0 or self.swap_segments > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Adam (see `mla_jax.training.optimizer`), and the average of what it finds.
+
+    Attributes:
+      learning_rate: the size of Adam's steps.
+      b1, b2: Adam's decay rates, of the means of gradients and of their squares.
+      epsilon: Adam's, added to what the steps are divided by.
       epsilon_place: before_correction, added to the root of the uncorrected second moment, as in Keras; or
         after_correction, as in the paper of Adam, PyTorch and Optax.
       clip_norm: gradients whose norm over all parameters is larger are scaled down to it; 0: none are.
       l2: adds this times the sum of squares of the blocks' kernels to the loss, as Keras's
         `kernel_regularizer` does.
+      schedule: of the learning rate: constant, or cosine, where it falls to zero over `train.steps`.
+      warmup_steps: in so many first steps the learning rate rises to its full value.
+      weight_decay: every kernel is made smaller by this times the learning rate in each step, as in AdamW.
+      average_decay: d of the running average of the weights, d * average + (1 - d) * weights, which then is
+        the model of the run: what is evaluated and used; 0: the weights themselves are.
     """
 
     learning_rate: float = 1e-3
@@ -204,6 +244,10 @@ class OptimConfig:
     epsilon_place: str = "before_correction"
     clip_norm: float = 0.0
     l2: float = 0.0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    average_decay: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks every value."""
@@ -212,7 +256,13 @@ class OptimConfig:
         _require(0 <= self.b2 < 1, "optim.b2", self.b2, "in [0, 1)")
         _require(self.epsilon > 0, "optim.epsilon", self.epsilon, "above 0")
         _require(self.clip_norm >= 0, "optim.clip_norm", self.clip_norm, "0 or more")
-        _require(self.l2 >= 0, "optim.l2", self.l2, "0 or more")
+        for name in ("l2", "warmup_steps", "weight_decay"):
+            value = getattr(self, name)
+            _require(value >= 0, f"optim.{name}", value, "0 or more")
+        _require(
+            0 <= self.average_decay < 1, "optim.average_decay", self.average_decay, "in [0, 1)"
+        )
+        one_of("optim.schedule", self.schedule, ("constant", "cosine"))
         one_of("optim.epsilon_place", self.epsilon_place, ("before_correction", "after_correction"))
 
 
@@ -222,7 +272,8 @@ class TrainConfig:
 
     Attributes:
       steps: train until this step.
-      log_every, eval_every, checkpoint_every: in steps; eval_every=0 evaluates at the end only.
+      log_every, eval_every, checkpoint_every: steps from one log entry, evaluation or checkpoint to the
+        next; eval_every=0 evaluates at the end only.
       keep_checkpoints: how many of the newest are kept, beside the best by validation; 0: all.
       seed: of the initial weights, the batches and the dropout.
       devices: how many devices the clips of a batch are spread over; 0: all GPUs or TPUs, or one CPU.
@@ -260,6 +311,7 @@ class Config:
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
 
@@ -270,6 +322,12 @@ class Config:
             "train.steps * data.batch_size",
             self.train.steps * self.data.batch_size,
             "below 2^32, the clips that a sampler can count",
+        )
+        _require(
+            self.optim.schedule == "constant" or self.optim.warmup_steps < self.train.steps,
+            "optim.warmup_steps",
+            self.optim.warmup_steps,
+            f"below train.steps={self.train.steps}",
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -311,8 +369,8 @@ def require_field(name: str) -> None:
 
 def _require_name(name: str, names: list[str]) -> None:
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else f"; the fields are {', '.join(names)}"
+        hint = suggest.did_you_mean(name, names, cutoff=0.5)
+        hint = hint or f"; the fields are {', '.join(names)}"
         raise UserError(f"there is no field {name}{hint}")
 
 

@@ -45,6 +45,15 @@ def test_what_is_no_architecture_is_refused(wrong: str) -> None:
         ("optim", "b1", 1.0),
         ("optim", "b2", -0.1),
         ("optim", "epsilon", 0.0),
+        ("optim", "schedule", "linear"),
+        ("optim", "warmup_steps", -1),
+        ("optim", "weight_decay", -0.1),
+        ("optim", "average_decay", 1.0),
+        ("augment", "mixup", -1.0),
+        ("augment", "mixup", float("inf")),
+        ("augment", "swap_segments", 1.0),
+        ("augment", "drop_segments", 1.0),
+        ("augment", "labels", "both"),
         ("train", "steps", 0),
         ("train", "log_every", 0),
         ("train", "eval_every", -1),
@@ -103,6 +112,13 @@ def test_types_are_exact_but_for_whole_floats() -> None:
 def test_more_draws_than_a_sampler_counts_are_refused() -> None:
     with pytest.raises(mla.UserError, match=r"below 2\^32"):
         Config(data=mla.DataConfig(batch_size=2**16), train=mla.TrainConfig(steps=2**16))
+
+
+def test_a_rate_that_falls_needs_steps_behind_its_warmup() -> None:
+    optim, train = mla.OptimConfig(warmup_steps=5), mla.TrainConfig(steps=5)
+    Config(optim=optim, train=train)
+    with pytest.raises(mla.UserError, match=r"optim.warmup_steps=5 .* below train.steps=5"):
+        Config(optim=dataclasses.replace(optim, schedule="cosine"), train=train)
 
 
 def test_no_field_is_none_and_none_can_be_changed_once_made() -> None:

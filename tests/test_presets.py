@@ -18,7 +18,8 @@ from mla_jax.models.pooling import Pooled, Pooling, pool_by
 from mla_jax.presets import PRESETS
 from mla_jax.training.batches import Batch, DeviceClips
 from mla_jax.training.losses import kernel_penalty
-from mla_jax.training.state import init_state, keras_adam, make_optimizer
+from mla_jax.training.optimizer import keras_adam, make_optimizer
+from mla_jax.training.state import init_state
 from mla_jax.training.step import train_step
 from tests.support.helpers import raises_user_error
 

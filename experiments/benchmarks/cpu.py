@@ -16,7 +16,7 @@ from mla_jax.parallel.mesh import on_all
 from mla_jax.training.batches import DeviceClips
 from mla_jax.training.sampler import make_sampler
 from mla_jax.training.state import TrainState, fresh_state
-from mla_jax.training.step import run_steps
+from mla_jax.training.step import Recipe, run_steps
 
 PRODUCTS = "its matrix products at the speed of a large one here"
 """The limit that `matrix_product` times."""
@@ -39,7 +39,7 @@ class Trainer:
         """Makes `count` steps, and waits for the last."""
         self.state, _ = run_steps(
             self.model,
-            self.config.optim,
+            Recipe.of(self.config),
             self.state,
             self.data,
             self.sampler,

@@ -15,7 +15,7 @@ from mla_jax.data.sources import is_packed, open_packed
 from mla_jax.training.batches import device_bytes
 from mla_jax.training.feed import HostFeed
 from mla_jax.training.sampler import make_sampler
-from mla_jax.training.step import run_steps
+from mla_jax.training.step import Recipe, run_steps
 
 _BATCHES = (125, 250, 500, 1_000, 2_000, 4_000)
 
@@ -96,7 +96,7 @@ class FedTrainer:
             now = min(begin + count, portion.end) - step
             self.state, _ = run_steps(
                 self.like.model,
-                self.like.config.optim,
+                Recipe.of(self.like.config),
                 self.state,
                 portion.data,
                 portion.sampler,

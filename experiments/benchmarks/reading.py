@@ -76,7 +76,7 @@ def packing(setting: Setting) -> list[Row]:
     _write_many_records(source, setting.sizes.many_clips)
     shutil.rmtree(output, ignore_errors=True)
     command = [sys.executable, "-m", "experiments.prepare_data"]
-    command += [f"--input={source}", f"--output={output}", f"--num_classes={CLASSES}"]
+    command += [f"--data={source}", f"--output={output}", f"--num_classes={CLASSES}"]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     peak = _peak_memory(process)

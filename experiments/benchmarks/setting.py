@@ -90,7 +90,7 @@ class Setting:
             return random_clips(count, seed=len(name))
         path = Path(self.data_dir) / name
         if not path.is_dir():
-            raise UserError(f"{path} does not exist; --data_dir is a folder of the packed sets")
+            raise UserError(f"{path} does not exist; --data is a folder of the packed sets")
         return open_packed(path)[:count]
 
 

@@ -20,7 +20,7 @@ from experiments.benchmarks.cpu import Trainer
 from experiments.benchmarks.setting import Setting, Sizes
 from mla_jax.parallel import processes
 from mla_jax.parallel.mesh import make_mesh
-from mla_jax.training.step import run_steps
+from mla_jax.training.step import Recipe, run_steps
 
 _COLLECTIVE = re.compile(r"= (.+?) (all-reduce|reduce-scatter|all-gather)(?:-start)?\(")
 _ARRAY = re.compile(r"\b[a-z]+(\d+)\[([\d,]*)\]")
@@ -30,7 +30,7 @@ def collectives(trainer: Trainer) -> dict[str, float]:
     """How many collectives a compiled step has, and the MB of their results."""
     lowered = run_steps.lower(
         trainer.model,
-        trainer.config.optim,
+        Recipe.of(trainer.config),
         trainer.state,
         trainer.data,
         trainer.sampler,

@@ -77,7 +77,7 @@ def load_weights(encoder: str, path: str | os.PathLike[str] | None = None) -> We
     if not place.is_file():
         raise UserError(
             f"there are no weights of {encoder} at {place}; "
-            f"python -m experiments.download_encoder --encoder={encoder} --output={place} brings them"
+            f"mla-download-encoder --encoder={encoder} --output={place} brings them"
         )
     try:
         with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -87,7 +87,7 @@ def load_weights(encoder: str, path: str | os.PathLike[str] | None = None) -> We
     except Exception as error:  # of many kinds, from zipfile, zlib, json and NumPy
         raise UserError(
             f"{place} is damaged, or no file of weights ({error}); make it again with "
-            "experiments.download_encoder"
+            "mla-download-encoder"
         ) from error
     if weights.encoder != encoder:
         raise UserError(f"{place} has the weights of {weights.encoder}, not of {encoder}")

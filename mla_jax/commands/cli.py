@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import select
 import sys
 import warnings
@@ -14,6 +13,8 @@ from ml_collections import config_dict, config_flags
 
 from mla_jax import config as config_lib
 from mla_jax import presets
+from mla_jax.commands import arguments
+from mla_jax.commands.help import command_help
 from mla_jax.errors import UserError
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED, InterruptedRunError
 from mla_jax.storage import outputs, paths
@@ -34,7 +35,7 @@ _DEBUG = flags.DEFINE_bool("debug", False, "Show the stack trace of an error.")
 
 def define_config() -> Callable[[], config_lib.Config]:
     """Defines `--preset` and `--config.<section>.<field>`; returns a function that builds the config."""
-    preset = flags.DEFINE_string(
+    flags.DEFINE_string(
         "preset",
         "yu2018",
         f"The settings to start from: {', '.join(presets.PRESETS)}; yu2018:6-A is yu2018 with another "
@@ -43,34 +44,29 @@ def define_config() -> Callable[[], config_lib.Config]:
     # A frozen dataclass cannot take overrides, so a dictionary takes them, and the class is built from it.
     # ml_collections looks the overrides up at once, so a misspelt field fails here.
     with _one_line_errors():
-        expand_homes()
+        arguments.expand_homes()
         for argument in sys.argv[1:]:
             if argument.startswith("--config."):
                 config_lib.require_field(argument.removeprefix("--config.").split("=")[0])
-        holder = config_flags.DEFINE_config_dict(
+        config_flags.DEFINE_config_dict(
             "config",
             config_dict.ConfigDict(config_lib.Config().to_dict()),
             "Any field of mla_jax.config.Config, such as --config.optim.learning_rate=3e-4.",
         )
-
-    def build() -> config_lib.Config:
-        values = presets.preset(preset.value).to_dict()
-        for name in config_flags.get_override_values(flags.FLAGS["config"]):
-            section, field = name.split(".")
-            values[section][field] = holder.value[section][field]
-        return config_lib.Config.from_dict(values)
-
-    return build
+    return _chosen_config
 
 
-def settings_help() -> str:
-    """What --help says of the settings: the fields, and the default preset's values."""
-    defaults = config_lib.Config().to_dict()
-    lines = ["Settings, with the defaults of the preset yu2018:"]
-    for name in config_lib.field_names():
+def _chosen_config() -> config_lib.Config:
+    values = presets.preset(flags.FLAGS.preset).to_dict()
+    for name in config_flags.get_override_values(flags.FLAGS["config"]):
         section, field = name.split(".")
-        lines.append(f"  --config.{name}={defaults[section][field]}")
-    return "\n".join([*lines, "", "mla_jax/config.py says what each is.", ""])
+        values[section][field] = flags.FLAGS.config[section][field]
+    return config_lib.Config.from_dict(values)
+
+
+def formerly(old: str, flag: flags.FlagHolder[Any]) -> None:
+    """Takes the flag by the name that it had before, too."""
+    flags.DEFINE_alias(old, flag.name)
 
 
 def define_bad_records() -> flags.FlagHolder[str | None]:
@@ -160,7 +156,7 @@ def define_weights() -> flags.FlagHolder[str]:
     return flags.DEFINE_string(
         "weights",
         "",
-        "For sound: the encoder's weights; empty: where experiments.download_encoder puts them.",
+        "For sound: the encoder's weights; empty: where mla-download-encoder puts them.",
     )
 
 
@@ -225,8 +221,13 @@ def scores(results: Mapping[str, Any]) -> str:
     )
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a program; a user's mistake ends it with one line and exit code 2, without a stack trace."""
+def run(main: Callable[[], None], about: str = "") -> None:
+    """Runs a program; a user's mistake ends it with one line and exit code 2, without a stack trace.
+
+    Args:
+      main: what it does once the flags are read.
+      about: what --help says of it; if not given, the docstring of the module of `main`.
+    """
 
     def guarded(argv: Sequence[str]) -> None:
         if not _DEBUG.value:
@@ -250,12 +251,15 @@ def run(main: Callable[[], None]) -> None:
                 raise UserError(known) from error
 
     def parse(argv: Sequence[str]) -> Sequence[str]:
-        with _one_line_errors():
-            rest: Sequence[str] = flags.FLAGS(argv)
-        return rest
+        with _one_line_errors(UserError, *_FLAG_ERRORS):
+            if arguments.parse_for_help(argv):
+                config = _chosen_config() if "config" in flags.FLAGS else None
+                print(command_help(about or sys.modules[main.__module__].__doc__ or "", config))
+                sys.exit(0)
+            return arguments.parse(argv)
 
     with _standard_streams():
-        expand_homes()
+        arguments.expand_homes()
         app.run(guarded, flags_parser=parse)
 
 
@@ -284,19 +288,6 @@ def known_cause(error: Exception) -> str:
             "machine has, such as cpu"
         )
     return ""
-
-
-def expand_homes() -> None:
-    """Expands `~` where flags have it, which no shell does behind a `=`."""
-
-    def home(found: re.Match[str]) -> str:
-        return os.path.expanduser(found[0])
-
-    for i, argument in enumerate(sys.argv[1:], 1):
-        name, equals, value = argument.partition("=")
-        if not name.startswith("-"):
-            name, equals, value = "", "", argument
-        sys.argv[i] = name + equals + re.sub(r"(?:^|(?<=,))~[^/,]*", home, value)
 
 
 # What else in the environment would make other models of the same settings, and what it is here.

@@ -1,6 +1,6 @@
 r"""Draws the scores of one clip by trained runs, segment by segment.
 
-    python -m experiments.clip_map --workdir=runs/2-A-1-A --clip=-A1o1Egi20c --output=clip.png
+    mla-clip-map --workdir=runs/2-A-1-A --clip=-A1o1Egi20c --output=clip.png
 
 Dark is a high score; a dot marks the clip's labels. Several runs are drawn side by side. With strong labels
 (--events), what truly sounds is framed.
@@ -14,8 +14,6 @@ from mla_jax.report import clip_picture
 _SOUNDS = cli.define_sounds()
 _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
-flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
-
 _WORKDIR = cli.define_workdirs_of_models()
 _CLIP = flags.DEFINE_string("clip", "", "The clip's video id.")
 _OUTPUT = flags.DEFINE_string("output", "", "The picture to write: .png, .svg or .pdf.")

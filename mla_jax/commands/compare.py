@@ -1,7 +1,7 @@
 """Gathers the scores of finished runs into one file, and shows them as a table.
 
-    python -m experiments.compare --workdirs=runs/a,runs/b --output=experiments/results/NAME.json
-    python -m experiments.compare --results=experiments/results/NAME.json --update=README.md
+    mla-compare --workdirs=runs/a,runs/b --output=experiments/results/NAME.json
+    mla-compare --results=experiments/results/NAME.json --update=README.md
 
 The file has the settings, the scores and the curve of each run. Runs of other classes are an error; above
 a table of runs on other eval data stands a warning. With --update the table replaces what is
@@ -22,8 +22,6 @@ from mla_jax.presets import preset_of
 from mla_jax.runs.fingerprint import may_be_same_eval
 from mla_jax.runs.folder import RunFolder, classes_of, require_output
 from mla_jax.storage import files, paths
-
-flags.adopt_module_key_flags(cli)
 
 _SCORES = ("mAP", "AUC", "d_prime")
 

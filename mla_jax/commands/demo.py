@@ -1,11 +1,11 @@
-"""Shows what attention is worth: trains 2-A-1-A and average pooling on the same clips, and compares them.
+"""Shows what attention is worth: trains 2-A-1-A and average pooling, and compares them.
 
-    python -m experiments.demo
+    mla-demo
 
 generates AudioSet-like clips (`mla_jax.data.synthetic`), writes them as TFRecords, packs them, trains and
 evaluates. It takes about a minute on two CPU cores.
 
-    python -m experiments.demo --data=audioset_v1_embeddings
+    mla-demo --data=audioset_v1_embeddings
 
 does the same with AudioSet's released features: the folders bal_train and eval, and the class list beside
 them. It takes some ten minutes.
@@ -37,8 +37,6 @@ from mla_jax.storage import files, paths
 from mla_jax.storage.folders import new_folder
 
 Settings = dict[str, dict[str, Any]]
-
-flags.adopt_module_key_flags(cli)
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Where everything goes; empty: runs/demo, or runs/demo-audioset with --data."

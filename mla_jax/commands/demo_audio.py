@@ -1,14 +1,14 @@
-r"""From sounds to tags: embeds labelled recordings, trains on them, and tags a recording of a minute.
+r"""From sounds to tags: embeds labelled recordings, trains, and tags a recording of a minute.
 
-    python -m experiments.demo_audio
+    mla-demo-audio
 
 makes recordings of tones, chirps, noise bursts and clicks (`mla_jax.recordings.synthetic`), whose labels do
 not say when they sound, and embeds them by log-mel statistics, which need no weights. The minute's tags are
 printed beside what truly sounds in it. It takes about a minute on two CPU cores.
 
-    python -m experiments.demo_audio --data=esc10
+    mla-demo-audio --data=esc10
 
-does the same with real sounds and YAMNet, whose weights experiments.download_encoder brings. The folder has
+does the same with real sounds and YAMNet, whose weights mla-download-encoder brings. The folder has
 clips.csv (columns path, label, fold): fold 5 is not trained on, and the minute is made of its clips.
 """
 
@@ -33,8 +33,6 @@ from mla_jax.runs.train import train
 from mla_jax.storage import paths
 from mla_jax.tagging.tag import TagOptions, predict_to_file
 
-flags.adopt_module_key_flags(cli)
-
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Where everything goes; empty: runs/demo-audio, or runs/demo-sounds with --data."
 )
@@ -42,7 +40,7 @@ _DATA = flags.DEFINE_string(
     "data", "", "Real sounds: a folder with clips.csv and sound files; empty: make some up."
 )
 _WEIGHTS = flags.DEFINE_string(
-    "weights", "", "YAMNet's weights; empty: where experiments.download_encoder puts them."
+    "weights", "", "YAMNet's weights; empty: where mla-download-encoder puts them."
 )
 _NUM_RECORDINGS = flags.DEFINE_integer(
     "num_recordings",

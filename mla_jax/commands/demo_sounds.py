@@ -1,4 +1,4 @@
-"""The recordings of `experiments.demo_audio`: made up, or real ones with labels and folds."""
+"""The recordings of `mla-demo-audio`: made up, or real ones with labels and folds."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ class Sounds(NamedTuple):
     """Labelled recordings.
 
     Attributes:
-      train, eval: what `experiments.embed` takes.
+      train, eval: what `mla-embed` takes.
       labels: the CSV of both.
       events: strong labels of the eval recordings; None if they are not known.
       minute: the recording to tag.

@@ -1,8 +1,8 @@
 r"""Downloads AudioSet's released features (about 2.4 GB) and lists from Google's servers.
 
-python -m experiments.download_audioset --output=audioset_v1_embeddings
+    mla-download-audioset --output=audioset_v1_embeddings
 
-The output then holds bal_train/, eval/, unbal_train/ and csv/; `experiments.prepare_data` packs the splits.
+The output then holds bal_train/, eval/, unbal_train/ and csv/; `mla-prepare-data` packs the splits.
 What is there already is left as it is. If the command is stopped or loses its connection, the same command
 goes on.
 """
@@ -12,8 +12,6 @@ from absl import flags
 from mla_jax.audioset import release, transfer
 from mla_jax.commands import cli
 from mla_jax.storage import paths
-
-flags.adopt_module_key_flags(cli)
 
 _OUTPUT = flags.DEFINE_string("output", "", "The folder to fill; made if need be.")
 _REGION = flags.DEFINE_enum("region", "us", release.REGIONS, "Which of Google's buckets.")

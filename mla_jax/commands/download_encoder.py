@@ -1,13 +1,13 @@
 r"""Fetches or converts the weights of an encoder of sound, VGGish or YAMNet.
 
-python -m experiments.download_encoder --encoder=vggish
+    mla-download-encoder --encoder=vggish
 
 fetches VGGish's checkpoint (291 MB) and PCA from Google's servers and makes one .npz of them, which needs no
 TensorFlow any more. Files that are there are taken instead:
 
-python -m experiments.download_encoder --encoder=vggish \
-    --checkpoint=vggish_model.ckpt --pca=vggish_pca_params.npz --output=vggish.npz
-python -m experiments.download_encoder --encoder=yamnet --tflite=yamnet.tflite
+    mla-download-encoder --encoder=vggish \
+        --checkpoint=vggish_model.ckpt --pca=vggish_pca_params.npz --output=vggish.npz
+    mla-download-encoder --encoder=yamnet --tflite=yamnet.tflite
 
 A command that was stopped, or lost its connection, goes on where it was when it is given again. With
 --verify the weights are compared with what is published.
@@ -23,8 +23,6 @@ from mla_jax.audioset import transfer
 from mla_jax.commands import cli
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
-
-flags.adopt_module_key_flags(cli)
 
 _ENCODER = flags.DEFINE_enum("encoder", "vggish", sorted(published.PUBLISHED), "Which encoder.")
 _OUTPUT = flags.DEFINE_string(

@@ -1,12 +1,12 @@
 r"""Embeds recordings: sound files in, packed clips out, to train on or to tag.
 
-    python -m experiments.embed --input=recordings --encoder=vggish --output=packed/recordings
+    mla-embed --data=recordings --encoder=vggish --output=packed/recordings
 
 An input is a sound file (wav, flac, ogg, mp3, ...), a folder with all folders in it, a glob, or a .txt file
-that lists sound files; several are given by several --input. A clip is called as its file, by its path within
+that lists sound files; several are given by several --data. A clip is called as its file, by its path within
 the folder that was named. Killed or stopped, the same command goes on where it was.
 
-    python -m experiments.embed --input=sounds --encoder=yamnet --labels=labels.csv \
+    mla-embed --data=sounds --encoder=yamnet --labels=labels.csv \
         --clip_seconds=10 --output=packed/train
 
 makes a training set. The labels are a CSV with the columns filename and labels; several labels of a file
@@ -20,11 +20,12 @@ from mla_jax.errors import UserError
 
 _WEIGHTS = cli.define_weights()
 _PCA = cli.define_pca()
-flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
-
-_INPUT = flags.DEFINE_multi_string(
-    "input", [], "A sound file, a folder or glob of them, or a .txt file that lists them."
+_DATA = flags.DEFINE_multi_string(
+    "data",
+    [],
+    "A sound file, a folder or glob of them, or a .txt file of their names; may be given several times.",
 )
+cli.formerly("input", _DATA)
 _OUTPUT = flags.DEFINE_string(
     "output", "", "The packed folder or .tfrecord file to write; must not exist yet."
 )
@@ -56,7 +57,7 @@ _THREADS = flags.DEFINE_integer("threads", 2, "Files that are decoded at once.",
 
 def main() -> None:
     """Embeds as the flags say."""
-    cli.require(_INPUT, _OUTPUT)
+    cli.require(_DATA, _OUTPUT)
     from mla_jax.audio.encoders import make_encoder
     from mla_jax.recordings.embed import EmbedOptions, embed_recordings
 
@@ -75,5 +76,5 @@ def main() -> None:
         hop_seconds=_HOP_SECONDS.value,
         pca=_PCA.value or None,
     )
-    account = embed_recordings(_INPUT.value, _OUTPUT.value, encoder, options, say=cli.say)
+    account = embed_recordings(_DATA.value, _OUTPUT.value, encoder, options, say=cli.say)
     print("\n".join([f"embedded into {_OUTPUT.value}", *account.lines(_LABELS.value)]))

@@ -1,20 +1,19 @@
 r"""Embeds recordings with Apache Beam: millions of files, on one machine or many.
 
-    python -m experiments.embed_beam --input='sounds/**/*.wav' --encoder=vggish --output=records/part
+    mla-embed-beam --data='sounds/**/*.wav' --encoder=vggish --output=records/part
 
 writes `records/part-00000-of-00010.tfrecord`, ..., which every command takes as records, and
 `records/part-failed.jsonl`, which lists what could not be used. What Beam is to know follows behind `--`:
 
-    python -m experiments.embed_beam --input='gs://BUCKET/sounds/*.flac' --weights=/weights/vggish.npz \
+    mla-embed-beam --data='gs://BUCKET/sounds/*.flac' --weights=/weights/vggish.npz \
         --output=gs://BUCKET/records/part -- --runner=DataflowRunner --project=PROJECT --region=REGION \
         --temp_location=gs://BUCKET/tmp --sdk_container_image=IMAGE_WITH_MLA_JAX_AND_WEIGHTS
 
 A clip is called by its file's path behind the fixed part of the glob. The encoder and the labels are those
-of experiments.embed.
+of mla-embed.
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +27,17 @@ if TYPE_CHECKING:
 
 _WEIGHTS = cli.define_weights()
 _PCA = cli.define_pca()
-flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
-
-_INPUT = flags.DEFINE_string("input", "", "A glob of sound files, local or gs://BUCKET/...")
+_DATA = flags.DEFINE_string("data", "", "A glob of sound files, local or gs://BUCKET/...")
+cli.formerly("input", _DATA)
 _OUTPUT = flags.DEFINE_string("output", "", "What the names of the shards begin with.")
-_ENCODER = flags.DEFINE_string("encoder", "vggish", "As for experiments.embed.")
-_HOP_SECONDS = flags.DEFINE_float("hop_seconds", None, "As for experiments.embed.")
+_ENCODER = flags.DEFINE_string(
+    "encoder",
+    "vggish",
+    "vggish, yamnet, log_mel_statistics (which needs no weights), or package.module:attribute of your own.",
+)
+_HOP_SECONDS = flags.DEFINE_float(
+    "hop_seconds", None, "From one segment to the next; if not given, the encoder's own."
+)
 _LABELS = flags.DEFINE_string("labels", "", "A CSV of labels, filename,labels; on this machine.")
 _CLASS_LIST = flags.DEFINE_string("class_list", "", "The classes that the labels are of.")
 _CLIP_SECONDS = flags.DEFINE_float(
@@ -46,7 +50,7 @@ _CLIP_SECONDS = flags.DEFINE_float(
 
 def main(beam_flags: list[str]) -> None:
     """Runs the pipeline as the flags say."""
-    cli.require(_INPUT, _OUTPUT)
+    cli.require(_DATA, _OUTPUT)
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -81,10 +85,10 @@ def _works() -> "tuple[list[Work], int]":
     from mla_jax.recordings.labels import match_labels
     from mla_jax.storage import files
 
-    matched = [found.path for found in FileSystems.match([_INPUT.value])[0].metadata_list]
+    matched = [found.path for found in FileSystems.match([_DATA.value])[0].metadata_list]
     if not matched:
-        raise UserError(f"{_INPUT.value} matches no file")
-    fixed = _INPUT.value.split("*")[0].rpartition("/")[0]
+        raise UserError(f"{_DATA.value} matches no file")
+    fixed = _DATA.value.split("*")[0].rpartition("/")[0]
     names = [path.removeprefix(fixed).lstrip("/") for path in matched]
     if not _LABELS.value:
         return [Work(path, name) for path, name in zip(matched, names, strict=True)], 0
@@ -104,10 +108,3 @@ def _works() -> "tuple[list[Work], int]":
         if mine is not None
     ]
     return works, len(labels.classes)
-
-
-if __name__ == "__main__":
-    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    rest = sys.argv[split + 1 :]
-    sys.argv = sys.argv[:split]
-    cli.run(lambda: main(rest))

@@ -1,11 +1,11 @@
 """Evaluates a trained run on a data set.
 
-    python -m experiments.evaluate --workdir=runs/2-A-1-A --data=packed/eval --output=results.json
+    mla-evaluate --workdir=runs/2-A-1-A --data=packed/eval --output=results.json
 
 With --average_from the probabilities of all kept checkpoints from that step on are averaged, as in the
 paper's program. Several runs, with commas between them, are averaged and used as one model:
 
-    python -m experiments.evaluate --workdir=runs/seed0,runs/seed1,runs/seed2 --data=packed/eval
+    mla-evaluate --workdir=runs/seed0,runs/seed1,runs/seed2 --data=packed/eval
 """
 
 from typing import Any
@@ -19,8 +19,6 @@ _BAD_RECORDS = cli.define_bad_records()
 _STEP = cli.define_step()
 _AVERAGE_FROM = cli.define_average_from()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
-flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
-
 _WORKDIR = cli.define_workdir_of_model()
 _DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}.")
 _OUTPUT = flags.DEFINE_string("output", "", "Where to write the scores, as JSON; may be left out.")

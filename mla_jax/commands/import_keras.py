@@ -1,6 +1,6 @@
 """Turns a Keras HDF5 file into a checkpoint that evaluate and predict open.
 
-    python -m experiments.import_keras --weights=classifier_model.h5 --workdir=runs/classifier
+    mla-import-keras --weights=classifier_model.h5 --workdir=runs/classifier
 
 Architecture, sizes and form follow from the graph in the file; a file with weights alone needs
 --architecture. Nothing in the file is executed.
@@ -11,8 +11,6 @@ from absl import flags
 from mla_jax.commands import cli
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.pretrained import import_keras
-
-flags.adopt_module_key_flags(cli)
 
 _WEIGHTS = flags.DEFINE_string(
     "weights", "", "The file that Keras's model.save('x.h5') or model.save_weights wrote."
@@ -54,7 +52,7 @@ def describe(found: import_keras.Imported, workdir: str) -> list[str]:
     )
     if not any(found.classes.mids):
         lines.append("classes   by number; --class_list names them")
-    lines.append(f"next      python -m experiments.evaluate --workdir={workdir} --data=packed/eval")
+    lines.append(f"next      mla-evaluate --workdir={workdir} --data=packed/eval")
     return lines
 
 

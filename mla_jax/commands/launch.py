@@ -1,21 +1,27 @@
 """Starts a command by its name, as `python -m experiments.NAME` and the installed programs do."""
 
+import functools
 import importlib
-import sys
+import inspect
+from collections.abc import Callable
 
-from absl import flags
-
-from mla_jax.commands import cli
+from mla_jax.commands import arguments, cli, names
 
 
 def launch(name: str) -> None:
-    """Runs the command `mla_jax.commands.NAME`, with the flags of `sys.argv`."""
+    """Runs the command `mla_jax.commands.NAME`, with the flags of `sys.argv`.
+
+    A command whose `main` has a parameter gets what stands behind `--`, flags that are not its own.
+    """
     command = importlib.import_module(f"mla_jax.commands.{name}")
-    # absl's --help shows the docstring of the program, and the flags that are the program's own.
-    about = [command.__doc__ or ""]
-    if "config" in flags.FLAGS:
-        about.append(cli.settings_help())
-    sys.modules["__main__"].__doc__ = "\n".join(about)
-    for flag in flags.FLAGS.get_key_flags_for_module(command):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    cli.run(command.main)
+    main = command.main
+    if inspect.signature(main).parameters:
+        main = functools.partial(main, arguments.take_behind_dashes())
+    cli.run(main, about=command.__doc__ or "")
+
+
+def __getattr__(name: str) -> Callable[[], None]:
+    """`launch.train` is the installed program `mla-train`."""
+    if not (names.HERE / f"{name}.py").is_file():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return functools.partial(launch, name)

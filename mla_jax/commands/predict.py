@@ -1,6 +1,6 @@
-r"""Tags clips with a trained run: the most probable labels of each and, with --segments, when they sound.
+r"""Tags clips or sounds with a trained run: what is heard and, with --segments, when.
 
-    python -m experiments.predict --workdir=runs/2-A-1-A --input=packed/eval \
+    mla-predict --workdir=runs/2-A-1-A --data=packed/eval \
         --output=predictions.jsonl --top_k=5
 
 The input is sound: a file (wav, flac, ogg, mp3, ...), a folder or glob of them, or a .txt file that lists
@@ -9,9 +9,9 @@ or glob of TFRecords, or of .npy or .npz files that are a recording each; or an 
 It may be of any size, and long recordings are cut into windows. The output is JSON Lines (one line a clip),
 or CSV or Parquet (one row a clip and label), by the ending of its name.
 
-    python -m experiments.predict --workdir=runs/mine --input=field_recording.mp3 --segments --output=tags.csv
+    mla-predict --workdir=runs/mine --data=field_recording.mp3 --segments --output=tags.csv
 
-    python -m experiments.predict --workdir=runs/2-A-1-A --input=recordings.h5 \
+    mla-predict --workdir=runs/2-A-1-A --data=recordings.h5 \
         --output=segments.parquet --segments --threshold=validation --window=10 --hop=5
 
 An output that ends in .tsv or .txt has one row for each event: when a label begins and ends. A .tsv has
@@ -33,10 +33,9 @@ _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
 _WEIGHTS = cli.define_weights()
 _PCA = cli.define_pca()
-flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
-
 _WORKDIR = cli.define_workdir_of_model()
-_INPUT = flags.DEFINE_string("input", "", f"{cli.CLIPS}; or sound.")
+_DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}; or sound.")
+cli.formerly("input", _DATA)
 _OUTPUT = flags.DEFINE_string(
     "output", "", "The .jsonl, .csv, .parquet, .tsv or .txt file to write."
 )
@@ -76,11 +75,11 @@ _HOP = flags.DEFINE_integer(
 
 def main() -> None:
     """Predicts as the flags say."""
-    cli.require(_WORKDIR, _INPUT, _OUTPUT)
+    cli.require(_WORKDIR, _DATA, _OUTPUT)
     cli.require_one_of(_STEP, _AVERAGE_FROM)
     done = tag.predict_to_file(
         cli.one(_WORKDIR),
-        _INPUT.value,
+        _DATA.value,
         _OUTPUT.value,
         tag.TagOptions(
             top_k=_TOP_K.value,

@@ -1,12 +1,12 @@
-r"""Packs embeddings in files of many forms into a folder that opens at once, and prints what is in them.
+r"""Packs embeddings in files of many forms into a folder that opens at once.
 
-python -m experiments.prepare_data --input=audioset_v1_embeddings/bal_train \
+    mla-prepare-data --data=audioset_v1_embeddings/bal_train \
         --output=packed/bal_train
 
-python -m experiments.prepare_data --input=openl3_output --labels=labels.csv --max_segments=97 \
+    mla-prepare-data --data=openl3_output --labels=labels.csv --max_segments=97 \
         --output=packed/mine
 
-python -m experiments.prepare_data --verify=packed/bal_train
+    mla-prepare-data --verify=packed/bal_train
 
 The last command reads a packed folder, and compares every file with its checksum.
 
@@ -24,9 +24,8 @@ from mla_jax.data.sources import open_packed
 from mla_jax.errors import UserError
 from mla_jax.storage import outputs
 
-flags.adopt_module_key_flags(cli)
-
-_INPUT = flags.DEFINE_string("input", "", f"What to pack: {cli.RECORDS_OR_ARRAYS}.")
+_DATA = flags.DEFINE_string("data", "", f"What to pack: {cli.RECORDS_OR_ARRAYS}.")
+cli.formerly("input", _DATA)
 _OUTPUT = flags.DEFINE_string("output", "", "The folder to write; must not exist yet.")
 _CLASS_LIST = flags.DEFINE_string(
     "class_list", "", "A class_labels_indices.csv; empty: the one found beside the data, if any."
@@ -103,14 +102,14 @@ _VERIFY = flags.DEFINE_string(
 def main() -> None:
     """Packs, or verifies, as the flags say."""
     if _VERIFY.value:
-        if _INPUT.value or _OUTPUT.value:
+        if _DATA.value or _OUTPUT.value:
             raise UserError(
-                "--verify checks a folder that was packed before; give it without --input and --output"
+                "--verify checks a folder that was packed before; give it without --data and --output"
             )
         clips = open_packed(_VERIFY.value, verify=True)
         print(f"{_VERIFY.value} is as it was written: {len(clips):,} clips")
         return
-    cli.require(_INPUT, _OUTPUT)
+    cli.require(_DATA, _OUTPUT)
     outputs.require_new_folder(_OUTPUT.value)
     config = DataConfig(
         class_list=_CLASS_LIST.value,
@@ -127,4 +126,4 @@ def main() -> None:
         scaling=_SCALING.value,
         no_label=_NO_LABEL.value,
     )
-    print("\n".join(pack_data(_INPUT.value, _OUTPUT.value, config)))
+    print("\n".join(pack_data(_DATA.value, _OUTPUT.value, config)))

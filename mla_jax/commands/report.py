@@ -1,6 +1,6 @@
 r"""Writes a report of trained runs: one HTML file that loads nothing, to look at, keep or send.
 
-    python -m experiments.report --workdir=runs/2-A-1-A --workdir=runs/average --output=report.html
+    mla-report --workdir=runs/2-A-1-A --workdir=runs/average --output=report.html
 
 It has settings and data, scores with their intervals, comparisons of the runs, curves, a table of every
 class, how the levels are weighed, and, of the first run, example clips with attention maps. If the eval clips
@@ -15,8 +15,6 @@ from mla_jax.report.write import write_report
 _SOUNDS = cli.define_sounds()
 _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
-flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
-
 _WORKDIR = cli.define_workdirs_of_models()
 _OUTPUT = flags.DEFINE_string("output", "", "The HTML file to write.")
 _DATA = flags.DEFINE_string(

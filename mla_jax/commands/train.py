@@ -1,6 +1,6 @@
 r"""Trains a model in a folder, or continues a run that is there, and evaluates it.
 
-    python -m experiments.train --preset=yu2018_equations:2-A-1-A --config.data.train=packed/bal_train \
+    mla-train --preset=yu2018_equations:2-A-1-A --config.data.train=packed/bal_train \
         --config.data.eval=packed/eval --config.train.steps=1000 --workdir=runs/2-A-1-A
 
 At SIGTERM or SIGINT it saves a checkpoint of the current step and exits with code 75; the same command
@@ -16,8 +16,6 @@ from mla_jax.config import Config
 
 _CONFIG = cli.define_config()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
-flags.adopt_module_key_flags(cli)
-flags.adopt_module_key_flags(distributed)
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: settings, metrics, checkpoints.")
 
 
@@ -49,7 +47,7 @@ def _train(config: Config) -> None:
     if results["evaluated_on"] is None:
         print(
             f"step {results['step']}, not evaluated, since no eval data were named: "
-            f"experiments.evaluate --workdir={_WORKDIR.value} --data=... does it"
+            f"mla-evaluate --workdir={_WORKDIR.value} --data=... does it"
         )
     else:
         cli.say(f"all scores: {RunFolder(_WORKDIR.value).results_file}")

@@ -7,7 +7,7 @@ class EncoderFiles(NamedTuple):
     """The files that a run does not keep.
 
     Attributes:
-      weights: the encoder's weights; empty: where `experiments.download_encoder` puts them.
+      weights: the encoder's weights; empty: where `mla-download-encoder` puts them.
       pca: principal components, if the training clips were made with some that the encoder does not bring.
     """
 

@@ -104,7 +104,7 @@ def _is_sound_name(name: str | Path) -> bool:
 
 
 def _one_input(given: str, passed_over: list[Path]) -> list[Recording]:
-    place = Path(paths.require_local(paths.expanded(given), "--input"))
+    place = Path(paths.require_local(paths.expanded(given), "--data"))
     if place.is_dir():
         passed_over += [path for path in _files(place) if not _is_sound_name(path)]
         return [Recording(path, path.relative_to(place).as_posix()) for path in _walk(place)]

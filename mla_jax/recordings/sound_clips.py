@@ -98,7 +98,7 @@ class SoundFiles(Format):
         if options.needs_labels:
             raise UserError(
                 f"{self._recordings[0].path} is sound, and has no labels; embed it with labels first "
-                "(experiments.embed --labels)"
+                "(mla-embed --labels)"
             )
         infos = list(self._headers(options))
         hours = Hours("embed", sum(info.seconds for info in infos if info))
@@ -147,7 +147,7 @@ def encoder_of(embedding: Embedding | None, files: EncoderFiles) -> Encoder:
     if embedding is None or embedding.encoder == UNKNOWN or embedding.hop_seconds is None:
         raise UserError(
             "the run does not know which encoder its clips are of, and how often, so it cannot take sound: "
-            "embed the recordings with that encoder (experiments.embed), and give the run what comes out"
+            "embed the recordings with that encoder (mla-embed), and give the run what comes out"
         )
     encoder = make_encoder(
         embedding.encoder,

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from mla_jax import __version__
 from mla_jax.parallel.mesh import make_mesh
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -21,6 +22,7 @@ def environment() -> dict[str, Any]:
             "count": jax.device_count(),
         },
         "versions": {
+            "mla_jax": __version__,
             "python": platform.python_version(),
             **{name: version for name in _PACKAGES if (version := package_version(name))},
         },

@@ -34,7 +34,10 @@ MAY_CHANGE = (
     "data.eval",
     "data.placement",
 )
-"""Settings with which a run may go on: its length, and what is seen and kept of it, not its steps."""
+"""Settings with which a run may go on: its length, and what is seen and kept of it, not its steps.
+
+Where the learning rate falls over `train.steps`, that number decides every step, and may not change.
+"""
 
 SCORES = ("mAP", "AUC", "d_prime", "mean_class_d_prime", "average_precision")
 """What results hold that may be NaN, where a class has no positives or no negatives."""
@@ -83,6 +86,21 @@ class RunFolder:
         """
         if self.config_file.exists():
             _require_same(self.path, "a run", _flat(self.config()), _flat(config), may_change)
+
+    def require_can_go_on(self, config: Config) -> None:
+        """Checks that the run here, if one was begun, can go on with these settings (`MAY_CHANGE`).
+
+        Raises:
+          UserError: others differ; the message names them.
+        """
+        falls = config.optim.schedule != "constant" and self.config_file.exists()
+        if falls and (begun := self.config().train.steps) != config.train.steps:
+            raise UserError(
+                f"{self} was begun with train.steps={begun}, over which its learning rate falls to zero "
+                f"(optim.schedule={config.optim.schedule}): it cannot go on to {config.train.steps}; give "
+                "that number, or another --workdir"
+            )
+        self.require_same_settings(config, MAY_CHANGE)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The entries of the log, each with its `step`; none if there is no log."""

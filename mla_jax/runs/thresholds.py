@@ -92,24 +92,37 @@ def thresholds_of(workdir: str | Path, trained: TaggingModel) -> np.ndarray:
     written. Returns and raises what `choose_for_run` does, and a UserError if the file is damaged, or the
     models of an average have other clips for validation.
     """
-    path = RunFolder(workdir).thresholds_file
-    if isinstance(trained, TrainedModel) and path.exists():
-        kept = files.read_json(path)
-        try:
-            values, step = _values(kept), kept["step"]
-            classes = ClassList(
-                tuple(c["mid"] for c in kept["classes"]), tuple(c["name"] for c in kept["classes"])
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged: it holds no thresholds; remove it, and they are chosen again"
-            ) from error
-        if step == trained.step:
-            trained.classes.require_same(classes, str(path))
-            return values
+    kept = kept_thresholds(workdir, trained) if isinstance(trained, TrainedModel) else None
+    if kept is not None:
+        return kept
     steps = ", ".join(str(one.step) for one in members_of(trained))
     logging.info("%s has no thresholds of step %s: choosing them", workdir, steps)
     return _values(_choose_again(workdir, trained))
+
+
+def kept_thresholds(workdir: str | Path, trained: TrainedModel) -> np.ndarray | None:
+    """The thresholds in the run's file, [num_classes] float64; None if there are none of this model's step.
+
+    Raises:
+      UserError: the file is damaged, or of other classes.
+    """
+    path = RunFolder(workdir).thresholds_file
+    if not path.exists():
+        return None
+    kept = files.read_json(path)
+    try:
+        values, step = _values(kept), kept["step"]
+        classes = ClassList(
+            tuple(c["mid"] for c in kept["classes"]), tuple(c["name"] for c in kept["classes"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged: it holds no thresholds; remove it, and they are chosen again"
+        ) from error
+    if step != trained.step:
+        return None
+    trained.classes.require_same(classes, str(path))
+    return values
 
 
 def _values(chosen: dict[str, Any]) -> np.ndarray:

@@ -19,7 +19,7 @@ from mla_jax.runs.checkpoints import Checkpoints, require_readable_later
 from mla_jax.runs.data import RunData
 from mla_jax.runs.environment import describe_devices
 from mla_jax.runs.fingerprint import fingerprint, require_same
-from mla_jax.runs.folder import MAY_CHANGE, RunFolder
+from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.session import Say, Session, ShouldStop
 from mla_jax.storage import files
 from mla_jax.storage.locks import one_writer
@@ -101,7 +101,7 @@ def _results_of_same(folder: RunFolder, config: Config) -> dict[str, Any] | None
     """The results that are there already; a UserError if they, or the checkpoints, are of another run."""
     # A run that never came to a checkpoint has nothing that other settings could spoil.
     if folder.has_checkpoints():
-        folder.require_same_settings(config, MAY_CHANGE)
+        folder.require_can_go_on(config)
     return folder.results()
 
 

@@ -130,7 +130,7 @@ def _read(checkpoints: Checkpoints, step: int) -> TrainedModel:
     def fresh() -> TrainState:
         prior = np.full(len(classes), 0.5)
         variables = init_variables(model, 0, meta["num_features"], class_prior=prior)
-        return init_state(variables, config.optim)
+        return init_state(variables, config.optim, config.train.steps)
 
     state = checkpoints.restore(step, jax.eval_shape(fresh))
     return TrainedModel(

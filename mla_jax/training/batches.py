@@ -20,8 +20,9 @@ class Batch(NamedTuple):
     Attributes:
       embeddings: [batch, time, features] float32, scaled.
       mask: [batch, time] bool.
-      labels: [batch, classes] float32 of 0 and 1.
-      known: [batch, classes] uint8, 1 where the label is known; None: all are.
+      labels: [batch, classes] float32 of 0 and 1; of mixed clips (`mla_jax.training.augment`) in between.
+      known: [batch, classes] uint8, 1 where the label is known, or float32 weights of mixed labels; None:
+        all are known.
     """
 
     embeddings: jax.Array
@@ -124,6 +125,14 @@ class DeviceClips:
         )
 
     def batch(self, rows: jax.Array) -> Batch:
+        """The clips `rows` [batch] as model input and multi-hot labels, as clips or segments."""
+        return self.examples_of(self.clips(rows))
+
+    def examples_of(self, batch: Batch) -> Batch:
+        """A batch of clips as what the loss is computed on, clips or segments."""
+        return batch.segments() if self.examples == "segments" else batch
+
+    def clips(self, rows: jax.Array) -> Batch:
         """The clips `rows` [batch] as model input and multi-hot labels.
 
         On several devices the batch is padded with empty clips to a multiple of the device count; these
@@ -147,8 +156,8 @@ class DeviceClips:
         if self.label_mask is not None:
             known = take(self.label_mask, rows, self.mesh)
         batch = Batch(embeddings, mask & there[:, None], labels, known)
-        batch = constrain(batch, self.mesh, AXIS)
-        return batch.segments() if self.examples == "segments" else batch
+        constrained: Batch = constrain(batch, self.mesh, AXIS)
+        return constrained
 
 
 def _label_ids(clips: ClipSet, rows: slice | np.ndarray, width: int) -> np.ndarray:

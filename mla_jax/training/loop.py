@@ -19,7 +19,7 @@ from mla_jax.parallel.processes import smallest
 from mla_jax.training.feed import make_feed
 from mla_jax.training.sampler import Sampler, make_sampler
 from mla_jax.training.state import TrainState
-from mla_jax.training.step import MAX_STEPS_PER_CALL, StepMetrics, run_steps
+from mla_jax.training.step import MAX_STEPS_PER_CALL, Recipe, StepMetrics, run_steps
 
 # A compiled call should last about this long: short enough to show progress and to stop between calls,
 # long enough that the host costs nothing. The results do not depend on it.
@@ -50,8 +50,8 @@ class NotFiniteError(UserError):
 class Trainer:
     """Makes the steps of training, many in one compiled call. Use it as a context manager.
 
-    Which clips and which dropout a step sees follow from the seed and the step alone, so training that goes
-    on from a saved state gives the same bits as training that never stopped.
+    Which clips, which changes of them and which dropout a step sees follow from the seed and the step alone,
+    so training that goes on from a saved state gives the same bits as training that never stopped.
 
     Attributes:
       state: after the last step; the next call donates it, so copy what you want to keep.
@@ -74,15 +74,15 @@ class Trainer:
           model: the model.
           state: where to begin; donated, so use the trainer's.
           clips: the training set.
-          config: its `data`, `optim` and `train`.
+          config: its `data`, `augment`, `optim` and `train`.
           seeds: instead of `config.train.seed`; several train together, and `state` is a stack of theirs
             (`stack_states`).
           history: `history()` of the trainer that `state` comes from.
         """
-        self._model, self._clips, self._config = model, clips, config
+        self._model, self._clips, self._recipe = model, clips, Recipe.of(config)
         mesh = make_mesh(config.train.devices)
-        self._sampler, dropout_key = _randomness(clips, config.data, seeds or [config.train.seed])
-        self.state, self._dropout_key = on_all((state, dropout_key), mesh)
+        self._sampler, key = _randomness(clips, config.data, seeds or [config.train.seed])
+        self.state, self._key = on_all((state, key), mesh)
         self._feed = make_feed(clips, self._sampler, config.data, mesh)
         self.step = int(state.step)
         self._steps_per_call = 1
@@ -115,11 +115,11 @@ class Trainer:
         began = time.monotonic()
         self.state, metrics = run_steps(
             self._model,
-            self._config.optim,
+            self._recipe,
             self.state,
             portion.data,
             portion.sampler,
-            self._dropout_key,
+            self._key,
             np.int32(count),
         )
         metrics = jax.tree.map(lambda values: np.asarray(values)[:count], metrics)
@@ -174,7 +174,7 @@ def fit(
       model: the model.
       state: where to begin; donated, so use the one returned.
       clips: the training set.
-      config: its `data`, `optim` and `train`.
+      config: its `data`, `augment`, `optim` and `train`.
       evaluate: called every `eval_every` steps and at the end; what it returns joins the log entry.
       on_log: called with the state and the log entry `{"step", "loss", "grad_norm", "seconds", ...}` at
         every step that `log_every`, `eval_every` or `checkpoint_every` divides, and at the last. `loss` and
@@ -216,7 +216,7 @@ def due(step: int, every: int, train: TrainConfig) -> bool:
 def _randomness(
     clips: ClipSet, data: DataConfig, seeds: Sequence[int]
 ) -> tuple[Sampler, jax.Array]:
-    """The sampler and the key of the dropout; of several seeds both have a stack of keys."""
+    """The sampler, and the key of all else that is random; of several seeds both have a stack of keys."""
     samplers = [
         make_sampler(clips, data.sampler, seed=seed, batch_size=data.batch_size) for seed in seeds
     ]

@@ -19,9 +19,9 @@ def binary_cross_entropy(
 
     Args:
       logits: [batch, classes].
-      labels: [batch, classes] of 0 and 1.
+      labels: [batch, classes] of 0 and 1, or in between.
       weights: [batch] the weight of each clip, 0 for those that do not count; None: all 1.
-      known: [batch, classes] bool, which labels are known; None: all.
+      known: [batch, classes] bool, which labels are known, or their weights in [0, 1]; None: all are known.
 
     Returns:
       A scalar; 0 where no label is known.

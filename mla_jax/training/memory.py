@@ -21,7 +21,8 @@ class MemoryEstimate(NamedTuple):
 
     Attributes:
       data: the clips, or the portions that the host has sent.
-      state: parameters and Adam's moments, twice: a copy of them is saved as a checkpoint.
+      state: parameters, Adam's moments and the average of the parameters, if there is one; all twice, since a
+        copy of them is saved as a checkpoint.
       step: gradients and activations.
       there: all that the device has.
     """
@@ -63,9 +64,10 @@ def estimate_memory(
         data = min(data, PORTIONS * PORTION_BYTES / devices)
     segments = padded_size(config.data.batch_size, mesh) // devices * clips.max_segments
     activations = segments * _numbers_of_segment(config.model, clips.num_classes)
+    copies = 4 if config.optim.average_decay else 3
     return MemoryEstimate(
         data=data,
-        state=2 * 3 * _FLOAT * num_parameters,
+        state=2 * copies * _FLOAT * num_parameters,
         step=_FLOAT * (activations + num_parameters),
         there=device_memory(),
     )

@@ -1,17 +1,17 @@
-"""The state of training, and the optimizer."""
+"""The state of training: what a step changes, and what of it is the model."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from mla_jax.config import Config, OptimConfig
 from mla_jax.data.clips import ClipSet
 from mla_jax.models.multi_level import MultiLevelModel, Variables, init_variables
+from mla_jax.training.optimizer import make_optimizer
 
 
 @flax.struct.dataclass
@@ -20,7 +20,7 @@ class TrainState:
 
     Attributes:
       step: int32 scalar, the number of steps done.
-      params, batch_stats: the model's variables.
+      params, batch_stats: the variables that steps are made of.
       opt_state: Adam's moments.
     """
 
@@ -31,70 +31,67 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """What `model.apply` takes."""
+        """The model of the run: what `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
-
-class _AdamState(NamedTuple):
-    num_steps: jax.Array
-    mu: Any
-    nu: Any
-
-
-def make_optimizer(config: OptimConfig) -> optax.GradientTransformation:
-    """Adam, its epsilon where `epsilon_place` says; first clips the gradient if `clip_norm` is set."""
-    if config.epsilon_place == "after_correction":
-        adam = optax.adam(config.learning_rate, config.b1, config.b2, config.epsilon)
-    else:
-        adam = keras_adam(config)
-    if not config.clip_norm:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+    def after_step(self, params: Any, batch_stats: Any, opt_state: Any) -> "TrainState":
+        """The state after one more step, which has led to these."""
+        return self.replace(  # type: ignore[attr-defined]
+            step=self.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
+        )
 
 
-def keras_adam(config: OptimConfig) -> optax.GradientTransformation:
-    r"""Adam as in Keras, where epsilon is added to the second moment before its correction.
+@flax.struct.dataclass
+class AveragedState(TrainState):
+    r"""A state whose model is a running average of the weights over the steps.
 
-    $m_t = \beta_1 m_{t-1} + (1 - \beta_1) g_t$, $v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2$,
-    $\Delta_t = -\eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m_t}{\sqrt{v_t} + \epsilon}$.
+    $\bar\theta_t = d_t \bar\theta_{t-1} + (1 - d_t) \theta_t$ with $d_t = \min(d, t / (9 + t))$, so that the
+    first steps are soon forgotten: the form of TensorFlow's `ExponentialMovingAverage` with `num_updates`
+    (Polyak and Juditsky, 1992, average evenly). The running statistics of batch normalisation are averaged in
+    the same way. Steps do not look at the average.
 
-    `optax.adam` adds epsilon after the correction, which makes its epsilon larger by
-    $1 / \sqrt{1 - \beta_2^t}$: 32 times at the first step.
+    Attributes:
+      average: as `variables`.
+      decay: d, in [0, 1).
     """
 
-    def init(params: optax.Params) -> _AdamState:
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return _AdamState(jnp.zeros((), jnp.int32), zeros, jax.tree.map(jnp.copy, zeros))
+    average: Any
+    decay: float = flax.struct.field(pytree_node=False)
 
-    def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, _AdamState]:
-        del params
-        count = state.num_steps + 1
-        mu = optax.tree.update_moment(updates, state.mu, config.b1, 1)
-        nu = optax.tree.update_moment(updates, state.nu, config.b2, 2)
-        # -expm1(t log b) = 1 - b^t keeps its digits in the first steps.
-        t = count.astype(jax.dtypes.canonicalize_dtype(float))
-        correction1, correction2 = (-jnp.expm1(t * jnp.log(b)) for b in (config.b1, config.b2))
-        rate = config.learning_rate * jnp.sqrt(correction2) / correction1
+    @property
+    def variables(self) -> Variables:
+        """The model of the run: the average."""
+        variables: Variables = self.average
+        return variables
 
-        def move(m: jax.Array, v: jax.Array) -> jax.Array:
-            return -rate.astype(m.dtype) * m / (jnp.sqrt(v) + config.epsilon)
+    def after_step(self, params: Any, batch_stats: Any, opt_state: Any) -> TrainState:
+        """The state after one more step; its average has moved towards the new weights."""
+        state = TrainState.after_step(self, params, batch_stats, opt_state)
+        t = state.step.astype(jnp.float32)
+        share = 1 - jnp.minimum(self.decay, t / (9 + t))
 
-        return jax.tree.map(move, mu, nu), _AdamState(count, mu, nu)
+        def move(average: jax.Array, new: jax.Array) -> jax.Array:
+            return average + share.astype(average.dtype) * (new - average)
 
-    return optax.GradientTransformation(init, update)
+        new = {"params": params, "batch_stats": batch_stats}
+        return state.replace(  # type: ignore[attr-defined]
+            average=jax.tree.map(move, self.average, new)
+        )
 
 
-def init_state(variables: Variables, optim: OptimConfig) -> TrainState:
-    """The state before the first step."""
-    params = variables["params"]
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=make_optimizer(optim).init(params),
-    )
+def init_state(variables: Variables, optim: OptimConfig, num_steps: int = 0) -> TrainState:
+    """The state before the first step; the arguments behind `variables` are those of `make_optimizer`."""
+    begin = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    parts = {
+        "step": jnp.zeros((), jnp.int32),
+        **begin,
+        "opt_state": make_optimizer(optim, num_steps).init(begin["params"]),
+    }
+    if not optim.average_decay:
+        return TrainState(**parts)
+    # A copy, since a step is given both to write over.
+    average = jax.tree.map(jnp.copy, begin)
+    return AveragedState(**parts, average=average, decay=optim.average_decay)
 
 
 def class_prior(clips: ClipSet) -> np.ndarray:
@@ -111,12 +108,12 @@ def fresh_state(model: MultiLevelModel, clips: ClipSet, config: Config) -> Train
     variables = init_variables(
         model, config.train.seed, clips.num_features, class_prior=class_prior(clips)
     )
-    return init_state(variables, config.optim)
+    return init_state(variables, config.optim, config.train.steps)
 
 
-_SHARED: Any = None
-STACKED = TrainState(step=_SHARED, params=0, batch_stats=0, opt_state=0)
-"""The axis of seeds in a stack of states, for `jax.vmap`: all have the same step."""
+def axes_of_seeds(stacked: TrainState) -> Any:
+    """The axis of seeds in each array of a stack of states, for `jax.vmap`: all have the same step."""
+    return jax.tree.map(lambda _: 0, stacked).replace(step=None)
 
 
 def stack_states(states: Sequence[TrainState]) -> TrainState:

@@ -8,15 +8,40 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mla_jax.config import OptimConfig
+from mla_jax.config import AugmentConfig, Config, OptimConfig
 from mla_jax.models.multi_level import MultiLevelModel
 from mla_jax.parallel.mesh import constrain
+from mla_jax.training.augment import augmented_batch
 from mla_jax.training.batches import Batch, DeviceClips
 from mla_jax.training.losses import binary_cross_entropy, kernel_penalty
+from mla_jax.training.optimizer import make_optimizer
 from mla_jax.training.sampler import InOrder, Sampler
-from mla_jax.training.state import STACKED, TrainState, make_optimizer
+from mla_jax.training.state import TrainState, axes_of_seeds
 
 MAX_STEPS_PER_CALL = 1000
+# Of the keys that are made of a run's key: steps, whose number dropout's are made of, are below 2^31.
+_AUGMENT_STREAM = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The settings that steps are made by, besides model and data.
+
+    Attributes:
+      optim, augment: sections of `Config`.
+      num_steps: `train.steps`, if the schedule of the learning rate looks at it, else 0: then runs of another
+        length are the same program.
+    """
+
+    optim: OptimConfig
+    augment: AugmentConfig
+    num_steps: int
+
+    @classmethod
+    def of(cls, config: Config) -> "Recipe":
+        """The recipe of a run."""
+        constant = config.optim.schedule == "constant"
+        return cls(config.optim, config.augment, 0 if constant else config.train.steps)
 
 
 class StepMetrics(NamedTuple):
@@ -60,56 +85,57 @@ def train_step(
 
     (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     moves, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    state = TrainState(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, moves),
-        batch_stats=updates.get("batch_stats", {}),
-        opt_state=opt_state,
-    )
+    params = optax.apply_updates(state.params, moves)
+    state = state.after_step(params, updates.get("batch_stats", {}), opt_state)
     return state, StepMetrics(loss, optax.tree.norm(grads))
 
 
-@partial(jax.jit, static_argnames=("model", "optim"), donate_argnames=("state",))
+@partial(jax.jit, static_argnames=("model", "recipe"), donate_argnames=("state",))
 def run_steps(
     model: MultiLevelModel,
-    optim: OptimConfig,
+    recipe: Recipe,
     state: TrainState,
     data: DeviceClips,
     sampler: Sampler | InOrder,
-    dropout_key: jax.Array,
+    key: jax.Array,
     num_steps: jax.Array | int,
 ) -> tuple[TrainState, StepMetrics]:
-    """Up to MAX_STEPS_PER_CALL steps without the host: sample, gather, forward, backward, Adam.
+    """Up to MAX_STEPS_PER_CALL steps without the host: sample, gather, augment, forward, backward, Adam.
 
     The number of steps is an argument of one compiled program, so training gives the same bits however it
     is cut into calls. A call ends early after a step whose loss or gradient is not finite.
 
-    Several seeds train together if `dropout_key` and the sampler's key are arrays of keys, and `state` is a
+    Several seeds train together if `key` and the sampler's key are arrays of keys, and `state` is a
     stack (`mla_jax.training.state.stack_states`).
 
     Args:
-      model, optim: what is trained, and how.
+      model, recipe: what is trained, and how.
       state: before the steps; donated.
       data, sampler: the clips on the device, and which of them each step takes.
-      dropout_key: as `train_step`.
+      key: of dropout, as in `train_step`, and of what is augmented.
       num_steps: int32 scalar.
 
     Returns:
       The new state, and metrics [MAX_STEPS_PER_CALL], or [MAX_STEPS_PER_CALL, seeds], of which as many count
       as steps were made.
     """
-    optimizer = make_optimizer(optim)
+    optim, augment = recipe.optim, recipe.augment
+    optimizer = make_optimizer(optim, recipe.num_steps)
 
     def one_step(
-        state: TrainState, sampler: Sampler | InOrder, dropout_key: jax.Array
+        state: TrainState, sampler: Sampler | InOrder, key: jax.Array
     ) -> tuple[TrainState, StepMetrics]:
         rows = sampler(state.step)
-        return train_step(model, optimizer, state, data.batch(rows), dropout_key, l2=optim.l2)
+        step_key = jax.random.fold_in(jax.random.fold_in(key, _AUGMENT_STREAM), state.step)
+        changes = augment.mixes or augment.drop_segments
+        batch = augmented_batch(data, rows, augment, step_key) if changes else data.batch(rows)
+        return train_step(model, optimizer, state, batch, key, l2=optim.l2)
 
-    if dropout_key.ndim:
+    if key.ndim:
+        axes = axes_of_seeds(state)
         keys_differ = dataclasses.replace(jax.tree.map(lambda _: None, sampler), key=0)
-        one_step = jax.vmap(one_step, in_axes=(STACKED, keys_differ, 0), out_axes=(STACKED, 0))
-    empty = jnp.full((MAX_STEPS_PER_CALL, *dropout_key.shape), jnp.nan, jnp.float32)
+        one_step = jax.vmap(one_step, in_axes=(axes, keys_differ, 0), out_axes=(axes, 0))
+    empty = jnp.full((MAX_STEPS_PER_CALL, *key.shape), jnp.nan, jnp.float32)
     Carry = tuple[jax.Array, jax.Array, TrainState, StepMetrics]
 
     def go_on(carry: Carry) -> jax.Array:
@@ -118,7 +144,7 @@ def run_steps(
 
     def body(carry: Carry) -> Carry:
         done, _, state, history = carry
-        state, metrics = constrain(one_step(state, sampler, dropout_key), data.mesh)
+        state, metrics = constrain(one_step(state, sampler, key), data.mesh)
         history = jax.tree.map(lambda h, m: h.at[done].set(m), history, metrics)
         finite = jnp.all(jnp.isfinite(metrics.loss + metrics.grad_norm))
         return done + 1, finite, state, history

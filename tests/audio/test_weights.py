@@ -43,7 +43,7 @@ def test_the_checksum_is_of_the_numbers_alone() -> None:
 
 def test_what_is_not_there_or_damaged_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "yamnet.npz"
-    with raises_user_error(str(path), "experiments.download_encoder --encoder=yamnet"):
+    with raises_user_error(str(path), "mla-download-encoder --encoder=yamnet"):
         load_weights("yamnet", path)
     save_weights(WEIGHTS, path)
     with raises_user_error("has the weights of yamnet, not of vggish"):

@@ -363,7 +363,7 @@ def test_the_real_features_come_back_as_they_are(
         for path in ours.iterdir():
             assert path.read_bytes() == (theirs / split / path.name).read_bytes()
     original = sources.open_clips(str(audioset_dir / "bal_train"), ReadOptions(527))
-    flags = [f"--input={tmp_path}/ours/bal_train", f"--output={tmp_path}/packed"]
+    flags = [f"--data={tmp_path}/ours/bal_train", f"--output={tmp_path}/packed"]
     done = ok("prepare_data", *flags)
     assert "no class list found" not in done.stdout
     assert_same_clips(sources.open_packed(tmp_path / "packed"), original)

@@ -337,11 +337,11 @@ def test_records_of_another_kind_are_told(small: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_placed_is_one_line(tmp_path: Path) -> None:
-    with raises_user_error(f"{tmp_path}/nothing", "not exist", "experiments.download_audioset"):
+    with raises_user_error(f"{tmp_path}/nothing", "not exist", "mla-download-audioset"):
         build(tmp_path / "nothing", tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "readme.txt").write_text("no records")
-    with raises_user_error(f"{tmp_path}/other has no records", "experiments.download_audioset"):
+    with raises_user_error(f"{tmp_path}/other has no records", "mla-download-audioset"):
         build(tmp_path / "other", tmp_path)
 
 

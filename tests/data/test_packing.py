@@ -211,7 +211,7 @@ def test_the_command_packs_without_tensorflow_and_verifies(tmp_path: Path) -> No
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
 
     folder = tmp_path / "out"
-    done = run(f"--input={path}", f"--output={folder}")
+    done = run(f"--data={path}", f"--output={folder}")
     assert done.returncode == 0, done.stderr
     assert "files                1\nclips                20, of 5 segments" in done.stdout
     assert done.stdout.endswith("skipped records      0\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mla_jax.commands import names
 from tests.support import programs
 from tests.support.small_runs import run_config, train_quietly
 
@@ -94,18 +95,20 @@ def test_its_figure_of_real_sounds_is_that_of_the_results_file() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_flag_and_file_it_names_exists(page: Path) -> None:
     text = PAGES[page]
-    for name, flags in re.findall(
-        r"python -m experiments\.(\w+)((?:[^\n`]|\\\n)*)", text.replace("$E", "")
+    for clone, installed, flags in re.findall(
+        r"(?:python -m experiments\.(\w+)|\bmla-([a-z-]+))((?:[^\n`]|\\\n)*)",
+        text.replace("$E", ""),
     ):
-        source = ROOT / "experiments" / f"{name}.py"
-        assert source.is_file(), name
+        name = clone or installed.replace("-", "_")
+        assert (ROOT / "experiments" / f"{name}.py").is_file(), name
+        assert clone or name in names.commands(), name
         sources = [
-            source,
+            ROOT / f"experiments/{name}.py",
             *(ROOT / f"mla_jax/commands/{n}.py" for n in (name, "cli", "distributed")),
         ]
         known = "".join(path.read_text(encoding="utf-8") for path in sources if path.is_file())
         for flag in re.findall(r"--([a-z_]+)(?![\w.])", flags):
-            assert f'"{flag}"' in known, (name, flag)
+            assert f'"{flag}"' in known or flag == "help", (name, flag)
     for target in set(re.findall(r"\]\(([^)#:]+)[)#]", text)):
         assert (page.parent / target).exists(), target
     for name in set(re.findall(r"`(mla_jax/[\w/]+\.py|mla_jax/\w+/)`", text)):

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "eval"):
         done = ok(
             "prepare_data",
-            f"--input={folder}/records/{split}",
+            f"--data={folder}/records/{split}",
             f"--output={folder}/{split}",
             "--max_segments=5",
         )
@@ -109,7 +109,7 @@ def test_predict_names_the_most_probable(folder: Path, trained: Path) -> None:
     done = ok(
         "predict",
         f"--workdir={trained}",
-        f"--input={folder}/eval",
+        f"--data={folder}/eval",
         f"--output={folder}/p.jsonl",
         "--top_k=3",
     )
@@ -132,7 +132,7 @@ def test_bad_records_are_treated_as_in_training_or_as_said(folder: Path, trained
     records = folder / "more records"
     mla.write_records(random_clips(), records)
     (records / "zz.tfrecord").write_bytes(b"not a record at all")
-    predict = ("predict", f"--workdir={trained}", f"--input={records}")
+    predict = ("predict", f"--workdir={trained}", f"--data={records}")
     refused = run(*predict, f"--output={folder}/t.jsonl")
     assert refused.returncode == 2
     assert "zz.tfrecord, record 0" in refused.stderr
@@ -169,20 +169,20 @@ WRONG = {
         ["evaluate", "--workdir={r}", "--workdir={r}", "--data={f}/eval"],
         "--workdir is given 2 times; give it once",
     ),
-    "verify and pack": (["prepare_data", "--verify={f}/train", "--output={w}"], "without --input"),
+    "verify and pack": (["prepare_data", "--verify={f}/train", "--output={w}"], "without --data"),
     "nothing to compare": (["compare"], "give --workdirs"),
     "not finished": (["compare", "--workdirs={f}/train"], "is not a finished run"),
     "no marker": (["compare", "--workdirs={r}", "--update={f}/cut.md"], "cut.md has no <!--"),
     "no splits to show": (["demo", "--workdir={w}", "--data={f}/train"], "has no .tfrecord files"),
     "no weights": (["import_keras", "--workdir={w}", "--weights=/no/where.h5"], "/no/where.h5"),
-    "no table": (["table1", "--workdir={w}"], "give --data_dir and --workdir, or --results"),
+    "no table": (["table1", "--workdir={w}"], "give --data and --workdir, or --results"),
     "seeds": (
-        ["table1", "--workdir={w}", "--data_dir={f}/splits", "--seeds=0,0"],
+        ["table1", "--workdir={w}", "--data={f}/splits", "--seeds=0,0"],
         "--seeds=0,0 must be different numbers",
     ),
-    "no split": (["table1", "--workdir={w}", "--data_dir={f}"], "has no bal_train"),
+    "no split": (["table1", "--workdir={w}", "--data={f}"], "has no bal_train"),
     "no class of that name": (
-        ["table1", "--workdir={w}", "--data_dir={f}/splits", "--figure_classes=Theremin"],
+        ["table1", "--workdir={w}", "--data={f}/splits", "--figure_classes=Theremin"],
         "no class 'Theremin'",
     ),
 }
@@ -231,7 +231,7 @@ def test_mistakes_about_a_run_are_told(folder: Path, trained: Path) -> None:
 def test_the_table_is_made_resumed_and_shown(folder: Path, tmp_path: Path) -> None:
     flags = [
         "table1",
-        f"--data_dir={folder}/splits",
+        f"--data={folder}/splits",
         f"--workdir={tmp_path}/table",
         "--rows=kong2017",
         "--steps=1",
@@ -267,4 +267,4 @@ def test_help_names_the_flags() -> None:
     done = run("train", "--help")
     assert "--workdir" in done.stdout
     assert "--config.optim.learning_rate=0.001" in done.stdout
-    assert "python -m experiments.train" in done.stdout
+    assert "mla-train --preset" in done.stdout

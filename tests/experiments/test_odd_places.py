@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.table import comparison
-from mla_jax.commands import cli
+from mla_jax.commands import arguments, cli
 from mla_jax.config import Config
 from mla_jax.storage import files, outputs
 from tests.experiments.test_table import ROWS, results_of
@@ -93,7 +93,7 @@ def test_a_home_is_expanded_where_flags_have_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HOME", "/home/me")
     given = ["--a=~/b", "--c=~/d,~/e,f~/g", "~/h", "--i=./~", "--j=k=~/l"]
     monkeypatch.setattr(sys, "argv", ["program", *given])
-    cli.expand_homes()
+    arguments.expand_homes()
     assert sys.argv[1:] == [
         "--a=/home/me/b",
         "--c=/home/me/d,/home/me/e,f~/g",

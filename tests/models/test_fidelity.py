@@ -21,7 +21,8 @@ from mla_jax.config import ARCHITECTURES, ModelConfig, OptimConfig
 from mla_jax.models.multi_level import MultiLevelModel, init_variables
 from mla_jax.training.batches import Batch
 from mla_jax.training.losses import binary_cross_entropy, kernel_penalty
-from mla_jax.training.state import init_state, make_optimizer
+from mla_jax.training.optimizer import make_optimizer
+from mla_jax.training.state import init_state
 from mla_jax.training.step import train_step
 from tests.support import keras_models
 from tests.support.keras_models import keras, tf

@@ -16,7 +16,8 @@ import mla_jax as mla
 from mla_jax.models.multi_level import init_variables
 from mla_jax.training.batches import Batch
 from mla_jax.training.losses import binary_cross_entropy
-from mla_jax.training.state import TrainState, init_state, make_optimizer
+from mla_jax.training.optimizer import make_optimizer
+from mla_jax.training.state import TrainState, init_state
 from mla_jax.training.step import train_step
 from tests.models.test_fidelity import assert_alike, enable_x64
 

@@ -26,21 +26,26 @@ def assert_alike(many: dict[str, Any], one: dict[str, Any]) -> None:
 
 
 def test_two_devices_make_the_losses_of_one() -> None:
-    """19 clips are filled up to 20."""
-    many = run_case("device", "clips", 2)
+    """19 clips are filled up to 20, and mixed among themselves."""
+    many = run_case("device", "clips", 2, "recipe")
     assert (many["devices"], many["size"]) == (2, 20)
-    assert_alike(many, run_case("device", "clips", 1))
+    assert_alike(many, run_case("device", "clips", 1, "recipe"))
 
 
 @pytest.mark.slow
 def test_two_four_and_eight_devices_make_the_losses_of_one() -> None:
     counts = {
-        "device clips": (1, 2, 4, 8),
-        "device segments": (1, 4),
-        "host clips": (1, 8),
-        "host segments": (1, 8),
+        ("device clips", "plain"): (1, 2, 4, 8),
+        ("device clips", "recipe"): (1, 4, 8),
+        ("device segments", "plain"): (1, 4),
+        ("host clips", "plain"): (1, 8),
+        ("host segments", "recipe"): (1, 8),
     }
-    cases = [f"{kind} {count}" for kind, of_kind in counts.items() for count in of_kind]
+    cases = [
+        f"{where} {count} {steps}"
+        for (where, steps), of_kind in counts.items()
+        for count in of_kind
+    ]
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.device_runs", *cases],

@@ -16,7 +16,16 @@ from mla_jax.commands.distributed import free_port
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED
 from mla_jax.runs.folder import RunFolder
 from tests.support.programs import run as run_program
-from tests.support.small_runs import ROOT, STEPS, left_by, train_command, wait_until
+from tests.support.small_runs import (
+    RECIPE,
+    ROOT,
+    STEPS,
+    left_by,
+    run_config,
+    train_command,
+    train_quietly,
+    wait_until,
+)
 
 
 # Each process has one device of its own, whatever the tests' own processes have. No compilation cache: on
@@ -64,11 +73,11 @@ def require_equal_to_rounding(left: dict[str, Any], expected: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    ("processes", "placement"),
+    ("processes", "placement", "recipe"),
     [
-        (2, "device"),
-        pytest.param(4, "device", marks=pytest.mark.slow),
-        pytest.param(4, "host", marks=pytest.mark.slow),
+        (2, "device", {}),
+        pytest.param(4, "device", RECIPE, marks=pytest.mark.slow),
+        pytest.param(4, "host", {}, marks=pytest.mark.slow),
     ],
 )
 def test_several_processes_make_the_run_of_one(
@@ -77,11 +86,20 @@ def test_several_processes_make_the_run_of_one(
     tmp_path: Path,
     processes: int,
     placement: str,
+    recipe: dict[str, Any],
 ) -> None:
     """8 clips a batch and 40 eval clips, of which each has its share; the hosts send each its own part."""
-    said = train(run_data, tmp_path / "run", processes, f"--config.data.placement={placement}")
+    flags = [f"--config.data.placement={placement}"] + [
+        f"--config.{section}.{name}={value}"
+        for section, fields in recipe.items()
+        for name, value in fields.items()
+    ]
+    said = train(run_data, tmp_path / "run", processes, *flags)
     assert f"{processes} devices of {processes} processes" in said
-    require_equal_to_rounding(left_by(tmp_path / "run"), whole_run)
+    if recipe:
+        train_quietly(run_config(run_data, recipe), tmp_path / "one")
+    expected = left_by(tmp_path / "one") if recipe else whole_run
+    require_equal_to_rounding(left_by(tmp_path / "run"), expected)
 
 
 def children_of(parent: int) -> list[int]:

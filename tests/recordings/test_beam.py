@@ -26,7 +26,7 @@ def test_the_command_writes_the_same_clips(tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("filename,labels\n0,Rain\n1,Dog;Rain\n2,Dog\nbad,Dog\n")
     done = python(
-        *("-m", "experiments.embed_beam", f"--input={tmp_path}/in/*/*.flac"),
+        *("-m", "experiments.embed_beam", f"--data={tmp_path}/in/*/*.flac"),
         *("--encoder=log_mel_statistics", f"--labels={labels}", f"--output={tmp_path}/out/part"),
         *("--", "--runner=DirectRunner"),
         PYTHONPATH=":".join(sys.path),

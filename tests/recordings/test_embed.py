@@ -237,7 +237,7 @@ def test_a_command_that_is_killed_goes_on(tmp_path: Path) -> None:
     for i in range(1100):  # three parts
         write_sound(folder / f"{i:04d}.wav", np.full(8, i / 2000, np.float32))
     encoder = "tests.recordings.slow_encoder:SLOW"
-    command = [sys.executable, "-m", "experiments.embed", f"--input={folder}"]
+    command = [sys.executable, "-m", "experiments.embed", f"--data={folder}"]
     command += [f"--encoder={encoder}", f"--output={tmp_path / 'packed'}"]
     parts = tmp_path / "packed.unfinished"
     with subprocess.Popen(command, cwd=ROOT, env=one_device(), stderr=subprocess.PIPE) as process:

@@ -97,7 +97,7 @@ def test_clips_may_be_opened_at_once(run: Path, sounds: Path, tmp_path: Path) ->
     assert_same_clips(
         dataclasses.replace(clips, embeddings=packed.embeddings, num_classes=0), packed
     )
-    with raises_user_error("is sound, and has no labels", "experiments.embed --labels"):
+    with raises_user_error("is sound, and has no labels", "mla-embed --labels"):
         trained.open_clips(str(sounds))
 
 
@@ -123,7 +123,7 @@ def test_a_run_that_does_not_know_its_encoder_takes_no_sound(tmp_path: Path, sou
         dataclasses.replace(described, encoder="unknown"),
         dataclasses.replace(described, hop_seconds=None),
     ):
-        with raises_user_error("does not know which encoder", "experiments.embed"):
+        with raises_user_error("does not know which encoder", "mla-embed"):
             encoder_of(unknown, files)
     with raises_user_error("there are no weights of yamnet at", "nowhere.npz"):
         encoder_of(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import mla_jax as mla
-from mla_jax.runs.folder import MAY_CHANGE, RunFolder, claim
+from mla_jax.runs.folder import RunFolder, claim
 from mla_jax.storage import files
 from tests.support.helpers import raises_user_error
 
@@ -42,12 +42,19 @@ def test_only_the_same_settings_go_on(tmp_path: Path) -> None:
     run.require_same_settings(config)  # nothing is there yet
     run.write_config(config)
     longer = dataclasses.replace(config, train=mla.TrainConfig(steps=2000))
-    run.require_same_settings(longer, MAY_CHANGE)
+    run.require_can_go_on(longer)
     with raises_user_error("run holds a run with other settings: train.steps (was 1000, now 2000)"):
         run.require_same_settings(longer)
     other = dataclasses.replace(config, optim=mla.OptimConfig(b1=0.5))
     with raises_user_error("optim.b1 (was 0.9, now 0.5)", "give another --workdir"):
-        run.require_same_settings(other, MAY_CHANGE)
+        run.require_can_go_on(other)
+    falling = RunFolder(tmp_path / "falling")
+    cosine = dataclasses.replace(config, optim=mla.OptimConfig(schedule="cosine"))
+    falling.require_can_go_on(cosine)
+    falling.write_config(cosine)
+    falling.require_can_go_on(cosine)
+    with raises_user_error("falling was begun with train.steps=1000", "cannot go on to 2000"):
+        falling.require_can_go_on(dataclasses.replace(cosine, train=longer.train))
 
 
 def test_a_folder_is_claimed_once(tmp_path: Path) -> None:

@@ -9,13 +9,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
+import mla_jax as mla
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED, InterruptedRunError
 from mla_jax.runs.checkpoints import Checkpoints
 from mla_jax.runs.folder import RunFolder
+from mla_jax.training.state import AveragedState
 from tests.support.helpers import raises_user_error
 from tests.support.small_runs import (
+    RECIPE,
     ROOT,
     left_by,
     run_config,
@@ -41,21 +46,52 @@ def newest_step(workdir: Path) -> int | None:
         return checkpoints.latest_step()
 
 
+def stop_and_go_on(
+    config: mla.Config, workdir: Path, stops: list[int], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """What a run leaves that was stopped at these steps."""
+    monkeypatch.setattr("mla_jax.training.loop.SECONDS_PER_CALL", 0.0)  # one step a call
+    for begin, stop in zip([0, *stops], stops, strict=False):
+        with pytest.raises(InterruptedRunError, match=f"stopped at step {stop}"):
+            train_quietly(config, workdir, should_stop=StopAt(begin, stop))
+        assert newest_step(workdir) == stop
+    train_quietly(config, workdir)
+    return left_by(workdir)
+
+
 def test_a_stopped_run_goes_on_to_the_same_bits(
     run_data: Path,
     whole_run: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mla_jax.training.loop.SECONDS_PER_CALL", 0.0)  # one step a call
     stops = [1, 3, 11, 17, 18, 30, 39]
-    for begin, stop in zip([0, *stops], stops, strict=False):
-        with pytest.raises(InterruptedRunError, match=f"stopped at step {stop}"):
-            train_quietly(run_config(run_data), tmp_path / "run", should_stop=StopAt(begin, stop))
-        assert newest_step(tmp_path / "run") == stop
-    train_quietly(run_config(run_data), tmp_path / "run")
+    left = stop_and_go_on(run_config(run_data), tmp_path / "run", stops, monkeypatch)
     # A checkpoint between the regular ones is kept only while it is the newest.
-    assert left_by(tmp_path / "run") == whole_run
+    assert left == whole_run
+
+
+def test_a_run_with_all_that_may_be_added_goes_on_to_the_same_bits(
+    run_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, whole = run_config(run_data, RECIPE, steps=20), tmp_path / "whole"
+    results = train_quietly(config, whole)
+    left = stop_and_go_on(config, tmp_path / "run", [2, 13], monkeypatch)
+    assert left == left_by(whole)
+    with raises_user_error("begun with train.steps=20, over which its learning rate falls"):
+        train_quietly(run_config(run_data, RECIPE, steps=30), whole)
+    # The model of the run is its average, wherever it is opened.
+    model = mla.TrainedModel.open(whole)
+    eval_clips = mla.open_packed(run_data / "eval")
+    scores = mla.evaluate(model.predict(eval_clips), eval_clips.multi_hot())
+    assert scores.mAP == pytest.approx(results["mAP"], abs=1e-6)
+    with Checkpoints(RunFolder(whole).checkpoints, read_only=True) as checkpoints:
+        fresh = mla.fresh_state(model.model, mla.open_packed(run_data / "train"), config)
+        state = checkpoints.restore(20, fresh)
+    assert isinstance(state, AveragedState)
+    jax.tree.map(np.testing.assert_array_equal, state.average, model.variables)
+    kernels = [p["output"]["kernel"] for p in (state.params, model.variables["params"])]
+    assert (np.asarray(kernels[0]) != np.asarray(kernels[1])).all()
 
 
 # ---- real processes ----

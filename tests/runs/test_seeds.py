@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 import mla_jax as mla
-from mla_jax.config import Config, DataConfig, ModelConfig, TrainConfig
+from mla_jax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+)
 from mla_jax.progress import silent
 from mla_jax.runs import trained, use
 from mla_jax.runs.data import RunData
@@ -18,11 +25,13 @@ from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.seeds import train_row
 from mla_jax.storage import files
 from tests.support.helpers import raises_user_error
-from tests.support.small_runs import SMALL, train_quietly, without_seconds
+from tests.support.small_runs import RECIPE, SMALL, train_quietly, without_seconds
 
 CONFIG = Config(
     model=ModelConfig(**SMALL),
     data=DataConfig(batch_size=16),
+    augment=AugmentConfig(**RECIPE["augment"]),
+    optim=OptimConfig(**RECIPE["optim"]),
     train=TrainConfig(steps=6, eval_every=2, checkpoint_every=2, log_every=3),
 )
 

@@ -34,13 +34,13 @@ def test_every_command_with_all_of_its_paths_in_a_bucket(
     inputs = {"train": f"{bucket}/records/train", "eval": f"{bucket}/records/eval/*.tfrecord"}
     skip = "--bad_records=skip"
     for split, path in inputs.items():
-        args = [f"--input={path}", skip, "--max_segments=5"]
+        args = [f"--data={path}", skip, "--max_segments=5"]
         done = ok("prepare_data", *args, f"--output={bucket}/packed/{split}")
     assert f"{url}, record" in done.stdout
     (line,) = bucket_server.content(f"{bucket}/packed/eval/skipped_records.jsonl").splitlines()
     assert json.loads(line)["file"] == url
     assert "as it was written" in ok("prepare_data", f"--verify={bucket}/packed/train").stdout
-    refused = run("prepare_data", f"--input={inputs['eval']}", f"--output={bucket}/packed/none")
+    refused = run("prepare_data", f"--data={inputs['eval']}", f"--output={bucket}/packed/none")
     assert refused.returncode == 2
     assert f"{url}, record" in refused.stderr
 
@@ -53,7 +53,7 @@ def test_every_command_with_all_of_its_paths_in_a_bucket(
     assert sum("report" in n for n in bucket_server.names(f"{bucket}/runs/one/tensorboard/")) == 1
     ok("evaluate", workdir, f"--data={bucket}/packed/eval", f"--output={out}/eval.json")
     assert files.read_json(f"{out}/eval.json")["classes"][1]["name"] == "B"
-    ok("predict", workdir, skip, f"--output={out}/tags.jsonl", f"--input={inputs['eval']}")
+    ok("predict", workdir, skip, f"--output={out}/tags.jsonl", f"--data={inputs['eval']}")
     (line,) = bucket_server.content(f"{out}/tags.skipped_records.jsonl").splitlines()
     assert json.loads(line)["file"] == url
     ok("report", workdir, f"--output={out}/report.html")
@@ -67,7 +67,7 @@ def test_table1_from_a_bucket_to_a_bucket(
 ) -> None:
     for split, name in (("train", "bal_train"), ("eval", "eval")):
         put(run_data / split, f"{bucket}/named/{name}")
-    args = [f"--data_dir={bucket}/named", f"--workdir={bucket}/table1", "--rows=average_pooling"]
+    args = [f"--data={bucket}/named", f"--workdir={bucket}/table1", "--rows=average_pooling"]
     done = ok("table1", *args, "--seeds=0", "--steps=2", "--evaluations=1")
     assert "average_pooling" in done.stdout
     names = bucket_server.names(f"{bucket}/table1/")

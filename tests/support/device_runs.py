@@ -11,22 +11,29 @@ import jax
 import numpy as np
 
 import mla_jax as mla
-from mla_jax.config import DataConfig, ModelConfig, TrainConfig
+from mla_jax.config import AugmentConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from mla_jax.parallel.mesh import make_mesh, on_all
 from mla_jax.training.batches import DeviceClips
 from mla_jax.training.sampler import make_sampler
 from mla_jax.training.state import TrainState
 from tests.support.helpers import random_clips
+from tests.support.small_runs import RECIPE
 
 STEPS, BATCH = 30, 19
 
 
-def run_case(placement: str, examples: str, devices: int) -> dict[str, Any]:
-    """What a run computes: losses and gradient norms by step, its predictions, and its eighth batch."""
+def run_case(placement: str, examples: str, devices: int, steps: str = "plain") -> dict[str, Any]:
+    """What a run computes: losses and gradient norms by step, its predictions, and its eighth batch.
+
+    `steps` are "plain", or "recipe": with all that may be added.
+    """
+    added: dict[str, Any] = RECIPE if steps == "recipe" else {"augment": {}, "optim": {}}
     clips = random_clips(num_clips=101, time=6, features=12)
     config = mla.Config(
         model=ModelConfig(hidden_units=16, architecture="1-A"),
         data=DataConfig(batch_size=BATCH, placement=placement, examples=examples),
+        augment=AugmentConfig(**added["augment"]),
+        optim=OptimConfig(**added["optim"]),
         train=TrainConfig(steps=STEPS, log_every=1, eval_every=15, seed=3, devices=devices),
     )
     model = mla.build_model(config.model, clips.num_classes)
@@ -65,4 +72,5 @@ def run_case(placement: str, examples: str, devices: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     cases = [case.split() for case in sys.argv[1:]]
-    json.dump([run_case(where, what, int(devices)) for where, what, devices in cases], sys.stdout)
+    found = [run_case(where, what, int(devices), *steps) for where, what, devices, *steps in cases]
+    json.dump(found, sys.stdout)

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,19 @@ SMALL = {
     "output_norm": False,
 }
 """A model without what only costs compilation."""
+RECIPE = {
+    "augment": {"mixup": 0.5, "swap_segments": 0.2, "drop_segments": 0.2},
+    "optim": {
+        "schedule": "cosine",
+        "warmup_steps": 3,
+        "weight_decay": 0.01,
+        "average_decay": 0.8,
+    },
+}
+"""Everything that may be added to plain steps."""
 
 
-def run_config(run_data: Path, **train: int) -> mla.Config:
+def run_config(run_data: Path, recipe: Mapping[str, Any] | None = None, **train: int) -> mla.Config:
     schedule = {"steps": STEPS, "log_every": 5, "eval_every": 10, "checkpoint_every": 10}
     return mla.Config.from_dict(
         {
@@ -38,6 +48,7 @@ def run_config(run_data: Path, **train: int) -> mla.Config:
                 "batch_size": 8,
             },
             "train": schedule | train,
+            **(recipe or {}),
         }
     )
 
@@ -64,13 +75,13 @@ def without_seconds(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "seconds"}
 
 
-def run_flags(run_data: Path | str, **train: int) -> list[str]:
+def run_flags(run_data: Path | str, **train: Any) -> list[str]:
     """The settings of `run_config` as flags."""
     config = run_config(paths.as_path(run_data), **train).to_dict()
     return [
         f"--config.{section}.{name}={value}"
-        for section in ("model", "data", "train")
-        for name, value in config[section].items()
+        for section, fields in config.items()
+        for name, value in fields.items()
         if value != mla.Config().to_dict()[section][name]
     ]
 

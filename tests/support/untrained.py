@@ -22,9 +22,9 @@ EVIL = "<script>alert(1)</script> & \"Q\" 'q' $x$ </table>"
 WORLD = mla.SyntheticConfig(num_clips=120, num_classes=K, num_features=16, max_segments=5)
 
 
-def untrained_model(**form: Any) -> mla.TrainedModel:
+def untrained_model(hidden_units: int = 8, **form: Any) -> mla.TrainedModel:
     """A model of this form for the clips of `WORLD`; no two of its levels or classes are alike."""
-    config = mla.Config(model=mla.ModelConfig(hidden_units=8, **form))
+    config = mla.Config(model=mla.ModelConfig(hidden_units=hidden_units, **form))
     model = mla.build_model(config.model, K)
     variables = init_variables(model, 0, WORLD.num_features)
     return mla.TrainedModel(

@@ -15,7 +15,7 @@ from mla_jax.training.batches import DeviceClips
 from mla_jax.training.loop import NotFiniteError, Trainer, next_stop
 from mla_jax.training.sampler import make_sampler
 from mla_jax.training.state import TrainState, stack_states
-from mla_jax.training.step import run_steps
+from mla_jax.training.step import Recipe, run_steps
 from tests.support.helpers import raises_user_error
 from tests.support.small_runs import SMALL
 
@@ -25,6 +25,7 @@ CONFIG = Config(
     data=DataConfig(batch_size=12),
     train=TrainConfig(steps=20, log_every=5, eval_every=10, checkpoint_every=10, seed=3),
 )
+RECIPE = Recipe.of(CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def run(clips: mla.ClipSet, counts: list[int]) -> tuple[TrainState, np.ndarray]:
     sampler = make_sampler(clips, "balanced", seed=3, batch_size=12)
     losses = []
     for count in counts:
-        state, metrics = run_steps(model, CONFIG.optim, state, data, sampler, key, np.int32(count))
+        state, metrics = run_steps(model, RECIPE, state, data, sampler, key, np.int32(count))
         losses.append(np.asarray(metrics.loss)[:count])
     return state, np.concatenate(losses)
 
@@ -78,9 +79,9 @@ def test_the_host_is_not_in_the_loop(clips: mla.ClipSet) -> None:
     sampler = make_sampler(clips, "balanced", seed=3, batch_size=12)
     key, count = jax.random.key(1), jnp.int32(4)
     # Compiles; the next call must move nothing.
-    state, _ = run_steps(model, CONFIG.optim, state, data, sampler, key, count)
+    state, _ = run_steps(model, RECIPE, state, data, sampler, key, count)
     with jax.transfer_guard("disallow"):
-        state, metrics = run_steps(model, CONFIG.optim, state, data, sampler, key, count)
+        state, metrics = run_steps(model, RECIPE, state, data, sampler, key, count)
     assert int(state.step) == 8
     assert np.isfinite(metrics.loss[:4]).all()
     assert np.isnan(metrics.loss[4:]).all()

@@ -16,7 +16,7 @@ from mla_jax.models.multi_level import MultiLevelModel, init_variables
 from mla_jax.training.batches import DeviceClips
 from mla_jax.training.sampler import BalancedSampler
 from mla_jax.training.state import TrainState, init_state
-from mla_jax.training.step import run_steps
+from mla_jax.training.step import Recipe, run_steps
 
 CLIPS, LABELS, TIME, FEATURES, CLASSES = 2_041_789, 4_000_000, 10, 128, 527
 PLATFORMS = ["tpu", "cuda"]
@@ -56,7 +56,7 @@ def test_the_training_loop_lowers(preset: str) -> None:
     )
     state = _state(model, config.optim)
     lowered = jax.export.export(run_steps, platforms=PLATFORMS)(
-        model, config.optim, state, data, sampler, keys[1], _array(np.int32)
+        model, Recipe.of(config), state, data, sampler, keys[1], _array(np.int32)
     )
     assert lowered.platforms == ("tpu", "cuda")
     after = jax.tree.unflatten(lowered.out_tree, lowered.out_avals)[0]

@@ -14,7 +14,7 @@ from mla_jax.training.batches import DeviceClips
 from mla_jax.training.memory import estimate_memory
 from mla_jax.training.sampler import BalancedSampler
 from mla_jax.training.state import init_state
-from mla_jax.training.step import run_steps
+from mla_jax.training.step import Recipe, run_steps
 from tests.support.helpers import random_clips
 
 CLASSES, FEATURES, TIME = 527, 128, 10
@@ -61,7 +61,7 @@ def test_the_estimate_is_what_xla_asks_for(preset: str) -> None:
         batch_size=200,
     )
     compiled = run_steps.lower(
-        model, config.optim, state, data, sampler, keys[1], _array(np.int32)
+        model, Recipe.of(config), state, data, sampler, keys[1], _array(np.int32)
     ).compile()
     asked = compiled.memory_analysis()
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))

@@ -1,8 +1,5 @@
 """A training step: its loss, its batch, its optimizer."""
 
-import dataclasses
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +11,7 @@ import mla_jax as mla
 from mla_jax.config import OptimConfig
 from mla_jax.training.batches import DeviceClips
 from mla_jax.training.losses import binary_cross_entropy
-from mla_jax.training.state import keras_adam, make_optimizer
+from mla_jax.training.optimizer import make_optimizer
 from mla_jax.training.step import train_step
 from tests.support.helpers import random_clips
 from tests.support.small_runs import SMALL
@@ -41,47 +38,6 @@ def test_clips_of_weight_zero_are_not_there() -> None:
     weighted = binary_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), weights)
     alone = binary_cross_entropy(jnp.asarray(logits[:4]), jnp.asarray(labels[:4]))
     assert float(weighted) == pytest.approx(float(alone), rel=1e-6)
-
-
-def test_adam_is_kerass_formula() -> None:
-    config = OptimConfig(learning_rate=0.01, epsilon=1e-2)  # large enough for its place to matter
-    optimizer = keras_adam(config)
-    rng = np.random.default_rng(0)
-    param = jnp.asarray(rng.normal(size=4), jnp.float32)
-    state, expected = optimizer.init(param), np.asarray(param, np.float64)
-    m = v = np.zeros(4)
-    for t in range(1, 30):
-        gradient = rng.normal(size=4).astype(np.float32)
-        updates, state = optimizer.update(jnp.asarray(gradient), state)
-        param = optax.apply_updates(param, updates)
-        m = 0.9 * m + 0.1 * gradient
-        v = 0.999 * v + 0.001 * gradient.astype(np.float64) ** 2
-        rate = 0.01 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        expected = expected - rate * m / (np.sqrt(v) + 1e-2)
-        np.testing.assert_allclose(param, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_adams_epsilon_stands_before_the_correction() -> None:
-    # optax's own stands behind it, where at step 1 the same effect takes 1 / sqrt(1 - b2) times as much.
-    gradient = jnp.array([1e-3])
-    ours, _ = keras_adam(OptimConfig(epsilon=1e-4)).update(
-        gradient, keras_adam(OptimConfig()).init(gradient)
-    )
-    for epsilon, equal in ((1e-4, False), (1e-4 / math.sqrt(1e-3), True)):
-        adam = optax.adam(1e-3, eps=epsilon)
-        theirs, _ = adam.update(gradient, adam.init(gradient))
-        assert np.allclose(ours, theirs, rtol=1e-4, atol=0) == equal
-
-
-def test_gradients_are_clipped_by_their_norm() -> None:
-    config = OptimConfig(clip_norm=0.5, learning_rate=1.0, b1=0.0, epsilon=1e6)
-    gradient = {"a": jnp.asarray([3.0, 4.0])}
-    optimizer = make_optimizer(config)
-    moves, _ = optimizer.update(gradient, optimizer.init(gradient))
-    plain = make_optimizer(dataclasses.replace(config, clip_norm=0.0))
-    expected, _ = plain.update({"a": jnp.asarray([0.3, 0.4])}, plain.init(gradient))
-    np.testing.assert_allclose(moves["a"], expected["a"], rtol=1e-5)
-    assert float(optax.tree.norm(moves)) > 0
 
 
 @pytest.mark.parametrize("dropout_rate", [0.4, 0.0])

@@ -2,7 +2,7 @@
 
 HEAD_BYTES = 512
 
-_SOUND = "make embeddings of it first (python -m experiments.embed)"
+_SOUND = "make embeddings of it first (mla-embed)"
 _ARRAYS = "save its arrays with numpy.savez(file, x=embeddings, y=labels)"
 # Where in the file, what stands there, what that is, and what to do.
 _KINDS = (

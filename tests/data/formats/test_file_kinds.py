@@ -33,7 +33,7 @@ def hdf5(path: Path) -> None:
 
 
 OTHERS = {
-    "a.wav": (sound, "a WAV sound file", "experiments.embed"),
+    "a.wav": (sound, "a WAV sound file", "mla-embed"),
     "a.mat": (
         lambda p: p.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200)),
         "a MATLAB file",

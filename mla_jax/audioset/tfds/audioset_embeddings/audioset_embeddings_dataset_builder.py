@@ -4,7 +4,7 @@ tfds build audioset_embeddings --imports=mla_jax.audioset.tfds --file_format=arr
         --manual_dir=<folder>
 
 The folder holds `audioset_v1_embeddings/{bal_train,unbal_train,eval}/*.tfrecord` as the release's archive
-unpacks, or is that folder, as `experiments.download_audioset` fills it. `class_labels_indices.csv` in it, in
+unpacks, or is that folder, as `mla-download-audioset` fills it. `class_labels_indices.csv` in it, in
 its `csv/`, or beside it gives the classes their names.
 
 A builder's module is loaded by name or by path, so it imports nothing of its own package, and TensorFlow
@@ -77,8 +77,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         Config(name="v1", description="The release: 128 features of a second, as bytes.")
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        f"python -m experiments.download_audioset --output=<manual_dir>/{_FOLDER} "
-        "downloads the release"
+        f"mla-download-audioset --output=<manual_dir>/{_FOLDER} downloads the release"
     )
 
     def _info(self) -> Any:
@@ -179,12 +178,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if clips.embeddings.dtype != np.uint8 or clips.num_features != features:
             raise UserError(
                 f"{folder} has embeddings of {clips.num_features} {clips.embeddings.dtype}, not of "
-                f"{features} uint8; give a config of its num_features, or pack it (experiments.prepare_data)"
+                f"{features} uint8; give a config of its num_features, or pack it (mla-prepare-data)"
             )
         if (clips.start_times != clips.start_times.astype(np.float32)).any():
             raise UserError(
                 f"{folder} has start times that no float32 holds, as the data set has them; pack it "
-                "(experiments.prepare_data)"
+                "(mla-prepare-data)"
             )
         self.info.metadata["embedding"] = json.dumps(clips.embedding.to_json())
 

@@ -1,0 +1,33 @@
+"""Writes a trained model as a file that other programs run, without this package.
+
+    python -m experiments.export --workdir=runs/mine --output=tagger.stablehlo
+
+The ending of the output says the format. Embeddings and a mask go in; the probabilities of clips and of their
+segments come out. Classes, thresholds and what the embeddings are travel in the file. docs/guide_export.md
+has a program for each format that tags with it.
+"""
+
+from absl import flags
+
+from mla_jax.commands import cli
+from mla_jax.export.formats import FORMATS
+from mla_jax.export.write import export_run
+
+_STEP = cli.define_step()
+flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
+
+_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    "",
+    "What to write; its ending says the format: "
+    + ", ".join(f"{ending} ({form.what})" for ending, form in FORMATS.items())
+    + ".",
+)
+
+
+def main() -> None:
+    """Exports as the flags say."""
+    cli.require(_WORKDIR, _OUTPUT)
+    tagger = export_run(_WORKDIR.value, _OUTPUT.value, step=_STEP.value)
+    cli.tell(f"{_OUTPUT.value}: {tagger}", _OUTPUT.value)

@@ -1,0 +1,133 @@
+"""The tagger in Keras, of its standard layers with the weights copied: what TensorFlow and ONNX get.
+
+Every layer has the path of our parameters as its name. To a segment as a clip of its own pooling changes
+nothing: so behind the pooling the clip goes on as one more segment, in front of the others.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mla_jax.config import ModelConfig, parse_architecture
+from mla_jax.errors import UserError
+from mla_jax.export.keras import keras, layers, ops, require_tensorflow
+from mla_jax.export.keras_pooling import POOLS
+from mla_jax.export.tagger import Tagger
+from mla_jax.models.pooling import POOLINGS
+
+_KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
+
+
+def keras_tagger(tagger: Tagger) -> keras.Model:
+    """A Keras model of `embeddings` and `mask` that gives `clip` and `segments`, as `Tagger` says.
+
+    Raises:
+      UserError: Keras was started for another library than TensorFlow, or does not have the model's pooling.
+    """
+    require_tensorflow()
+    trained = tagger.trained
+    if trained.config.model.pooling not in POOLS:
+        raise UserError(
+            f"pooling {trained.config.model.pooling!r} is not written in Keras: export to .stablehlo, or "
+            "add it to mla_jax/export/keras_pooling.py"
+        )
+    embeddings = layers.Input((None, trained.num_features), dtype=tagger.dtype, name="embeddings")
+    mask = layers.Input((None,), dtype="bool", name="mask")
+    there = ops.expand_dims(mask, -1)
+    # What padding holds, NaN even, must not matter.
+    stored = ops.where(there, ops.cast(embeddings, "float32"), 0.0)
+    scaled = (stored - tagger.embedding.scaling.offset) / tagger.embedding.scaling.scale
+    counts = there if tagger.use_mask else ops.ones_like(there)
+    built = _Built(trained.config.model, len(trained.classes))
+    probs = built.probabilities(scaled, counts)
+    outputs = {
+        "clip": ops.where(ops.any(there, axis=1), probs[:, 0], 0.0),
+        "segments": ops.where(there, probs[:, 1:], 0.0),
+    }
+    model = keras.Model({"embeddings": embeddings, "mask": mask}, outputs)
+    copy_weights(trained.variables, model)
+    return model
+
+
+class _Built:
+    """Layers of a model by their names, so that heads which share weights share layers."""
+
+    def __init__(self, config: ModelConfig, num_classes: int) -> None:
+        self.config, self.num_classes = config, num_classes
+        self._layers: dict[str, layers.Layer] = {}
+
+    def probabilities(self, x: Any, counts: Any) -> Any:
+        """Of [clips, time, features] those of clip and segments, [clips, 1 + time, classes]."""
+        config = self.config
+        if config.input_norm:
+            x = self._norm("input_norm", x)
+        levels, block = [], 0
+        for level, num_blocks in enumerate(parse_architecture(config.architecture)):
+            for _ in range(num_blocks):
+                x = self._block(f"block_{block}", x)
+                block += 1
+            levels.append(self._head(f"head_{0 if config.share_heads else level}", x, counts))
+        if len(levels) == 1:
+            return levels[0]
+        if config.join == "deepest_first":
+            levels.reverse()
+        y = self._dense("output", ops.concatenate(levels, axis=-1), self.num_classes)
+        return ops.sigmoid(self._norm("output_norm", y) if config.output_norm else y)
+
+    def _block(self, name: str, x: Any) -> Any:
+        config = self.config
+        x = self._dense(f"{name}_dense", x, config.hidden_units, use_bias=config.hidden_bias)
+        return ops.relu(self._norm(f"{name}_norm", x) if config.block_norm else x)
+
+    def _head(self, name: str, x: Any, counts: Any) -> Any:
+        """The probabilities of one level, [clips, 1 + time, classes]."""
+        config, decides = self.config, self.config.attend_to == "decisions"
+        size = self.num_classes if decides else config.hidden_units
+        values = self._map(f"{name}_{'classify' if decides else 'value'}", x, size)
+        values = ops.sigmoid(values) if decides else values
+        uses_attention = POOLINGS[config.pooling].uses_attention
+        attend = self._map(f"{name}_attend", x, size) if uses_attention else values
+        pooled = POOLS[config.pooling](values, attend, counts)
+        both = ops.concatenate([pooled, values], axis=1)
+        if decides:
+            return both
+        if config.block_norm:
+            both = self._norm(f"{name}_norm", both)
+        return ops.sigmoid(self._dense(f"{name}_classify", ops.relu(both), self.num_classes))
+
+    def _map(self, name: str, x: Any, size: int) -> Any:
+        y = self._dense(name, x, size)
+        return self._norm(f"{name}_norm", y) if self.config.head_norm else y
+
+    def _dense(self, name: str, x: Any, units: int, *, use_bias: bool = True) -> Any:
+        return self._layer(name, lambda: layers.Dense(units, use_bias=use_bias, name=name))(x)
+
+    def _norm(self, name: str, x: Any) -> Any:
+        epsilon = self.config.norm_epsilon
+        return self._layer(name, lambda: layers.BatchNormalization(epsilon=epsilon, name=name))(x)
+
+    def _layer(self, name: str, make: Callable[[], layers.Layer]) -> layers.Layer:
+        if name not in self._layers:
+            self._layers[name] = make()
+        return self._layers[name]
+
+
+def weight_of(model: keras.Model, path: tuple[Any, ...]) -> Any:
+    """The Keras weight that belongs to a path of our variables."""
+    *parts, last = (key.key for key in path)
+    layer = model.get_layer("_".join(parts))
+    if last == "bias" and hasattr(layer, "beta"):
+        return layer.beta
+    return getattr(layer, _KERAS_NAMES.get(last, last))
+
+
+def copy_weights(variables: Mapping[str, Any], model: keras.Model) -> None:
+    """Puts our variables into a Keras model whose layers have their names; each weight must get one."""
+    count = 0
+    for collection in variables.values():
+        for path, leaf in jax.tree_util.tree_leaves_with_path(collection):
+            weight_of(model, path).assign(np.asarray(leaf))
+            count += 1
+    assert count == len(model.weights), (count, [w.path for w in model.weights])

@@ -1,0 +1,52 @@
+"""The poolings of `mla_jax.models.pooling` in Keras, for inference: the same names, the same numbers."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from mla_jax.export.keras import ops
+
+Pool = Callable[[Any, Any, Any], Any]
+"""A function of values and attention logits, [clips, time, n], and of which segments count, [clips, time, 1]
+bool. Returns the pooled values, [clips, 1, n]; for a clip in which none counts, any."""
+
+_SMALLEST = 1e-7  # what attention is clipped to
+_LOW = -1e9  # below every logit
+
+
+def _by(attention: Callable[[Any, Any], Any]) -> Pool:
+    """The mean of the values, weighed by an attention above zero."""
+
+    def pool(values: Any, attend: Any, counts: Any) -> Any:
+        weights = ops.where(counts, attention(attend, counts), 0.0)
+        total = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-20)
+        return ops.sum(weights * values, axis=1, keepdims=True) / total
+
+    return pool
+
+
+def _clip(attention: Any) -> Any:
+    return ops.clip(attention, _SMALLEST, 1 - _SMALLEST)
+
+
+def _over_time(attend: Any, counts: Any) -> Any:
+    return _clip(ops.softmax(ops.where(counts, attend, _LOW), axis=1))
+
+
+def _exp(attend: Any, _: Any) -> Any:
+    return ops.exp(ops.clip(attend, math.log(_SMALLEST), -math.log(_SMALLEST)))
+
+
+def _max(values: Any, _: Any, counts: Any) -> Any:
+    return ops.max(ops.where(counts, values, _LOW), axis=1, keepdims=True)
+
+
+POOLS: dict[str, Pool] = {
+    "attention": _by(lambda attend, _: _clip(ops.softmax(attend, axis=-1))),
+    "attention_over_time": _by(_over_time),
+    "attention_sigmoid": _by(lambda attend, _: _clip(ops.sigmoid(attend))),
+    "attention_exp": _by(_exp),
+    "mean": _by(lambda attend, _: ops.ones_like(attend)),
+    "max": _max,
+}
+"""Every pooling by its name."""

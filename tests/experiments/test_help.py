@@ -1,0 +1,109 @@
+"""What --help says of every command: all of its flags and settings, each once, with what it means."""
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+
+from mla_jax import config
+from mla_jax.commands import names
+from mla_jax.commands.help import meanings
+from mla_jax.models.pooling import POOLINGS
+from mla_jax.presets import preset
+from tests.support.programs import ok, run
+
+SECTIONS = {field.name: field.default_factory for field in dataclasses.fields(config.Config)}
+
+
+@pytest.mark.parametrize("command", names.commands())
+def test_each_flag_stands_there_once_with_its_meaning(command: str) -> None:
+    done = ok(command, "--help")
+    assert not done.stderr
+    said = done.stdout
+    source = (names.HERE / f"{command}.py").read_text(encoding="utf-8")
+    own = re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', source)
+    about, _, rest = said.partition("\nFlags, with what they are if not given:\n")
+    assert about.startswith(names.commands()[command])
+    listed = re.findall(r"^  --([\w.]+)", rest, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert {*own, "debug"} <= {name.removeprefix("no") for name in listed} | set(listed)
+    assert ("config.optim.learning_rate" in listed) == (command == "train")
+    lines = rest.splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("  --") and "config." not in line:
+            assert following.startswith(" " * 6), line
+    for noise in ("absl", "Alias for", "repeat this option", "experiments.", "None"):
+        assert noise not in rest
+    assert max(map(len, rest.splitlines())) <= 110
+
+
+def test_settings_have_the_values_of_the_preset_and_of_other_flags() -> None:
+    said = ok("train", "--preset=kong2017", "--config.train.steps=7", "--help").stdout
+    expected: dict[str, Any] = preset("kong2017").to_dict()
+    expected["train"]["steps"] = 7
+    for name in config.field_names():
+        section, field = name.split(".")
+        line = f"  --config.{name}={expected[section][field]}\n"
+        assert said.count(line) == 1, line
+
+
+@pytest.mark.parametrize("way", ["-h", "--helpfull"])
+def test_other_ways_to_ask_give_the_same(way: str) -> None:
+    assert ok("evaluate", way).stdout == ok("evaluate", "--help").stdout
+
+
+def test_help_for_what_is_passed_on_is_not_ours() -> None:
+    done = run("embed_beam", "--", "--help")
+    assert done.returncode == 2
+    assert "give --data" in done.stderr
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_setting_has_a_meaning_with_its_choices(section: str) -> None:
+    kind: Any = SECTIONS[section]
+    found = {name: text for group, text in meanings(kind) for name in group}
+    fields = dataclasses.fields(kind)
+    assert list(found) == [field.name for field in fields]
+    for field in fields:
+        assert len(found[field.name]) > 10, field.name
+        for choice in choices(kind, field.name):
+            assert choice in found[field.name], (field.name, choice)
+
+
+def choices(kind: Any, name: str) -> list[str]:
+    """What a setting may be, if it is one of a few words, as its error says it."""
+    if name == "pooling":  # checked where the model is built
+        return list(POOLINGS)
+    try:
+        kind(**{name: "nonsense"})
+    except config.UserError as error:
+        found = re.search(r"choose from ([\w, ]+)", str(error))
+        return found[1].split(", ") if found else []
+    except TypeError:  # a number
+        pass
+    return []
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["predict", "--dta=x"], "there is no flag --dta; did you mean --data?"),
+        (["train", "--lr=1"], "there is no flag --lr; did you mean --config.optim.learning_rate?"),
+        (["train", "--config.optim.lr=1"], "did you mean optim.learning_rate?"),
+        (["evaluate", "--logdir=x"], "there is no flag --logdir; did you mean --workdir?"),
+        (["evaluate", "--xyz=x"], "there is no flag --xyz; --help lists them"),
+    ],
+)
+def test_a_misspelt_flag_is_told_with_what_is_meant(given: list[str], told: str) -> None:
+    done = run(*given)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_names_that_flags_had_before_are_taken() -> None:
+    done = run("predict", "--input=/no/where", "--workdir=/no/run", "--output=/no/x.csv")
+    assert "give --data" not in done.stderr
+    assert "there is no flag" not in done.stderr

@@ -1,0 +1,109 @@
+"""Every form of the model in every format says what the model says, in the format's own runtime."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mla_jax.errors import UserError
+from mla_jax.export.formats import FORMATS, form_of
+from mla_jax.export.keras_model import keras_tagger
+from mla_jax.export.runtimes import Run, open_export
+from mla_jax.export.tagger import Tagger
+from tests.support.taggers import (
+    FEATURES,
+    FORMS,
+    clips_of,
+    expected,
+    mask_of,
+    require_runtime,
+    tagger_of,
+)
+
+ENDINGS = [ending for ending in FORMATS if ending != ".stablehlo"]
+QUICK = ("yu2018", "features_of_levels", "attention_over_time", "max")
+"""Together they have everything that forms differ in but the shapes of attention."""
+
+
+@pytest.mark.parametrize(
+    "form", [f if f in QUICK else pytest.param(f, marks=pytest.mark.slow) for f in FORMS]
+)
+def test_the_keras_model_says_what_the_model_says(form: str) -> None:
+    tagger = tagger_of(form)
+    model, clips = keras_tagger(tagger), clips_of(tagger)
+
+    def run(embeddings: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        found = model({"embeddings": embeddings, "mask": mask}, training=False)
+        return {name: np.asarray(values) for name, values in found.items()}
+
+    agrees(run, tagger)
+    assert np.ptp(run(clips.embeddings, mask_of(clips))["clip"], axis=0).min() > 1e-3, "too alike"
+
+
+@pytest.mark.parametrize("ending", [".savedmodel", ".tflite", ".onnx"])
+def test_a_file_says_what_the_model_says(ending: str, tmp_path: Path) -> None:
+    tagger = tagger_of("yu2018")
+    run = exported(tagger, tmp_path / f"tagger{ending}")
+    agrees(run, tagger)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_in_every_file(form: str, ending: str, tmp_path: Path) -> None:
+    tagger = tagger_of(form, dtype="float32", use_mask=form != "equations")
+    run = exported(tagger, tmp_path / f"tagger{ending}")
+    agrees(run, tagger)
+    padding_is_left_out(run, tagger)
+
+
+@pytest.mark.slow
+def test_eight_bits_are_smaller_and_nearly_the_same(tmp_path: Path) -> None:
+    tagger = tagger_of("yu2018", hidden_units=128)
+    clips = clips_of(tagger)
+    run = exported(tagger, tmp_path / "tagger.int8.tflite")
+    found = run(np.asarray(clips.embeddings), mask_of(clips))
+    differences = np.abs(found["clip"] - expected(tagger, clips)["clip"])
+    assert 0 < differences.max() < 0.05
+    form_of("tagger.tflite").write(tagger, tmp_path / "tagger.tflite")
+    sizes = [
+        (tmp_path / f"tagger{ending}").stat().st_size for ending in (".int8.tflite", ".tflite")
+    ]
+    assert sizes[0] < 0.4 * sizes[1]
+
+
+def exported(tagger: Tagger, path: Path) -> Run:
+    require_runtime(path)
+    form_of(path).write(tagger, path)
+    return open_export(path)
+
+
+def agrees(run: Run, tagger: Tagger) -> None:
+    """On clips of all lengths at once, and on one alone: other sizes of a batch, and of time."""
+    clips = clips_of(tagger)
+    for some in (clips, clips[:1]):
+        found = run(np.asarray(some.embeddings), mask_of(some))
+        for name, values in expected(tagger, some).items():
+            np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
+
+
+def padding_is_left_out(run: Run, tagger: Tagger) -> None:
+    x = np.random.default_rng(0).normal(size=(1, 3, FEATURES)).astype(np.float32)
+    padded = np.full((2, 5, FEATURES), np.nan, np.float32)
+    padded[0, :3] = x
+    mask = np.zeros((2, 5), bool)
+    mask[0, :3] = True
+    alone, found = run(x, np.ones((1, 3), bool)), run(padded, mask)
+    if tagger.use_mask:
+        np.testing.assert_allclose(found["clip"][0], alone["clip"][0], atol=1e-5)
+    np.testing.assert_allclose(found["segments"][0, :3], alone["segments"][0], atol=1e-5)
+    assert not found["segments"][~mask].any()
+    assert not found["clip"][1].any(), "a clip of no segments"
+
+
+def test_a_pooling_that_is_not_written_in_keras_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mla_jax.export import keras_model
+
+    monkeypatch.setattr(keras_model, "POOLS", {})
+    with pytest.raises(UserError, match="pooling .max. is not written in Keras"):
+        keras_tagger(tagger_of("max"))
