@@ -6,6 +6,7 @@ string will do. `python -m experiments.table1` trains all of them, and makes a t
 
 import dataclasses
 from collections.abc import Callable, Collection
+from typing import Any
 
 from mla_jax.config import (
     Config,
@@ -202,3 +203,24 @@ def preset_of(model: ModelConfig, ignoring: Collection[str] = ()) -> str:
         if all(getattr(model, field) == getattr(like, field) for field in compared):
             return name
     return ""
+
+
+def train_flags(config: Config) -> str:
+    """The command that trains with these settings: the nearest preset, and what differs from it.
+
+    Where the data and the run are is left open, as TRAIN and RUN.
+    """
+
+    def differing(name: str) -> dict[str, Any]:
+        like = preset(f"{name}:{config.model.architecture}").without_paths()
+        return {
+            f"{section}.{field}": value
+            for section, fields in config.without_paths().items()
+            for field, value in fields.items()
+            if like[section][field] != value
+        }
+
+    nearest = min(PRESETS, key=lambda name: len(differing(name)))
+    changes = [f"--config.{name}={value}" for name, value in differing(nearest).items()]
+    start = f"mla-train --preset={nearest}:{config.model.architecture} --config.data.train=TRAIN"
+    return " ".join([start, *changes, "--workdir=RUN"])

@@ -29,7 +29,7 @@ ROOMS = {
     "tagging": "storage data recordings localization inference runs",
     "explain": "data localization runs",
     "report": "storage data audio recordings evaluation localization runs explain",
-    "pretrained": "storage data models training runs",
+    "pretrained": "storage data models training evaluation runs",
     "export": "storage data audio recordings models inference runs",
     "audioset": "storage data",
     "commands": "storage data audio recordings models evaluation localization parallel training "

@@ -101,7 +101,7 @@ class ReportRun:
         found = dataclasses.replace(runs[0], name=name)
         if len(runs) > 1:
             found = cls(name, runs[0].path, runs[0].config, {}, [], members=tuple(runs))
-        if not (restore and all(RunFolder(run.path).has_checkpoints() for run in runs)):
+        if not (restore and all(RunFolder(run.path).has_model() for run in runs)):
             return found
         trained = open_model(workdir, allow_other_embeddings=allow_other_embeddings)
         return dataclasses.replace(found, trained=trained, levels=level_shares(trained))

@@ -4,6 +4,7 @@ config.json             the settings
 metrics.jsonl           the log: a line for each entry, with its step
 tensorboard/            the same numbers for TensorBoard
 checkpoints/            a folder for each step that is kept
+model.npz               instead of them: a model that was given away, without its training state
 damaged/                checkpoints that could not be read, moved out of the way
 skipped_records.jsonl   the records left out of the data with `bad_records=skip`
 not_finite.json         the batch whose loss or gradient was not finite
@@ -21,6 +22,7 @@ from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.skipped import SKIPPED_FILE, Skipped, list_beside
 from mla_jax.errors import UserError
 from mla_jax.runs.metrics_log import METRICS_FILE, TENSORBOARD_FOLDER, read_metrics
+from mla_jax.runs.shelf import folder_of
 from mla_jax.storage import files, outputs, paths
 from mla_jax.storage.locks import LOCK_FILE
 
@@ -47,18 +49,19 @@ _DATA_ENDINGS = (".npy", ".npz", ".h5", ".hdf5", ".tfrecord", ".tfrecords")
 
 
 class RunFolder:
-    """The folder of a run, on a disk or in a bucket; it need not exist yet.
+    """The folder of a run, on a disk or in a bucket; it need not exist yet. Or of a model of the package.
 
     Attributes:
       path: the folder; the other attributes are the files and folders in it.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = paths.as_path(path)
+        self.path = paths.as_path(folder_of(path))
         self.config_file = self.path / "config.json"
         self.metrics_file = self.path / METRICS_FILE
         self.tensorboard = self.path / TENSORBOARD_FOLDER
         self.checkpoints = self.path / "checkpoints"
+        self.model_file = self.path / "model.npz"
         self.skipped_file = self.path / SKIPPED_FILE
         self.not_finite_file = self.path / "not_finite.json"
         self.thresholds_file = self.path / "thresholds.json"
@@ -106,13 +109,26 @@ class RunFolder:
         """The entries of the log, each with its `step`; none if there is no log."""
         return read_metrics(self.metrics_file)
 
+    def has_model(self) -> bool:
+        """Whether there is a model here: the run has come to a checkpoint, or a model was given away."""
+        return self.has_checkpoints() or self.model_file.exists()
+
     def has_checkpoints(self) -> bool:
         """Whether the run has come to a checkpoint."""
         return any(p.name.isdigit() for p in self.checkpoints.glob("[0-9]*"))
 
-    def require_checkpoints(self) -> None:
+    def require_model(self) -> None:
         """Raises a UserError if there is no run here, or one that was never trained."""
-        self._require(self.checkpoints, "it has no checkpoints; train one there first")
+        if not self.model_file.exists():
+            self._require(self.checkpoints, "it has no checkpoints; train one there first")
+
+    def require_trainable(self) -> None:
+        """Raises a UserError if a model was put here that nothing can be trained into."""
+        if self.model_file.exists():
+            raise UserError(
+                f"{self} holds a model without the state of its training, which cannot go on; give another "
+                "--workdir"
+            )
 
     def results(self) -> dict[str, Any] | None:
         """The final evaluation, with NaN for what is not defined; None if the run is not finished.

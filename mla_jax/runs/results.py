@@ -1,6 +1,7 @@
 """What a run says of itself: beside the state in a checkpoint, and in its results."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from mla_jax.config import Config
@@ -26,7 +27,7 @@ def checkpoint_meta(config: Config, data: RunData) -> dict[str, Any]:
     }
 
 
-def embedding_of(meta: dict[str, Any]) -> Embedding | None:
+def embedding_of(meta: Mapping[str, Any]) -> Embedding | None:
     """What the training data's embeddings mean, of what a checkpoint keeps; older ones do not say."""
     return Embedding.from_json(meta["embedding"]) if "embedding" in meta else None
 

@@ -58,6 +58,7 @@ def train(
         different data or settings, or do not see the same workdir.
     """
     folder = processes.together(lambda: RunFolder(workdir))
+    processes.together(folder.require_trainable)
     say = say if processes.is_main() else silent
     processes.require_same("the settings", json.dumps(config.to_dict()).encode())
     results = processes.from_main(lambda: _results_of_same(folder, config))

@@ -1,4 +1,4 @@
-"""A trained model: restoring it from the checkpoints of a run."""
+"""A trained model: restoring it from the checkpoints of a run, or from the file of one given away."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -18,8 +19,11 @@ from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.checkpoints import Checkpoints, DamagedCheckpointError
 from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.model_file import read_model, require_shapes
 from mla_jax.runs.results import embedding_of
+from mla_jax.runs.shelf import PREFIX, folder_of
 from mla_jax.runs.tagging_model import TaggingModel
+from mla_jax.storage import files
 from mla_jax.training.state import TrainState, init_state
 
 
@@ -60,6 +64,20 @@ class TrainedModel(TaggingModel):
             trained, allow_other_embeddings=allow_other_embeddings, encoder_files=encoder_files
         )
 
+    @classmethod
+    def pretrained(cls, name: str, shelf: Path | None = None, **options: Any) -> "TrainedModel":
+        """Opens a model that comes with the package; `pretrained:NAME` is the same wherever a run is named.
+
+        Args:
+          name: one of `mla_jax.pretrained_models()`.
+          shelf: a folder of such models; None: that of the package.
+          **options: as `open`.
+
+        Raises:
+          UserError: there is no such model, or it is damaged.
+        """
+        return cls.open(folder_of(f"{PREFIX}{name}", shelf), **options)
+
     @property
     def data_settings(self) -> DataConfig:
         """The settings of the run's data."""
@@ -83,7 +101,10 @@ def restore(workdir: str | Path, step: int = 0, average_from: int = 0) -> list[T
       UserError: there is no such run or checkpoint, or one is damaged.
     """
     folder = RunFolder(workdir)
-    folder.require_checkpoints()
+    folder.require_model()
+    if folder.model_file.exists():
+        found = [_given_away(folder.model_file, step, average_from)]
+        return [dataclasses.replace(one, name=str(workdir)) for one in found]
     with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
         steps = _choose_steps(checkpoints, step, average_from)
         found = [_restore(checkpoints, step) for step in steps]
@@ -123,20 +144,42 @@ def _restore(checkpoints: Checkpoints, step: int) -> TrainedModel:
 
 def _read(checkpoints: Checkpoints, step: int) -> TrainedModel:
     meta = checkpoints.read_meta(step)
-    config = Config.from_dict(meta["config"])
-    classes = ClassList(tuple(meta["classes"]["mids"]), tuple(meta["classes"]["names"]))
-    model = build_model(config.model, len(classes))
 
     def fresh() -> TrainState:
-        prior = np.full(len(classes), 0.5)
-        variables = init_variables(model, 0, meta["num_features"], class_prior=prior)
-        return init_state(variables, config.optim, config.train.steps)
+        config = Config.from_dict(meta["config"])
+        return init_state(_fresh_variables(meta), config.optim, config.train.steps)
 
     state = checkpoints.restore(step, jax.eval_shape(fresh))
+    return _of_meta(meta, step, state.variables)
+
+
+def _given_away(path: Path, step: int, average_from: int) -> TrainedModel:
+    """The model of a file without checkpoints, which has one step alone."""
+    variables, meta = read_model(path)
+    with files.taken_as(path, "a model; get it again"):
+        if step not in (0, meta["step"]) or average_from > meta["step"]:
+            raise UserError(
+                f"{path} has the model of step {meta['step']} alone, not {step or average_from}"
+            )
+        require_shapes(path, variables, jax.eval_shape(lambda: _fresh_variables(meta)))
+        return _of_meta(meta, meta["step"], jax.tree.map(jnp.asarray, variables))
+
+
+def _model_of(meta: Mapping[str, Any]) -> MultiLevelModel:
+    return build_model(Config.from_dict(meta["config"]).model, len(meta["classes"]["names"]))
+
+
+def _fresh_variables(meta: Mapping[str, Any]) -> Variables:
+    prior = np.full(len(meta["classes"]["names"]), 0.5)
+    return init_variables(_model_of(meta), 0, meta["num_features"], class_prior=prior)
+
+
+def _of_meta(meta: Mapping[str, Any], step: int, variables: Variables) -> TrainedModel:
+    config = Config.from_dict(meta["config"])
     return TrainedModel(
-        model=model,
-        variables=state.variables,
-        classes=classes,
+        model=_model_of(meta),
+        variables=variables,
+        classes=ClassList(tuple(meta["classes"]["mids"]), tuple(meta["classes"]["names"])),
         config=config,
         step=step,
         num_features=meta["num_features"],

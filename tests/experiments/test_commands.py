@@ -98,7 +98,7 @@ def test_evaluate_gives_the_runs_scores_and_averages(folder: Path, trained: Path
 def test_a_run_averaged_with_itself_has_its_scores(folder: Path, trained: Path) -> None:
     workdir, output = f"--workdir={trained},{trained}", f"--output={folder}/twice.json"
     done = ok("evaluate", workdir, f"--data={folder}/eval", output)
-    assert done.stdout.startswith("average of 2 checkpoints of 1 run")
+    assert done.stdout.startswith("average of 2 checkpoints, steps 20 to 20")
     twice = json.loads((folder / "twice.json").read_text())
     results = json.loads((trained / "results.json").read_text())
     assert twice["mAP"] == results["mAP"]

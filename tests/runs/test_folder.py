@@ -13,7 +13,7 @@ from tests.support.helpers import raises_user_error
 
 def test_a_run_begins_and_finishes(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    for step in (run.config, run.require_checkpoints):
+    for step in (run.config, run.require_model):
         with raises_user_error(f"{tmp_path}/run does not exist; give the folder of a run"):
             step()
     run.path.mkdir()
@@ -21,7 +21,7 @@ def test_a_run_begins_and_finishes(tmp_path: Path) -> None:
     with raises_user_error("is no run: it has no config.json; give the folder of a run"):
         run.config()
     with raises_user_error("is no run: it has no checkpoints; train one there first"):
-        run.require_checkpoints()
+        run.require_model()
     run.write_config(mla.Config())
     assert run.config() == mla.Config()
     assert run.results() is None
