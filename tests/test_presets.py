@@ -1,6 +1,7 @@
 """The published forms: their sizes by arithmetic, and what is particular to each."""
 
 import dataclasses
+import re
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from mla_jax.config import ARCHITECTURES, ModelConfig
 from mla_jax.models import pooling
 from mla_jax.models.multi_level import init_variables, num_parameters
 from mla_jax.models.pooling import Pooled, Pooling, pool_by
-from mla_jax.presets import PRESETS
+from mla_jax.presets import PRESETS, train_flags
 from mla_jax.training.batches import Batch, DeviceClips
 from mla_jax.training.losses import kernel_penalty
 from mla_jax.training.optimizer import keras_adam, make_optimizer
@@ -228,3 +229,23 @@ def test_a_new_pooling_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(
         apply(variables, embeddings), apply(variables, embeddings[:, :1]), rtol=1e-5
     )
+
+
+def test_the_command_of_a_config_gives_the_config_again() -> None:
+    """So a card states the command that makes its model."""
+    changed = mla.Config.from_dict(
+        {"model": {"architecture": "1-A", "hidden_units": 64}, "optim": {"learning_rate": 3e-4}}
+    )
+    validated = dataclasses.replace(
+        mla.preset("kong2017"), data=mla.DataConfig(validation_fraction=0.05, train="x")
+    )
+    for config in (mla.preset("yu2018"), mla.preset("max_pooling:6-A"), changed, validated):
+        command = train_flags(config)
+        preset, *_ = re.findall(r"--preset=(\S+)", command)
+        values = mla.preset(preset).to_dict()
+        for section, field, text in re.findall(r"--config\.(\w+)\.(\w+)=(\S*)", command):
+            kind = type(values[section][field])
+            values[section][field] = text == "True" if kind is bool else kind(text)
+        made = mla.Config.from_dict(values)
+        assert made.without_paths() == config.without_paths()
+        assert made.data.train == "TRAIN"
