@@ -46,7 +46,7 @@ def main() -> None:
     if not _WORKDIR.value:
         if _NAME.value:
             raise UserError("--name is for a model to make: give --workdir, the run, too")
-        for line in listed(shelf) or ["the package has no models"]:
+        for line in listed(shelf) or [f"there are no models in {shelf}"]:
             print(line)
         return
     cli.require(_NAME, _ABOUT)

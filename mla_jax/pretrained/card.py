@@ -69,7 +69,7 @@ def _facts(card: Mapping[str, Any]) -> list[str]:
 
 
 def _scores(card: Mapping[str, Any], classes: Sequence[Mapping[str, Any]]) -> list[str]:
-    compared, loss = card["compared_on"], card["float32"]["mAP"] - card["stored"]["mAP"]
+    compared, change = card["compared_on"], card["stored"]["mAP"] - card["float32"]["mAP"]
     lines = [
         f"On {compared['data']}, {compared['clips']:,} clips:",
         "",
@@ -80,7 +80,7 @@ def _scores(card: Mapping[str, Any], classes: Sequence[Mapping[str, Any]]) -> li
             for name, one in (("in float32", card["float32"]), ("as stored", card["stored"]))
         ),
         "",
-        f"So the 8 bits cost {loss:.4f} of mAP; no probability differs by more than "
+        f"So the 8 bits change mAP by {change:+.4f}; no probability differs by more than "
         f"{card['largest_difference']:.3f}. Every class is in `results.json`; the ends of its list:",
         "",
         "| class | average precision | clips |",
