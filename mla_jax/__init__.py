@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mla_jax.presets import preset
     from mla_jax.report.figures.attention import attention_map
     from mla_jax.report.figures.levels import level_weights
-    from mla_jax.runs.shelf import pretrained_models
+    from mla_jax.runs.names import pretrained_models
     from mla_jax.runs.thresholds import choose_for_run
     from mla_jax.runs.trained import TrainedModel
     from mla_jax.runs.use import open_model
@@ -85,7 +85,7 @@ _HOMES = {
     "presets": ("preset",),
     "report.figures.attention": ("attention_map",),
     "report.figures.levels": ("level_weights",),
-    "runs.shelf": ("pretrained_models",),
+    "runs.names": ("pretrained_models",),
     "runs.thresholds": ("choose_for_run",),
     "runs.trained": ("TrainedModel",),
     "runs.use": ("open_model",),

@@ -19,7 +19,7 @@ from absl import flags
 from mla_jax.commands import cli
 from mla_jax.errors import UserError
 from mla_jax.pretrained.store import store_model
-from mla_jax.runs.shelf import SHELF, pretrained_models
+from mla_jax.runs.names import SHELF, pretrained_models
 from mla_jax.storage import files
 
 _STEP = cli.define_step()

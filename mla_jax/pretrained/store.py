@@ -22,6 +22,7 @@ from mla_jax.evaluation.metrics import Metrics
 from mla_jax.models.multi_level import num_parameters
 from mla_jax.presets import train_flags
 from mla_jax.pretrained.card import card_text
+from mla_jax.runs import fingerprint
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.model_file import write_model
 from mla_jax.runs.trained import TrainedModel
@@ -88,7 +89,7 @@ def store_model(
             "bytes": target.model_file.stat().st_size,
         }
         _require_small(card, most_loss)
-        of_stored = _results(results, after, trained)
+        of_stored = _results(results, after, trained, fingerprint.describe({"eval": clips}))
         target.write_results(of_stored)
         if kept := _thresholds(run, trained):
             files.write_json(target.thresholds_file, kept)
@@ -152,8 +153,10 @@ def _require_small(card: Mapping[str, Any], most_loss: float) -> None:
         )
 
 
-def _results(results: Mapping[str, Any], scores: Metrics, trained: TrainedModel) -> dict[str, Any]:
-    """The run's results with the scores of the stored model instead."""
+def _results(
+    results: Mapping[str, Any], scores: Metrics, trained: TrainedModel, scored: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The run's results with the scores of the stored model instead, and what they are of."""
     counts = [row.get("num_train_clips") for row in results["classes"]]
     known = None if None in counts or not counts else np.array(counts)
     left_out = ("bootstrap_mAP", "average", "classes")
@@ -163,6 +166,7 @@ def _results(results: Mapping[str, Any], scores: Metrics, trained: TrainedModel)
         **summaries.summarize(scores),
         "step": trained.step,
         "evaluated_on": "eval",
+        **{name: {**trained.made_with.get(name, {}), **scored[name]} for name in scored},
         "classes": summaries.per_class(scores, trained.classes.mids, trained.classes.names, known),
     }
 

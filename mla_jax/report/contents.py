@@ -20,9 +20,10 @@ from mla_jax.localization.segment_metrics import SegmentMetrics
 from mla_jax.report.sound import ClipSound
 from mla_jax.report.truth import segment_metrics
 from mla_jax.runs.folder import RunFolder, classes_of
+from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import TrainedModel
-from mla_jax.runs.use import open_model, workdirs_of
+from mla_jax.runs.use import open_model
 from mla_jax.storage import files
 
 

@@ -21,8 +21,8 @@ from mla_jax.report.contents import EvalData, Report, ReportRun
 from mla_jax.report.sound import ClipSound, Sounds
 from mla_jax.report.truth import read_truth
 from mla_jax.runs.fingerprint import may_be_same_eval
+from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.tagging_model import require_models_alike
-from mla_jax.runs.use import workdirs_of
 from mla_jax.storage import paths
 
 

@@ -22,7 +22,7 @@ from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.skipped import SKIPPED_FILE, Skipped, list_beside
 from mla_jax.errors import UserError
 from mla_jax.runs.metrics_log import METRICS_FILE, TENSORBOARD_FOLDER, read_metrics
-from mla_jax.runs.shelf import folder_of
+from mla_jax.runs.names import folder_of
 from mla_jax.storage import files, outputs, paths
 from mla_jax.storage.locks import LOCK_FILE
 

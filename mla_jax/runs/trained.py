@@ -20,8 +20,8 @@ from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.checkpoints import Checkpoints, DamagedCheckpointError
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.model_file import read_model, require_shapes
+from mla_jax.runs.names import PREFIX, folder_of, one_workdir
 from mla_jax.runs.results import embedding_of
-from mla_jax.runs.shelf import PREFIX, folder_of
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.storage import files
 from mla_jax.training.state import TrainState, init_state
@@ -57,9 +57,9 @@ class TrainedModel(TaggingModel):
         """Restores the checkpoint of `step`; 0: the best by validation, or without validation the newest.
 
         Raises:
-          UserError: there is no such run or checkpoint, or it is damaged.
+          UserError: there is no such run or checkpoint, it is damaged, or several runs are named.
         """
-        (trained,) = restore(workdir, step)
+        (trained,) = restore(one_workdir(workdir), step)
         return dataclasses.replace(
             trained, allow_other_embeddings=allow_other_embeddings, encoder_files=encoder_files
         )

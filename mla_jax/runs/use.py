@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from mla_jax.data.skipped import Skipped
-from mla_jax.errors import UserError
 from mla_jax.evaluation import metrics, summaries
 from mla_jax.progress import Progress
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
@@ -14,26 +13,10 @@ from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.averaged import AveragedModel, members_of
 from mla_jax.runs.environment import environment
 from mla_jax.runs.folder import list_skipped, require_output
+from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import restore
-from mla_jax.storage import files, paths
-
-
-def workdirs_of(workdir: str | Path) -> list[str]:
-    """The runs that a name stands for: one, or several with commas between them.
-
-    A folder whose own name has a comma is itself.
-
-    Raises:
-      UserError: nothing stands before, behind or between commas.
-    """
-    text = str(workdir)
-    if "," not in text or paths.as_path(text).exists():
-        return [text]
-    found = text.split(",")
-    if not all(found):
-        raise UserError(f"{text!r} names no run beside a comma; give runs as A,B,C")
-    return found
+from mla_jax.storage import files
 
 
 def open_model(

@@ -16,7 +16,7 @@ from mla_jax.commands.compare import gather as compare
 from mla_jax.pretrained.store import store_model
 from mla_jax.progress import silent
 from mla_jax.report.gather import gather
-from mla_jax.runs import shelf
+from mla_jax.runs import names
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.model_file import read_model, write_model
 from mla_jax.runs.thresholds import thresholds_of
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def stored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """What names the model, where the package's shelf is that of the tests."""
-    monkeypatch.setattr(shelf, "SHELF", folder / "shelf")
+    monkeypatch.setattr(names, "SHELF", folder / "shelf")
     return f"pretrained:{NAME}"
 
 
@@ -118,7 +118,11 @@ def test_the_card_says_what_the_files_say(folder: Path) -> None:
     ):
         assert part in text, part
     assert card["bytes"] == (made / "model.npz").stat().st_size
-    for row in RunFolder(made).results()["classes"]:  # type: ignore[index]
+    results, run = (RunFolder(path).results() for path in (made, folder / "single"))
+    assert results is not None
+    assert run is not None
+    assert results["fingerprints"] == run["fingerprints"]
+    for row in results["classes"]:
         assert f"| {row['name']} | {row['average_precision']:.3f} |" in text
     assert str(folder) not in text + (made / "card.json").read_text()
 
@@ -189,7 +193,7 @@ def test_a_model_that_loses_too_much_is_not_stored(folder: Path, tmp_path: Path)
 
 def test_the_models_of_the_package_open_and_state_their_scores() -> None:
     for name in mla.pretrained_models():
-        made = shelf.SHELF / name
+        made = names.SHELF / name
         assert (made / "model.npz").stat().st_size <= 6_000_000
         model = mla.TrainedModel.pretrained(name)
         card = json.loads((made / "card.json").read_text())

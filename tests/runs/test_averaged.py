@@ -20,10 +20,11 @@ from mla_jax.runs.averaged import AveragedModel, members_of
 from mla_jax.runs.checkpoints import Checkpoints
 from mla_jax.runs.data import RunData
 from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.results import checkpoint_meta
 from mla_jax.runs.thresholds import thresholds_of
 from mla_jax.runs.trained import restore
-from mla_jax.runs.use import evaluate, open_model, workdirs_of
+from mla_jax.runs.use import evaluate, open_model
 from mla_jax.tagging.tag import TagOptions, predict_to_file
 from mla_jax.training.state import init_state
 from tests.support.helpers import described, raises_user_error, random_clips
@@ -127,6 +128,8 @@ def test_a_name_with_commas_is_several_runs_unless_there_is_such_a_folder(
         workdirs_of("a,,b")
     shutil.copytree(folder / "b", tmp_path / "lr=0.1,0.2")
     assert isinstance(open_model(tmp_path / "lr=0.1,0.2"), mla.TrainedModel)
+    with raises_user_error("names 2 runs, and an average cannot be used for this"):
+        mla.TrainedModel.open(f"{folder}/a,{folder}/b")
     with raises_user_error("nowhere does not exist"):
         open_model(f"{folder}/a,{folder}/nowhere")
     named = {"average of x/a, x/b": "x/a,x/b", "average of x/b, y/a": "x/b,y/a", "y/a": "y/a"}

@@ -1,8 +1,9 @@
-"""The models that come with the package, and what names them: `pretrained:NAME` wherever a run is named."""
+"""What names runs: a folder; `A,B,C`, the average of several; `pretrained:NAME`, a model of the package."""
 
 from pathlib import Path
 
 from mla_jax.errors import UserError
+from mla_jax.storage import paths
 
 PREFIX = "pretrained:"
 SHELF = Path(__file__).parent.parent / "pretrained" / "models"
@@ -34,3 +35,34 @@ def folder_of(path: str | Path, shelf: Path | None = None) -> str | Path:
             "mla_jax.pretrained_models()"
         )
     return (shelf or SHELF) / name
+
+
+def workdirs_of(workdir: str | Path) -> list[str]:
+    """The runs that a name stands for: one, or several with commas between them.
+
+    A folder whose own name has a comma is itself.
+
+    Raises:
+      UserError: nothing stands before, behind or between commas.
+    """
+    text = str(workdir)
+    if "," not in text or paths.as_path(text).exists():
+        return [text]
+    found = text.split(",")
+    if not all(found):
+        raise UserError(f"{text!r} names no run beside a comma; give runs as A,B,C")
+    return found
+
+
+def one_workdir(workdir: str | Path) -> str | Path:
+    """The name as it is, where it stands for one run.
+
+    Raises:
+      UserError: it stands for several.
+    """
+    several = workdirs_of(workdir)
+    if len(several) > 1:
+        raise UserError(
+            f"{workdir} names {len(several)} runs, and an average cannot be used for this; give one of them"
+        )
+    return workdir
