@@ -80,7 +80,11 @@ def store_model(
         card = {
             "name": Path(folder).name,
             **_facts(trained, results),
-            "made_by": [*about.get("made_by", []), train_flags(trained.config)],
+            "made_by": [
+                *about.get("made_by", []),
+                train_flags(trained.config),
+                f"mla-pretrained --workdir=RUN --name={Path(folder).name} --data=EVAL --about=ABOUT.json",
+            ],
             "about": {name: value for name, value in about.items() if name != "made_by"},
             "compared_on": {"clips": len(clips), "data": about.get("compared_on", Path(data).name)},
             "float32": _scores(before),
