@@ -11,12 +11,12 @@ from mla_jax.audio.sound_file import SoundFile, opened
 from mla_jax.errors import UserError
 
 FLAGS = {
-    "short": "shorter than one example: padded with zeros",
+    "short": "shorter than one example, padded with zeros",
     "silent": "silent",
-    "cut": "shorter than its header says, or damaged: what could be read was used",
-    "unscaled": "samples far beyond -1 to 1: integers stored as floats?",
+    "cut": "cut or damaged, of which what could be read was used",
+    "unscaled": "with samples far beyond -1 to 1 (integers stored as floats?)",
 }
-"""What can be said of a recording that is usable, and how it is told."""
+"""What can be said of a recording that is usable, and how it is told: behind the word recording."""
 
 _SILENT = 2.0**-15  # one step of 16 bits
 _UNSCALED = 16.0

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ PUBLISHED, FITTED = AUDIOSET.postprocessing, "own PCA, 8 bits"
 VECTORS, MEANS = "pca_eigen_vectors", "pca_means"
 """The names in the published file, [features, features] and [features, 1]; ours has them too."""
 
+_BLOCK = 256  # embeddings that become bytes at a time
 _LEAST_VARIANCE = 1e-9  # of a component, times the largest
 
 
@@ -119,9 +120,7 @@ def with_pca(encoder: Encoder, pca: Pca) -> Encoder:
             f"the PCA was made of other embeddings than those of {encoder.name} ({difference}); fit it on "
             "this encoder's"
         )
-    to_bytes = functools.partial(
-        jax.jit(quantise), vectors=jnp.asarray(pca.vectors), means=jnp.asarray(pca.means)
-    )
+    to_bytes = _quantiser(pca)
     return dataclasses.replace(
         encoder,
         embed=lambda examples: to_bytes(jnp.asarray(encoder.embed(examples), jnp.float32)),
@@ -129,6 +128,35 @@ def with_pca(encoder: Encoder, pca: Pca) -> Encoder:
         dtype="uint8",
         postprocessing=FITTED if pca.encoder else PUBLISHED,
         details={**encoder.details, "pca": pca.checksum},
+    )
+
+
+def bytes_of(embeddings: np.ndarray, pca: Pca) -> np.ndarray:
+    """Embeddings that were made before as `with_pca` gives them, but for rounding: a byte may be 1 away.
+
+    Args:
+      embeddings: [segments, features], any number of them.
+      pca: of the encoder that made them.
+
+    Returns:
+      uint8 [segments, components].
+    """
+    to_bytes = _quantiser(pca)
+    found = np.zeros((len(embeddings), len(pca.vectors)), np.uint8)
+    for begin in range(0, len(embeddings), _BLOCK):
+        block = np.zeros((_BLOCK, embeddings.shape[1]), np.float32)  # of one shape, to compile once
+        some = embeddings[begin : begin + _BLOCK]
+        block[: len(some)] = some
+        found[begin : begin + _BLOCK] = np.asarray(to_bytes(jnp.asarray(block)))[: len(some)]
+    return found
+
+
+_jitted_quantise = jax.jit(quantise)
+
+
+def _quantiser(pca: Pca) -> Callable[[jax.Array], jax.Array]:
+    return functools.partial(
+        _jitted_quantise, vectors=jnp.asarray(pca.vectors), means=jnp.asarray(pca.means)
     )
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import requests
+import urllib3.exceptions
 
 from mla_jax.errors import UserError
 
-TIMEOUT = (20.0, 60.0)  # seconds to connect, and without a byte
+TIMEOUT = (10.0, 60.0)  # seconds to connect to each address of a name, and without a byte
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _HASH = re.compile(r"\s*(crc32c|md5)=(\S+)\s*")
 
@@ -36,11 +37,16 @@ class RemoteFile(NamedTuple):
 
 
 class BrokenError(Exception):
-    """A transfer broke off, and another try may succeed, after `wait` seconds."""
+    """A transfer broke off, and another try may succeed.
 
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
+    Attributes:
+      wait: seconds that the server asks to wait before it.
+      reached: whether there was a connection to a server at all.
+    """
+
+    def __init__(self, reason: str, *, wait: float = 0.0, reached: bool = True) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.reached = wait, reached
 
 
 @contextlib.contextmanager
@@ -64,9 +70,8 @@ def ask(
             status = response.status_code
             if status >= 500 or status in (408, 429):
                 after = response.headers.get("Retry-After", "")
-                raise BrokenError(
-                    f"HTTP {status} {response.reason}", float(after) if after.isdecimal() else 0.0
-                )
+                wait = float(after) if after.isdecimal() else 0.0
+                raise BrokenError(f"HTTP {status} {response.reason}", wait=wait)
             if status not in (200, 206, 416):
                 raise UserError(
                     f"{url} cannot be had: HTTP {status} {response.reason}; check the address, or "
@@ -77,11 +82,18 @@ def ask(
         reason = _reason(error)
         if "CERTIFICATE_VERIFY_FAILED" in reason:  # other troubles of SSL may pass
             raise UserError(f"{url} cannot be had: {reason}; check the address") from error
-        raise BrokenError(reason) from error
+        raise BrokenError(reason, reached=not _is_no_connection(error)) from error
     except requests.exceptions.ChunkedEncodingError as error:
         raise BrokenError("the connection broke") from error
     except (requests.RequestException, UnicodeError) as error:
         raise UserError(f"{url} cannot be had: {_reason(error)}; check the address") from error
+
+
+def _is_no_connection(error: Exception) -> bool:
+    """Whether the name is not known, or nobody there takes a connection."""
+    inner = getattr(error.args[0], "reason", None) if error.args else None
+    inner = getattr(inner, "original_error", inner)  # of a proxy
+    return isinstance(inner, urllib3.exceptions.ConnectTimeoutError)  # above the other kinds
 
 
 def _reason(error: Exception) -> str:

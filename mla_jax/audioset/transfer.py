@@ -62,7 +62,8 @@ def fetch(
     Args:
       url: an http or https address.
       path: the file to write.
-      retries: give up after so many retries in a row without a new byte.
+      retries: give up after so many retries in a row without a new byte; without any if at first no
+        connection can be made.
       first_wait: seconds before the first retry; doubled for each further one, up to 60.
       admit: called with the file's size and the bytes still to come, if the server tells the size; raises
         UserError to refuse them.
@@ -70,8 +71,9 @@ def fetch(
       say: called with each line for the user.
 
     Raises:
-      UserError: there is no such file, the server cannot be used, the retries are spent (what has arrived
-        is kept), the file disagrees with its checksum or `check` (it is deleted), or it cannot be written.
+      UserError: there is no such file, no server can be reached, it cannot be used, the retries are spent
+        (what has arrived is kept), the file disagrees with its checksum or `check` (it is deleted), or it
+        cannot be written.
     """
     part = _Part(url, Path(path))
     try:
@@ -144,17 +146,23 @@ class _Transfer:
     def run(self, retries: int, first_wait: float) -> RemoteFile:
         """Tries until the part is the whole file; returns its description."""
         name, part = self.part.name, self.part
-        failures, furthest = 0, part.size
+        failures, furthest, reached = 0, part.size, False
         while True:
             try:
                 return self.go_on()
             except BrokenError as broken:
+                reached = reached or broken.reached
+                kept = "what has arrived is kept, " if part.size else ""
+                if not reached:
+                    raise UserError(
+                        f"{self.url} cannot be reached: {broken}; check the address and the network, {kept}"
+                        "and run it again"
+                    ) from broken
                 # By the furthest byte: a server that always starts over and always breaks makes no progress.
                 failures = 1 if part.size > furthest else failures + 1
                 furthest = max(furthest, part.size)
                 if failures > retries:
                     tries = "1 try" if failures == 1 else f"{failures} tries in a row"
-                    kept = "what has arrived is kept, " if part.size else ""
                     raise UserError(
                         f"{self.url}: {broken}; gave up after {tries}, {kept}run it again later"
                     ) from broken

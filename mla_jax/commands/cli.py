@@ -1,6 +1,7 @@
 """What the command-line programs share: flags, errors of one line, and exit codes."""
 
 import contextlib
+import logging as standard_logging
 import os
 import select
 import sys
@@ -160,6 +161,16 @@ def define_weights() -> flags.FlagHolder[str]:
     )
 
 
+def define_labels() -> flags.FlagHolder[str]:
+    """Defines `--labels`, of recordings that a program takes with their labels."""
+    return flags.DEFINE_string(
+        "labels",
+        "",
+        "For sound, and for .npy or .npz recordings: a CSV of labels, filename,labels; empty: the labels.csv "
+        "beside the recordings.",
+    )
+
+
 def define_sounds() -> flags.FlagHolder[str]:
     """Defines `--sounds`, of the recordings that clips are of."""
     return flags.DEFINE_string(
@@ -232,6 +243,7 @@ def run(main: Callable[[], None], about: str = "") -> None:
     def guarded(argv: Sequence[str]) -> None:
         if not _DEBUG.value:
             _quieten_orbax()
+            logging.get_absl_handler().setFormatter(_OneLine())
         with _one_line_errors(UserError, OSError):
             if len(argv) > 1:
                 raise UserError(f"{argv[1]!r} is not a flag; see --help")
@@ -352,6 +364,13 @@ def nobody_reads() -> bool:
     for number in (1, 2):
         poll.register(number, 0)
     return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+class _OneLine(standard_logging.Formatter):
+    """What the library logs, as commands say it: `warning: ...`, without date, thread and place."""
+
+    def format(self, record: standard_logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}"
 
 
 def _quieten_orbax() -> None:

@@ -9,18 +9,21 @@ Dark is a high score; a dot marks the clip's labels. Several runs are drawn side
 from absl import flags
 
 from mla_jax.commands import cli
+from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.report import clip_picture
 
 _SOUNDS = cli.define_sounds()
 _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
+_WEIGHTS = cli.define_weights()
+_PCA = cli.define_pca()
 _WORKDIR = cli.define_workdirs_of_models()
 _CLIP = flags.DEFINE_string("clip", "", "The clip's video id.")
 _OUTPUT = flags.DEFINE_string("output", "", "The picture to write: .png, .svg or .pdf.")
 _DATA = flags.DEFINE_string(
     "data",
     "",
-    f"Where the clip is. {cli.CLIPS}. Empty: the first run's data.eval.",
+    f"Where the clip is. {cli.CLIPS}; or sound. Empty: the first run's data.eval.",
 )
 _START_TIME = flags.DEFINE_float(
     "start_time",
@@ -47,6 +50,7 @@ def main() -> None:
         sounds=_SOUNDS.value,
         segment_seconds=_SEGMENT_SECONDS.value,
         allow_other_embeddings=_ALLOW_OTHER.value,
+        encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
     )
     for note in notes:
         cli.say(note)

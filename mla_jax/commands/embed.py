@@ -43,6 +43,15 @@ _CLASS_LIST = flags.DEFINE_string(
     "",
     "A class_labels_indices.csv that the labels are of; empty: the names in the labels, sorted.",
 )
+_FIT_PCA = flags.DEFINE_string(
+    "fit_pca",
+    "",
+    "An .npz to write: principal components are fitted on the embeddings, and the clips are bytes; other "
+    "recordings are embedded alike with --pca of this file. For encoders that bring none.",
+)
+_PCA_FEATURES = flags.DEFINE_integer(
+    "pca_features", 128, "For --fit_pca: how many features are kept.", lower_bound=1
+)
 _CLIP_SECONDS = flags.DEFINE_float(
     "clip_seconds",
     0.0,
@@ -63,10 +72,14 @@ def main() -> None:
 
     if _CLASS_LIST.value and not _LABELS.value:
         raise UserError("--class_list says what labels mean; give --labels too")
+    if _FIT_PCA.value and _PCA.value:
+        raise UserError("--fit_pca fits a PCA and --pca takes one that is there; give one of them")
     options = EmbedOptions(
         clip_seconds=_CLIP_SECONDS.value,
         labels=_LABELS.value,
         class_list=_CLASS_LIST.value,
+        fit_pca=_FIT_PCA.value,
+        pca_features=_PCA_FEATURES.value,
         batch_size=_BATCH_SIZE.value,
         threads=_THREADS.value,
     )

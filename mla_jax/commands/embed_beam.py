@@ -95,6 +95,7 @@ def _works() -> "tuple[list[Work], int]":
     recordings = [Recording(Path(path), name) for path, name in zip(matched, names, strict=True)]
     given = ClassList.read(_CLASS_LIST.value) if _CLASS_LIST.value else None
     labels = match_labels(_LABELS.value, recordings, given)
+    labels.require_all_known(_OUTPUT.value)
     files.write_text(
         f"{os.path.dirname(_OUTPUT.value) or '.'}/{FILE_NAME}", labels.classes.to_csv()
     )
@@ -103,7 +104,7 @@ def _works() -> "tuple[list[Work], int]":
         f"{len(labels.without_file):,} names in it are those of no recording"
     )
     works = [
-        Work(path, name, tuple(mine))
+        Work(path, name, mine)
         for path, name, mine in zip(matched, names, labels.of, strict=True)
         if mine is not None
     ]

@@ -6,6 +6,11 @@ With --average_from the probabilities of all kept checkpoints from that step on 
 paper's program. Several runs, with commas between them, are averaged and used as one model:
 
     mla-evaluate --workdir=runs/seed0,runs/seed1,runs/seed2 --data=packed/eval
+
+The data may be recordings, which are embedded by the run's encoder and cut into clips as long as those of
+training:
+
+    mla-evaluate --workdir=runs/sounds --data=sounds --labels=labels.csv
 """
 
 from typing import Any
@@ -13,14 +18,18 @@ from typing import Any
 from absl import flags
 
 from mla_jax.commands import cli
+from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs import use
 
 _BAD_RECORDS = cli.define_bad_records()
 _STEP = cli.define_step()
 _AVERAGE_FROM = cli.define_average_from()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
+_LABELS = cli.define_labels()
+_WEIGHTS = cli.define_weights()
+_PCA = cli.define_pca()
 _WORKDIR = cli.define_workdir_of_model()
-_DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}.")
+_DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}; or sound.")
 _OUTPUT = flags.DEFINE_string("output", "", "Where to write the scores, as JSON; may be left out.")
 
 
@@ -35,6 +44,8 @@ def main() -> None:
         average_from=_AVERAGE_FROM.value,
         bad_records=_BAD_RECORDS.value or "",
         allow_other_embeddings=_ALLOW_OTHER.value,
+        labels=_LABELS.value,
+        encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
         output=_OUTPUT.value,
         show=lambda results: cli.tell(_in_one_line(results), _OUTPUT.value),
     )

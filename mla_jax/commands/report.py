@@ -4,23 +4,28 @@ r"""Writes a report of trained runs: one HTML file that loads nothing, to look a
 
 It has settings and data, scores with their intervals, comparisons of the runs, curves, a table of every
 class, how the levels are weighed, and, of the first run, example clips with attention maps. If the eval clips
-are gone, what needs them is left out, and the report says so.
+are gone, what needs them is left out, and the report says so. With --data=sounds --labels=labels.csv the runs
+are evaluated on recordings, of which those of the examples are drawn and can be heard.
 """
 
 from absl import flags
 
 from mla_jax.commands import cli
+from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.report.write import write_report
 
 _SOUNDS = cli.define_sounds()
 _SEGMENT_SECONDS = cli.define_segment_seconds()
 _ALLOW_OTHER = cli.define_allow_other_embeddings()
+_LABELS = cli.define_labels()
+_WEIGHTS = cli.define_weights()
+_PCA = cli.define_pca()
 _WORKDIR = cli.define_workdirs_of_models()
 _OUTPUT = flags.DEFINE_string("output", "", "The HTML file to write.")
 _DATA = flags.DEFINE_string(
     "data",
     "",
-    f"What to evaluate on. {cli.CLIPS}. Empty: the runs' own data.eval, if it is still there.",
+    f"What to evaluate on. {cli.CLIPS}; or sound. Empty: the runs' own data.eval, if it is still there.",
 )
 _CLASSES = flags.DEFINE_multi_string(
     "class",
@@ -48,6 +53,8 @@ def main() -> None:
         sounds=_SOUNDS.value,
         segment_seconds=_SEGMENT_SECONDS.value,
         allow_other_embeddings=_ALLOW_OTHER.value,
+        labels=_LABELS.value,
+        encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
     )
     for note in report.notes:
         cli.say(note)

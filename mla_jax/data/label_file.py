@@ -4,7 +4,8 @@
     dog.wav,Dog;Barking
     street.wav,
 
-Its first line names the columns; others may stand beside them. A cell of `labels` holds the names, mids or
+Its first line names the columns; others may stand beside them. Tabs or semicolons may stand between columns
+as well, if they do in the first line. A cell of `labels` holds the names, mids or
 indices of classes, with `;`, `|` or, if no cell has those, commas between them; names of a class list may
 have commas in them anyway. Several lines of one file add up; if all its cells are empty, it is of none of the
 classes. A column `absent`, if there is one, names the classes that were looked for and not found: those in
@@ -33,6 +34,7 @@ _FILE_COLUMNS = ("filename", "fname", "file", "path", "id")
 _LABEL_COLUMNS = ("labels", "label", "category")
 _ABSENT = "absent"
 _SEPARATOR = re.compile("[;|]")
+_MARKS = {"\t": "tabs", ",": "commas", ";": "semicolons"}  # what may stand between columns
 
 
 class Entry(NamedTuple):
@@ -47,6 +49,39 @@ class Entry(NamedTuple):
     line: int
     labels: tuple[str, ...]
     absent: tuple[str, ...] | None
+
+
+class Heard(NamedTuple):
+    """What is known to be heard in a recording.
+
+    Attributes:
+      labels: the class indices, ascending.
+      absent: those that are known not to be, ascending; None: all others.
+    """
+
+    labels: tuple[int, ...] = ()
+    absent: tuple[int, ...] | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """Whether anything is known."""
+        return self.absent is None or bool(self.labels or self.absent)
+
+
+NONE_HEARD = Heard()
+
+
+def labels_of(heard: Sequence[Heard], num_classes: int) -> Labels:
+    """The same in the form that clips have."""
+    labels = Labels.of_lists([one.labels for one in heard])
+    if all(one.absent is None for one in heard):
+        return labels
+    known = np.ones((len(heard), num_classes), bool)
+    for row, one in zip(known, heard, strict=True):
+        if one.absent is not None:
+            row[:] = False
+            row[[*one.labels, *one.absent]] = True
+    return labels if known.all() else labels._replace(known=known)
 
 
 class LabelFile:
@@ -66,7 +101,8 @@ class LabelFile:
         self.path = path
         try:
             text = path.read_text(encoding="utf-8-sig")
-            delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+            first = text.partition("\n")[0]
+            delimiter = next((mark for mark in _MARKS if mark in first), ",")
             rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"cannot read the labels {path}: {error}; give a CSV file") from error
@@ -82,7 +118,7 @@ class LabelFile:
             if len(row) > len(header):
                 raise UserError(
                     f"{path}, line {line}: {len(row)} cells, but the first line names {len(header)} columns; "
-                    "put quotes around cells that have commas in them"
+                    f"put quotes around cells that have {_MARKS[delimiter]} in them"
                 )
             name = row[file_column].strip()
             if not name:
@@ -126,22 +162,28 @@ class LabelFile:
 
     def classes(self) -> ClassList | None:
         """The classes that occur, sorted; None where all labels are indices."""
-        texts = {text for entry in self.entries.values() for text in self._texts(entry)}
-        if all(text.isdecimal() for text in texts):
-            return None
+        texts = self._all_texts()
+        return None if all(text.isdecimal() for text in texts) else classes_named(texts)
+
+    def names(self) -> ClassList:
+        """All labels that occur as names, sorted; numbers too.
+
+        Raises:
+          UserError: there is none.
+        """
+        texts = self._all_texts()
+        if not texts:
+            raise UserError(f"{self.path} names no label; give at least one")
         return classes_named(texts)
 
     def num_indices(self) -> int:
         """How many classes labels that are indices need."""
-        texts = [text for entry in self.entries.values() for text in self._texts(entry)]
-        return max((int(text) + 1 for text in texts if text.isdecimal()), default=0)
+        numbers = (int(text) for text in self._all_texts() if text.isdecimal())
+        return max((number + 1 for number in numbers), default=0)
 
-    def _texts(self, entry: Entry) -> list[str]:
-        return self._split(entry.labels + (entry.absent or ()), None)
-
-    def texts(self, name: str, names: ClassNames | None) -> list[str]:
-        """The labels of an entry as they stand there, each once; `names` says which have commas in them."""
-        return list(dict.fromkeys(self._split(self.entries[name].labels, names)))
+    def _all_texts(self) -> set[str]:
+        entries = self.entries.values()
+        return {t for e in entries for t in self._split(e.labels + (e.absent or ()), None)}
 
     def _split(self, cells: Sequence[str], names: ClassNames | None) -> list[str]:
         return [text for cell in cells for text in self._split_cell(cell, names)]
@@ -173,31 +215,40 @@ class LabelFile:
           UserError: a label is no class, or is absent too.
         """
         finder = ClassNames(classes) if classes is not None else None
-        lists, known = [], np.ones((len(names), num_classes), bool)
-        for row, name in enumerate(names):
-            entry = self.entries[name]
-            where = f"{self.path}, line {entry.line}"
-            lists.append(
-                sorted(
-                    {
-                        _index(t, finder, num_classes, where)
-                        for t in self._split(entry.labels, finder)
-                    }
-                )
+        return labels_of([self.heard(name, num_classes, finder) for name in names], num_classes)
+
+    def heard(self, name: str, num_classes: int, names: ClassNames | None) -> Heard:
+        """What an entry says.
+
+        Args:
+          name: as `find` gave it.
+          num_classes: K.
+          names: finds the classes, if labels name them.
+
+        Raises:
+          UserError: a label is no class, or is absent too.
+        """
+        entry = self.entries[name]
+        where = f"{self.path}, line {entry.line}"
+
+        def indices(cells: Sequence[str]) -> dict[int, str]:
+            texts = self._split(cells, names)
+            return {_index(text, names, num_classes, where): text for text in texts}
+
+        labels, absent = indices(entry.labels), indices(entry.absent or ())
+        if both := sorted(labels.keys() & absent.keys()):
+            raise UserError(
+                f"{where}: {labels[both[0]]!r} is both in the labels of {name!r} and absent; leave one out"
             )
-            if entry.absent is not None:
-                absent = [
-                    _index(t, finder, num_classes, where) for t in self._split(entry.absent, finder)
-                ]
-                if both := sorted(set(absent) & set(lists[-1])):
-                    said = classes.names[both[0]] if classes is not None else str(both[0])
-                    raise UserError(
-                        f"{where}: {said!r} is both in the labels of {name!r} and absent; leave one out"
-                    )
-                known[row] = False
-                known[row, absent + lists[-1]] = True
-        labels = Labels.of_lists(lists)
-        return labels if known.all() else labels._replace(known=known)
+        known = None if entry.absent is None else tuple(sorted(absent))
+        return Heard(tuple(sorted(labels)), known)
+
+
+def label_file_of(labels: str, *folders: Path) -> Path | None:
+    """The file of recordings' labels: `labels` if it is named, else the first `labels.csv` in the folders."""
+    if labels:
+        return Path(labels)
+    return next((folder / FILE_NAME for folder in folders if (folder / FILE_NAME).is_file()), None)
 
 
 def _index(text: str, names: ClassNames | None, num_classes: int, where: str) -> int:

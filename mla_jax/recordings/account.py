@@ -20,12 +20,14 @@ class Account:
     Attributes:
       files: how many there were.
       seconds: of sound that were embedded.
+      segments: of all recordings.
       most_segments: of a recording.
       failed: those that could not be used.
       unlabelled: those that no line of the labels names; they are left out.
       flagged: by flag of `mla_jax.audio.decode.FLAGS`, the names of recordings.
       passed_over: files of the folders whose endings are those of no sound.
       without_file: names in the labels that are those of no recording.
+      pca: what is said of the principal components that were fitted; empty if none were.
       clips: how many were written.
       lengths: the fewest and the most segments of a clip.
       num_features, dtype: of an embedding.
@@ -35,12 +37,14 @@ class Account:
 
     files: int
     seconds: float = 0.0
+    segments: int = 0
     most_segments: int = 0
     failed: list[Skipped] = dataclasses.field(default_factory=list)
     unlabelled: list[Skipped] = dataclasses.field(default_factory=list)
     flagged: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     passed_over: list[Path] = dataclasses.field(default_factory=list)
     without_file: list[str] = dataclasses.field(default_factory=list)
+    pca: str = ""
     clips: int = 0
     lengths: tuple[int, int] = (0, 0)
     num_features: int = 0
@@ -75,6 +79,7 @@ class Account:
         lines.append(
             f"clips        {self.clips:,}, of {lengths} segments x {self.num_features} features, {self.dtype}"
         )
+        lines += [f"PCA          {self.pca}"] * bool(self.pca)
         if labels and self.label_counts is not None:
             counts = self.label_counts
             lines.append(
@@ -88,15 +93,21 @@ class Account:
             (f"named in {labels}, but not there", self.without_file),
             ("passed over, no sound by their names", [str(path) for path in self.passed_over]),
         ]
-        lines += [_counted(what, names) for what, names in told if names]
+        lines += filter(None, (counted(what, names) for what, names in told))
         return lines + told_flags(self.flagged)
 
 
 def told_flags(flagged: Mapping[str, list[str]]) -> list[str]:
     """The recordings of each flag of `mla_jax.audio.decode.FLAGS`, counted and named, for a person."""
-    return [_counted(FLAGS[flag], names) for flag, names in sorted(flagged.items())]
+    return [
+        counted(f"recording{'s' * (len(names) > 1)} {FLAGS[flag]}", names)
+        for flag, names in sorted(flagged.items())
+    ]
 
 
-def _counted(what: str, names: list[str]) -> str:
+def counted(what: str, names: list[str]) -> str:
+    """How many there are and the first names, for a person; empty if there is none."""
+    if not names:
+        return ""
     more = f", and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return f"{len(names):,} {what}: {', '.join(names[:_NAMED])}{more}"

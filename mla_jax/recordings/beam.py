@@ -24,6 +24,7 @@ from mla_jax.audio.encoder import Encoder
 from mla_jax.audio.encoders import make_encoder
 from mla_jax.audio.sound_file import sound_info
 from mla_jax.audio.spans import spans_of
+from mla_jax.data.label_file import NONE_HEARD, Heard
 from mla_jax.errors import UserError
 from mla_jax.recordings.clips import clip_set, cut_length, pieces_of
 
@@ -67,13 +68,13 @@ class Work:
     Attributes:
       path: the sound file, local or where Beam can read it.
       name: what clips call it.
-      labels: class indices.
+      heard: what is heard in it.
       first, count: which segments, as of `mla_jax.audio.embed.Span`.
     """
 
     path: str
     name: str
-    labels: tuple[int, ...] = ()
+    heard: Heard = NONE_HEARD
     first: int = 0
     count: int | None = None
 
@@ -129,7 +130,7 @@ class EmbedSpans(beam.DoFn):
         length = cut_length(self._encoder, self._job.clip_seconds)
         described = self._encoder.describe()
         for piece in pieces_of(
-            element.name, embedded.embeddings, self._encoder, element.labels, length, element.first
+            element.name, embedded.embeddings, self._encoder, element.heard, length, element.first
         ):
             clips = clip_set(
                 [piece],

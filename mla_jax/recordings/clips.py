@@ -10,7 +10,7 @@ from mla_jax.audio.encoder import Encoder
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.format import CHUNK_BYTES
-from mla_jax.data.labels import Labels
+from mla_jax.data.label_file import Heard, labels_of
 
 
 class Piece(NamedTuple):
@@ -20,13 +20,13 @@ class Piece(NamedTuple):
       name: of its recording: clips of one recording share it, and their start times tell them apart.
       start: seconds into the recording.
       embeddings: [segments, features], one segment at least.
-      labels: class indices, ascending.
+      heard: what is heard in it.
     """
 
     name: str
     start: float
     embeddings: np.ndarray
-    labels: Sequence[int]
+    heard: Heard
 
 
 def cut_length(encoder: Encoder, clip_seconds: float) -> int:
@@ -41,7 +41,7 @@ def pieces_of(
     name: str,
     embeddings: np.ndarray,
     encoder: Encoder,
-    labels: Sequence[int],
+    heard: Heard,
     length: int,
     first: int = 0,
 ) -> Iterator[Piece]:
@@ -52,7 +52,7 @@ def pieces_of(
     step = length or max(1, len(embeddings))
     for begin in range(0, len(embeddings), step):
         (start,) = encoder.starts(1, first + begin)
-        yield Piece(name, float(start), embeddings[begin : begin + step], labels)
+        yield Piece(name, float(start), embeddings[begin : begin + step], heard)
 
 
 def clip_sets(
@@ -87,7 +87,7 @@ def clip_set(
         row[: len(piece.embeddings)] = piece.embeddings
     return ClipSet.from_arrays(
         embeddings,
-        Labels.of_lists([piece.labels for piece in pieces]),
+        labels_of([piece.heard for piece in pieces], num_classes),
         num_classes=num_classes,
         num_segments=np.array([len(piece.embeddings) for piece in pieces]),
         video_ids=[os.fsencode(piece.name) for piece in pieces],

@@ -7,15 +7,18 @@ from typing import Any
 
 from mla_jax.audio.embed import embed_files
 from mla_jax.audio.encoder import Encoder
+from mla_jax.audio.pca import Pca, bytes_of, with_pca
 from mla_jax.data.class_list import ClassList
+from mla_jax.data.label_file import NONE_HEARD, Heard
 from mla_jax.errors import UserError
 from mla_jax.progress import silent
 from mla_jax.recordings.account import Account
 from mla_jax.recordings.clips import Piece, clip_sets, cut_length, pieces_of
+from mla_jax.recordings.fitted_pca import fit_and_keep, require_can_fit
 from mla_jax.recordings.hours import Hours
 from mla_jax.recordings.inputs import Recording, find_recordings
 from mla_jax.recordings.labels import Labels, match_labels
-from mla_jax.recordings.outputs import require_output
+from mla_jax.recordings.outputs import RECORDS, require_output
 from mla_jax.recordings.parts import Parts, plan_parts
 from mla_jax.storage import paths
 from mla_jax.storage.locks import one_writer
@@ -31,6 +34,9 @@ class EmbedOptions:
       clip_seconds: recordings are cut into clips of so many seconds; 0: each is one clip.
       labels: a CSV of labels (`mla_jax.recordings.labels`); empty: clips have none.
       class_list: the classes of the labels; empty: the names in the CSV, sorted.
+      fit_pca: a file to write: principal components are fitted on all embeddings, and the clips are bytes;
+        empty: none are.
+      pca_features: how many of them are kept, so the features of a clip.
       batch_size: examples at a time. What is written does not depend on it, but for rounding.
       threads: how many files are decoded at once.
       part_seconds: how much sound makes a part, and so what a kill costs; longer recordings are cut.
@@ -42,6 +48,8 @@ class EmbedOptions:
     clip_seconds: float = 0.0
     labels: str = ""
     class_list: str = ""
+    fit_pca: str = ""
+    pca_features: int = 128
     batch_size: int = 32
     threads: int = 2
     part_seconds: float = 1200.0
@@ -49,6 +57,8 @@ class EmbedOptions:
     def __post_init__(self) -> None:
         if not self.clip_seconds >= 0:
             raise UserError(f"clip_seconds={self.clip_seconds} is not valid: it must be above 0")
+        if self.pca_features < 1:
+            raise UserError(f"pca_features={self.pca_features} is not valid: it must be above 0")
         if self.class_list and not self.labels:
             raise UserError("a class list says what labels mean; give labels too")
 
@@ -84,6 +94,8 @@ def embed_recordings(
     labels = _labels(found.recordings, options)
     classes = labels.classes if options.labels else None
     write = require_output(place, classes)
+    if place.suffix == RECORDS:
+        labels.require_all_known(place)
     used = [
         (r, mine) for r, mine in zip(found.recordings, labels.of, strict=True) if mine is not None
     ]
@@ -95,14 +107,18 @@ def embed_recordings(
     )
     plan = plan_parts([recording for recording, _ in used], encoder, options.part_seconds)
     parts = Parts(place, encoder, plan)
+    length = cut_length(encoder, options.clip_seconds)
+    if options.fit_pca:
+        goes_on = parts.folder.exists()
+        require_can_fit(options.fit_pca, place, encoder, options.pca_features, goes_on=goes_on)
     with one_writer(parts.folder):
         parts.claim()
         _embed(parts, encoder, options, say)
         _count(parts, account)
-        length = cut_length(encoder, options.clip_seconds)
+        pca = _fit(parts, encoder, options, account) if options.fit_pca else None
         clips = clip_sets(
-            _pieces(parts, encoder, [mine for _, mine in used], length),
-            encoder.describe(),
+            _pieces(parts, encoder, pca, [mine for _, mine in used], length),
+            (with_pca(encoder, pca) if pca else encoder).describe(),
             time=min(account.most_segments, length or account.most_segments),
             num_classes=len(labels.classes),
         )
@@ -124,14 +140,14 @@ def embed_recordings(
 
 def _labels(recordings: Sequence[Recording], options: EmbedOptions) -> Labels:
     if not options.labels:
-        return Labels(_NO_CLASSES, [[] for _ in recordings], [])
+        return Labels(_NO_CLASSES, [NONE_HEARD] * len(recordings), [])
     classes = ClassList.read(options.class_list) if options.class_list else None
     return match_labels(options.labels, recordings, classes)
 
 
 def _unlabelled(recordings: Sequence[Recording], labels: Labels, path: str) -> list[Any]:
     return [
-        (str(recording.path), 0, recording.name, f"it has no line in {path}")
+        (str(recording.path), 0, recording.name, f"{path} says nothing of it")
         for recording, mine in zip(recordings, labels.of, strict=True)
         if mine is None
     ]
@@ -169,6 +185,7 @@ def _count(parts: Parts, account: Account) -> None:
             # The list has the path in a column of its own.
             reason = embedded.error.removeprefix(f"{recording.path} ")
             account.failed.append((str(recording.path), 0, recording.name, reason))
+        account.segments += len(embedded.embeddings)
         account.most_segments = max(account.most_segments, len(embedded.embeddings))
         account.seconds += embedded.seconds
         for flag in embedded.flags:
@@ -181,8 +198,24 @@ def _count(parts: Parts, account: Account) -> None:
         )
 
 
+def _fit(parts: Parts, encoder: Encoder, options: EmbedOptions, account: Account) -> Pca:
+    """The principal components of all that was embedded; noted."""
+    pca = fit_and_keep(
+        (embedded.embeddings for _, embedded in parts.all()),
+        encoder,
+        options.pca_features,
+        options.fit_pca,
+    )
+    account.pca = (
+        f"{options.fit_pca}, {len(pca.vectors):,} components of {encoder.num_features:,} features, fitted on "
+        f"{account.segments:,} segments"
+    )
+    return pca
+
+
 def _pieces(
-    parts: Parts, encoder: Encoder, labels: Sequence[Sequence[int]], length: int
+    parts: Parts, encoder: Encoder, pca: Pca | None, labels: Sequence[Heard], length: int
 ) -> Iterator[Piece]:
     for (recording, embedded), mine in zip(parts.all(), labels, strict=True):
-        yield from pieces_of(recording.name, embedded.embeddings, encoder, mine, length)
+        rows = bytes_of(embedded.embeddings, pca) if pca else embedded.embeddings
+        yield from pieces_of(recording.name, rows, encoder, mine, length)

@@ -7,7 +7,7 @@
     nothing.wav,
 
 `mla_jax.data.label_file` says what such a file may look like. A cell without a label says that none of the
-classes is heard.
+classes is heard; where there is a column `absent`, it says nothing of those that are not in it.
 """
 
 from collections import Counter
@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mla_jax.data.class_list import ClassList
-from mla_jax.data.class_names import ClassNames, classes_named
+from mla_jax.data.class_names import ClassNames
 from mla_jax.data.entry_names import is_elsewhere
-from mla_jax.data.label_file import LabelFile
+from mla_jax.data.label_file import Heard, LabelFile
 from mla_jax.errors import UserError
 from mla_jax.recordings.inputs import Recording
 
@@ -28,36 +28,25 @@ class Labels(NamedTuple):
 
     Attributes:
       classes: the classes, in index order.
-      of: [recordings] the class indices of each, ascending; None for one that no line names.
+      of: [recordings] what is heard in each; None for one of which no line says anything.
       without_file: the names in the file of labels that are those of no recording.
     """
 
     classes: ClassList
-    of: list[list[int] | None]
+    of: list[Heard | None]
     without_file: list[str]
 
+    def require_all_known(self, output: str | Path) -> None:
+        """Checks that all labels are known, since records have no place for those that are not.
 
-def read_labels(path: str | Path, classes: ClassList | None = None) -> dict[str, list[str]]:
-    """The labels by file name, each once, in the file's order.
-
-    Args:
-      path: the CSV.
-      classes: the classes, of which names may have commas in them.
-
-    Raises:
-      UserError: the file cannot be read, has no such columns or says that labels are not known, or a line
-        lacks a file name.
-    """
-    file = LabelFile(Path(path))
-    if not file.entries:
-        raise UserError(f"{path} has no labels; give a line of file name and labels for each file")
-    if any(entry.absent is not None for entry in file.entries.values()):
-        raise UserError(
-            f"{path} has the column absent, which says that some labels are not known; clips of sound cannot "
-            "keep that yet: remove the column, and every label that is not given counts as absent"
-        )
-    names = None if classes is None else ClassNames(classes)
-    return {name: file.texts(name, names) for name in file.entries}
+        Raises:
+          UserError: some are not.
+        """
+        if any(heard is not None and heard.absent is not None for heard in self.of):
+            raise UserError(
+                f"{output}: records have no place for labels that are not known, and the labels have a "
+                "column absent; embed into a packed folder, or remove that column"
+            )
 
 
 def match_labels(
@@ -74,35 +63,48 @@ def match_labels(
       classes: what labels are indices of, by display name or mid; None: the names in the file, sorted.
 
     Raises:
-      UserError: the CSV cannot be used, names a label that `classes` has not, or names none of the files.
+      UserError: the CSV cannot be used, names a label that `classes` has not, or a label that is absent too,
+        or names none of the files.
     """
-    by_name = read_labels(path, classes)
+    file = LabelFile(Path(path))
+    if not file.entries:
+        raise UserError(f"{path} has no labels; give a line of file name and labels for each file")
     if classes is None:
-        classes = classes_named(label for labels in by_name.values() for label in labels)
-        if not len(classes):
-            raise UserError(f"{path} names no label; give at least one")
+        classes = file.names()
     names_of = ClassNames(classes)
     row_of = rows_by_name(recordings)
-    file_names = Counter(_file_name(name) for name in by_name)
-    of: list[list[int] | None] = [None] * len(recordings)
+    file_names = Counter(_file_name(name) for name in file.entries)
+    of: list[Heard | None] = [None] * len(recordings)
     without_file = []
-    for name, labels in by_name.items():
+    for name in file.entries:
         row = row_of.get(PurePosixPath(name).as_posix())
         if row is None and file_names[_file_name(name)] == 1:
             row = row_of.get(_file_name(name))
         if row is not None and is_elsewhere(name, recordings[row].name):
             row = None
-        found = {names_of.find(label, f"{path}: {name}") for label in labels}
+        heard = file.heard(name, len(classes), names_of)
         if row is None:
             without_file.append(name)
-        else:
-            of[row] = sorted(found | set(of[row] or ()))
-    if len(without_file) == len(by_name):
+        elif heard.says_something:
+            of[row] = _both(of[row], heard, f"{path}: {recordings[row].name}")
+    if len(without_file) == len(file.entries):
         raise UserError(
             f"{path} names none of the recordings: it has {without_file[0]!r}, they are called "
             f"{recordings[0].name!r}; give the names of the files, with or without ending"
         )
     return Labels(classes, of, without_file)
+
+
+def _both(one: Heard | None, other: Heard, where: str) -> Heard:
+    """What two names of one recording say together."""
+    if one is None:
+        return other
+    labels = {*one.labels, *other.labels}
+    absent = {*(one.absent or ()), *(other.absent or ())}
+    if labels & absent:
+        raise UserError(f"{where} has two names there, and a label of one is absent of the other")
+    known = None if other.absent is None else tuple(sorted(absent))
+    return Heard(tuple(sorted(labels)), known)
 
 
 def rows_by_name(recordings: Sequence[Recording]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mla_jax.audio.embed import embed_files
@@ -12,17 +12,23 @@ from mla_jax.audio.sound_file import SoundInfo, sound_info
 from mla_jax.audio.spans import spans_of
 from mla_jax.data.embedding import UNKNOWN, Embedding
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions, Shape
+from mla_jax.data.label_file import NONE_HEARD, Heard, label_file_of
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
-from mla_jax.recordings.account import told_flags
-from mla_jax.recordings.clips import Piece, clip_set
+from mla_jax.recordings.account import counted, told_flags
+from mla_jax.recordings.clips import Piece, clip_set, pieces_of
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.hours import Hours
-from mla_jax.recordings.inputs import find_recordings, names_sound
+from mla_jax.recordings.inputs import Recording, find_recordings, names_sound
+from mla_jax.recordings.labels import match_labels
 
 
 class SoundFiles(Format):
-    """Recordings as clips without labels, each of one recording, or of a span of a long one.
+    """Recordings as clips, each of one recording, or of a span of a long one.
+
+    Where labels are needed they are those of `options.labels`, a CSV (`mla_jax.recordings.labels`), or of
+    `labels.csv` in the folder that is named, or beside it. Recordings of which it says nothing are left out,
+    and noted.
 
     Sound is decoded as it is embedded, and the embeddings of an hour or two are held at most, so that a
     recording may be of any length (but an mp3 that does not say how long it is, which is held whole).
@@ -35,6 +41,7 @@ class SoundFiles(Format):
         *,
         window: int = 1,
         hop: int = 1,
+        labelled_length: int = 0,
         span_seconds: float = 3600.0,
     ) -> None:
         """Finds the files.
@@ -44,11 +51,15 @@ class SoundFiles(Format):
           encoder: makes the embeddings.
           window, hop: how clips will be cut into windows, in segments: then spans have those windows that
             the whole recording has.
+          labelled_length: where labels are needed, recordings are cut into clips of so many segments, as they
+            were in training; 0: each is one clip.
           span_seconds: how long the spans of long recordings are.
         """
         found = find_recordings([path])
         self._recordings = found.recordings
         self.passed_over = [p.name for p in found.passed_over]
+        self._path, self._labelled_length = path, labelled_length
+        self._notes: list[str] = []
         self._flagged: dict[str, list[str]] = {}
         self._encoder = encoder
         # Whole hops, and no fewer segments than a window has: then the last span has one that is its own.
@@ -59,8 +70,8 @@ class SoundFiles(Format):
 
     @property
     def notes(self) -> Sequence[str]:
-        """Which recordings are odd, though usable."""
-        return told_flags(self._flagged)
+        """Which recordings are odd, though usable, and which have no labels."""
+        return [*self._notes, *told_flags(self._flagged)]
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -71,8 +82,8 @@ class SoundFiles(Format):
         """Embeds one recording, or span, after the other.
 
         Raises:
-          UserError: clips must have labels; or, before anything is embedded, a file's header says that it
-            cannot be used, and `options` do not skip such.
+          UserError: clips must have labels, and none are there; or, before anything is embedded, a file's
+            header says that it cannot be used, and `options` do not skip such.
         """
         for done, (pieces, skipped) in enumerate(self._pieces(options, self._step), start=1):
             yield self._chunk(pieces, skipped, done, options)
@@ -95,20 +106,17 @@ class SoundFiles(Format):
         self, options: ReadOptions, step: int
     ) -> Iterator[tuple[list[Piece], list[Skipped]]]:
         """Of each recording, or span of `step` segments, a piece, or why it cannot be used."""
-        if options.needs_labels:
-            raise UserError(
-                f"{self._recordings[0].path} is sound, and has no labels; embed it with labels first "
-                "(mla-embed --labels)"
-            )
-        infos = list(self._headers(options))
+        heard_in = self._heard(options)
+        length = self._labelled_length if options.needs_labels else 0
+        infos = list(_headers(heard_in, options))
         hours = Hours("embed", sum(info.seconds for info in infos if info))
         takes = [
             (recording, span)
-            for recording, info in zip(self._recordings, infos, strict=True)
+            for recording, info in zip(heard_in, infos, strict=True)
             for span in spans_of(recording.path, info, self._encoder, step, self._overlap)
         ]
         made = embed_files((span for _, span in takes), self._encoder, on_seconds=hours.add)
-        for (recording, _), embedded in zip(takes, made, strict=True):
+        for (recording, span), embedded in zip(takes, made, strict=True):
             for flag in embedded.flags:
                 named = self._flagged.setdefault(flag, [])
                 if recording.name not in named:
@@ -117,21 +125,43 @@ class SoundFiles(Format):
                 reason = embedded.error.removeprefix(f"{recording.path} ")
                 yield [], [(str(recording.path), 0, recording.name, reason)]
             elif len(embedded.starts):  # else a span that is cut at once
-                start = float(embedded.starts[0])
-                yield [Piece(recording.name, start, embedded.embeddings, ())], []
+                first, heard = span.first, heard_in[recording]
+                rows = embedded.embeddings
+                yield list(pieces_of(recording.name, rows, self._encoder, heard, length, first)), []
         hours.close()
 
-    def _headers(self, options: ReadOptions) -> Iterator[SoundInfo | None]:
-        """What the files' headers say; None of one that cannot be used, where `options` skip such."""
-        for recording in self._recordings:
-            try:
-                yield sound_info(recording.path)
-            except UserError as error:
-                if options.bad_records == "error":
-                    raise UserError(
-                        f"{error}; or leave such files out with bad_records=skip"
-                    ) from error
-                yield None
+    def _heard(self, options: ReadOptions) -> dict[Recording, Heard]:
+        """What is heard in the recordings; those of which nothing is known are left out and noted."""
+        if not options.needs_labels:
+            return dict.fromkeys(self._recordings, NONE_HEARD)
+        place = Path(self._path)
+        labels = label_file_of(options.labels, place, place.parent)
+        if labels is None:
+            raise UserError(
+                f"{self._path} is sound, and its labels are not known; give them with "
+                "labels=labels.csv, a CSV with a line filename,labels for each recording"
+            )
+        found = match_labels(labels, self._recordings, options.classes)
+        both = list(zip(self._recordings, found.of, strict=True))
+        unlabelled = [recording.name for recording, heard in both if heard is None]
+        self._notes = [
+            counted(f"recordings are left out: {labels} says nothing of them", unlabelled),
+            counted(f"names in {labels} are those of no recording", found.without_file),
+        ]
+        return {recording: heard for recording, heard in both if heard is not None}
+
+
+def _headers(recordings: Iterable[Recording], options: ReadOptions) -> Iterator[SoundInfo | None]:
+    """What the files' headers say; None of one that cannot be used, where `options` skip such."""
+    for recording in recordings:
+        try:
+            yield sound_info(recording.path)
+        except UserError as error:
+            if options.bad_records == "error":
+                raise UserError(
+                    f"{error}; or leave such files out with bad_records=skip"
+                ) from error
+            yield None
 
 
 def encoder_of(embedding: Embedding | None, files: EncoderFiles) -> Encoder:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
 from mla_jax.explain.examples import classes_to_show
 from mla_jax.explain.maps import ClipMap, clip_maps
+from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
+from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.inputs import names_sound
 from mla_jax.report.gather import run_names
 from mla_jax.report.sound import ClipSound, Sounds
@@ -33,6 +36,7 @@ def write_clip_picture(
     sounds: str = "",
     segment_seconds: float | None = None,
     allow_other_embeddings: bool = False,
+    encoder_files: EncoderFiles = DEFAULT_FILES,
 ) -> list[str]:
     """Draws the maps of a clip: classes by time.
 
@@ -51,6 +55,7 @@ def write_clip_picture(
         that is sound.
       segment_seconds: from one segment to the next, where neither data nor runs say; needed with events.
       allow_other_embeddings: whether runs and data whose embeddings differ in meaning are used all the same.
+      encoder_files: of the encoder, for sound.
 
     Returns:
       What was not found in the events, as sentences for a person.
@@ -66,7 +71,9 @@ def write_clip_picture(
         ) from error
     style.require_format(output)
     require_output(output, [data, events])
-    runs = _open_runs(workdirs, allow_other_embeddings)
+    runs = _open_runs(
+        workdirs, allow_other_embeddings=allow_other_embeddings, encoder_files=encoder_files
+    )
     first = next(iter(runs.values()))
     path = data or first.data_settings.eval
     if not path:
@@ -113,14 +120,9 @@ def _sound_of(one: ClipSet, sounds: str, seconds: float | None) -> ClipSound | N
     return Sounds(sounds).of_clip(name, float(one.start_times[0]), length)
 
 
-def _open_runs(
-    workdirs: Sequence[str | Path], allow_other_embeddings: bool
-) -> dict[str, TaggingModel]:
-    """Models of the same classes and embeddings, by name."""
-    runs = {
-        n: open_model(w, allow_other_embeddings=allow_other_embeddings)
-        for n, w in zip(run_names(workdirs), workdirs, strict=True)
-    }
+def _open_runs(workdirs: Sequence[str | Path], **options: Any) -> dict[str, TaggingModel]:
+    """Models of the same classes and embeddings, by name; `options` are those of `open_model`."""
+    runs = {n: open_model(w, **options) for n, w in zip(run_names(workdirs), workdirs, strict=True)}
     require_models_alike(runs)
     one_list({name: run.classes for name, run in runs.items()})
     return runs

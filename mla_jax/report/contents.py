@@ -17,6 +17,8 @@ from mla_jax.explain.examples import ExampleClip
 from mla_jax.explain.levels import LevelShares, level_shares
 from mla_jax.localization.events import Reference
 from mla_jax.localization.segment_metrics import SegmentMetrics
+from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
+from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.report.sound import ClipSound
 from mla_jax.report.truth import segment_metrics
 from mla_jax.runs.folder import RunFolder, classes_of
@@ -92,6 +94,7 @@ class ReportRun:
         *,
         restore: bool = True,
         allow_other_embeddings: bool = False,
+        encoder_files: EncoderFiles = DEFAULT_FILES,
     ) -> "ReportRun":
         """Reads a run's folder, its checkpoint too if `restore` asks for that; evaluates nothing.
 
@@ -104,7 +107,9 @@ class ReportRun:
             found = cls(name, runs[0].path, runs[0].config, {}, [], members=tuple(runs))
         if not (restore and all(RunFolder(run.path).has_model() for run in runs)):
             return found
-        trained = open_model(workdir, allow_other_embeddings=allow_other_embeddings)
+        trained = open_model(
+            workdir, allow_other_embeddings=allow_other_embeddings, encoder_files=encoder_files
+        )
         return dataclasses.replace(found, trained=trained, levels=level_shares(trained))
 
     @classmethod

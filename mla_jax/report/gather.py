@@ -17,6 +17,9 @@ from mla_jax.evaluation.bootstrap import clip_counts
 from mla_jax.evaluation.summaries import choose_classes
 from mla_jax.explain.examples import ExampleClip, example_clips
 from mla_jax.progress import Progress
+from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
+from mla_jax.recordings.encoder_files import EncoderFiles
+from mla_jax.recordings.inputs import names_sound
 from mla_jax.report.contents import EvalData, Report, ReportRun
 from mla_jax.report.sound import ClipSound, Sounds
 from mla_jax.report.truth import read_truth
@@ -35,6 +38,8 @@ def gather(
     sounds: str = "",
     segment_seconds: float | None = None,
     allow_other_embeddings: bool = False,
+    labels: str = "",
+    encoder_files: EncoderFiles = DEFAULT_FILES,
 ) -> Report:
     """What a report of some runs shows.
 
@@ -44,28 +49,40 @@ def gather(
       classes: names or indices of those with precision-recall curves; empty: nine, frequent to rare.
       events: strong labels of these clips, if there are any: a file as `read_strong_labels` takes it.
       sounds: the recordings that the clips are of, if they are at hand: those of the examples are drawn and
-        can be heard.
+        can be heard; empty: `data`, if that is sound.
       segment_seconds: from one segment to the next, where neither data nor runs say; needed with events.
       allow_other_embeddings: whether runs and data whose embeddings differ in meaning are used all the same.
+      labels: a CSV file of labels, for sound and for recordings in files of their own; empty: `labels.csv`
+        beside the recordings.
+      encoder_files: of the encoder, for sound.
 
     Raises:
       UserError: a run or the data cannot be used.
     """
     names = run_names(workdirs)
     runs = [
-        ReportRun.open(n, w, allow_other_embeddings=allow_other_embeddings)
+        ReportRun.open(
+            n,
+            w,
+            allow_other_embeddings=allow_other_embeddings,
+            encoder_files=encoder_files,
+        )
         for n, w in zip(names, workdirs, strict=True)
     ]
     require_models_alike({run.name: run.trained for run in runs if run.trained is not None})
     notes = [note for run in runs for note in _what_is_missing(run)]
     all_classes = _shared_classes(runs)
-    path, clips = _open_data(runs, data, all_classes, notes, segment_seconds)
+    path, clips = _open_data(
+        runs, data, all_classes, notes, segment_seconds=segment_seconds, labels=labels
+    )
     chosen = choose_classes(all_classes.names, _frequency(runs, clips, len(all_classes)), classes)
     if clips is None:
         if events:
             notes.append(f"{events} is not used: it is about the eval clips.")
         if sounds:
             notes.append(f"{sounds} is not used: there are no example clips.")
+        if labels:
+            notes.append(f"{labels} is not used: it is about the eval clips.")
         if segment_seconds is not None:
             notes.append("segment_seconds is not used: it is about the eval clips.")
         notes += [
@@ -79,10 +96,11 @@ def gather(
     if events:
         truth, left_out = read_truth(events, all_classes, clips, seconds)
         notes += left_out
-    labels, counts = clips.multi_hot(), clip_counts(len(clips))
-    eval_data = EvalData(path, clips, labels, counts, chosen, truth, seconds)
+    counts = clip_counts(len(clips))
+    eval_data = EvalData(path, clips, clips.multi_hot(), counts, chosen, truth, seconds)
     runs, examples = _evaluate(runs, eval_data)
     notes += [note for run in runs for note in _compare_with_results(run, path)]
+    sounds = sounds or (path if names_sound(path) else "")
     heard = _sounds_of(examples, sounds, notes) if sounds else ()
     return Report(runs, all_classes, eval_data, examples, notes, heard)
 
@@ -162,9 +180,17 @@ def _open_data(
     data: str,
     classes: ClassList,
     notes: list[str],
-    segment_seconds: float | None,
+    **options: Any,
 ) -> tuple[str, ClipSet | None]:
-    """The clips to evaluate on, and where they lie; None, and a note, where there are none."""
+    """The clips to evaluate on, and where they lie; None, and a note, where there are none.
+
+    Args:
+      runs: those that are evaluated.
+      data: where the clips are, if that is given.
+      classes: of the runs.
+      notes: what is said to a person.
+      options: as `TaggingModel.open_clips` takes them.
+    """
     named = {data} if data else {one.config.data.eval for run in runs for one in run.alone()}
     path = next(iter(named))
     opener = next((run.trained for run in runs if run.trained is not None), None)
@@ -185,7 +211,7 @@ def _open_data(
         return "", None
     data_classes.require_same_classes(path, classes)
     skipped: list[Skipped] = []
-    clips = opener.open_clips(path, segment_seconds=segment_seconds, skipped=skipped)
+    clips = opener.open_clips(path, skipped=skipped, **options)
     if skipped:
         notes.append(f"{len(skipped):,} bad records of {path} are left out.")
     return path, clips

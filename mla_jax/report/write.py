@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mla_jax.errors import UserError
+from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
+from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.report.contents import Report
 from mla_jax.report.gather import gather
 from mla_jax.runs.folder import require_output
@@ -20,6 +22,8 @@ def write_report(
     sounds: str = "",
     segment_seconds: float | None = None,
     allow_other_embeddings: bool = False,
+    labels: str = "",
+    encoder_files: EncoderFiles = DEFAULT_FILES,
 ) -> Report:
     """Writes a report to `output`, an HTML file, which appears when it is complete.
 
@@ -35,7 +39,7 @@ def write_report(
         raise UserError(
             f"a report needs {error.name}, which is not installed: pip install 'mla_jax[plots]'"
         ) from error
-    require_output(output, [data, events])
+    require_output(output, [data, events, labels])
     report = gather(
         workdirs,
         data,
@@ -44,6 +48,8 @@ def write_report(
         sounds=sounds,
         segment_seconds=segment_seconds,
         allow_other_embeddings=allow_other_embeddings,
+        labels=labels,
+        encoder_files=encoder_files,
     )
     files.write_text(output, render(report))
     return report

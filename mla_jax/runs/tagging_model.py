@@ -78,15 +78,19 @@ class TaggingModel(abc.ABC):
         *,
         needs_labels: bool = True,
         bad_records: str = "",
+        labels: str = "",
         segment_seconds: float | None = None,
         skipped: list[Skipped] | None = None,
     ) -> ClipSet:
         """Opens clips for this model, with the settings of the run.
 
         Args:
-          path: the data, as in `DataConfig.train`; or, without labels, sound files.
+          path: the data, as in `DataConfig.train`; or sound files, which, where labels are needed, are cut
+            into clips as long as those of training.
           needs_labels: False if clips may do without labels.
           bad_records: "error" or "skip"; "" for that of the run.
+          labels: a CSV file of labels, for sound and for recordings in files of their own; "" for that of
+            the run if the data are the run's, else `labels.csv` beside the recordings.
           segment_seconds: from one segment to the next, where the data do not say it.
           skipped: records that are left out are appended to it.
 
@@ -94,13 +98,21 @@ class TaggingModel(abc.ABC):
           UserError: the data cannot be read, their embeddings are not such as the model was trained on, or
             the class list beside them is not the model's.
         """
-        named = (self.data_settings.train, self.data_settings.eval)
-        labels = self.data_settings.labels if path in named else ""
+        data = self.data_settings
+        if labels and not names_sound(path):
+            sources.require_labels_used(dataclasses.replace(data, labels=labels), path)
+        if not labels and path in (data.train, data.eval):
+            labels = data.labels
         options = self._read_options(
             bad_records, segment_seconds, needs_labels=needs_labels, labels=labels
         )
         if names_sound(path):
-            stream = sources.stream_format(path, self._sound(path), options, whole=True)
+            stream = sources.stream_format(
+                path,
+                self._sound(path, labelled_length=self.max_segments),
+                options,
+                whole=True,
+            )
             (clips,) = stream.chunks
             if skipped is not None:
                 skipped += stream.skipped
@@ -137,18 +149,18 @@ class TaggingModel(abc.ABC):
             bad_records, segment_seconds, needs_labels=False, labels="", max_segments=None
         )
         if names_sound(path):
-            return sources.stream_format(path, self._sound(path, window, hop), options)
+            return sources.stream_format(path, self._sound(path, window=window, hop=hop), options)
         data_classes.require_same_classes(path, self.classes)
         stream = sources.stream_clips(path, options)
         stream.chunks = self._checked(stream.chunks, path)
         return stream
 
-    def _sound(self, path: str, window: int = 1, hop: int = 1) -> Format:
+    def _sound(self, path: str, **lengths: int) -> Format:
         # Only sound needs what reads it.
         from mla_jax.recordings.sound_clips import SoundFiles, encoder_of
 
         encoder = encoder_of(self.embedding, self.encoder_files)
-        return SoundFiles(path, encoder, window=window, hop=hop)
+        return SoundFiles(path, encoder, **lengths)
 
     def _checked(self, chunks: Iterator[ClipSet], path: str) -> Iterator[ClipSet]:
         for clips in chunks:

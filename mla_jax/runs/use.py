@@ -62,6 +62,8 @@ def evaluate(
     average_from: int = 0,
     bad_records: str = "",
     allow_other_embeddings: bool = False,
+    labels: str = "",
+    encoder_files: EncoderFiles = DEFAULT_FILES,
     output: str | Path = "",
     show: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -69,9 +71,12 @@ def evaluate(
 
     Args:
       workdir, step, average_from: as `open_model`.
-      data: a packed folder, records, or an HDF5 or .npz file.
+      data: a packed folder, records, an HDF5 or .npz file, or sound, if the run knows its encoder.
       bad_records: "error" or "skip"; "" for that of the (first) run.
       allow_other_embeddings: whether data whose embeddings differ in meaning are used all the same.
+      labels: a CSV file of labels, for sound and for recordings in files of their own; "" for `labels.csv`
+        beside the recordings.
+      encoder_files: of the encoder, for sound.
       output: if given, a JSON file to write the results to; records that were left out are listed beside it.
       show: takes the results before they are written, so that a full disk loses none.
 
@@ -83,12 +88,16 @@ def evaluate(
       UserError: a run or the data cannot be used, or the output cannot be written.
     """
     if output:
-        require_output(output, [data])
+        require_output(output, [data, labels])
     model = open_model(
-        workdir, step, average_from=average_from, allow_other_embeddings=allow_other_embeddings
+        workdir,
+        step,
+        average_from=average_from,
+        allow_other_embeddings=allow_other_embeddings,
+        encoder_files=encoder_files,
     )
     skipped: list[Skipped] = []
-    clips = model.open_clips(data, bad_records=bad_records, skipped=skipped)
+    clips = model.open_clips(data, bad_records=bad_records, labels=labels, skipped=skipped)
     progress = Progress("predict", len(clips), "clips")
     probs = model.predict(clips, progress.update)
     progress.close()

@@ -341,8 +341,12 @@ def test_no_server_at_all(server: Server, tmp_path: Path) -> None:
     with socket.socket() as taken:  # bound and not listening
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
-        with raises_user_error(url, "Connection refused", "gave up after 2 tries"):
-            fetch(url, tmp_path / "file", retries=1, first_wait=0.0, say=lambda _: None)
+        began = time.monotonic()
+        with raises_user_error(f"{url} cannot be reached", "Connection refused", "the network"):
+            fetch(url, tmp_path / "file")  # with its eight retries, of a minute at most
+        with raises_user_error("cannot be reached", "Failed to resolve 'nowhere.invalid'"):
+            fetch("http://nowhere.invalid/file", tmp_path / "file")
+        assert time.monotonic() - began < 5
     with raises_user_error("SSL"):  # it speaks http
         url = f"{server.url}/file".replace("http:", "https:")
         fetch(url, tmp_path / "file", retries=0, say=lambda _: None)
@@ -350,6 +354,24 @@ def test_no_server_at_all(server: Server, tmp_path: Path) -> None:
         with raises_user_error("cannot be had"):
             fetch(url, tmp_path / "file", retries=0, say=lambda _: None)
     assert left(tmp_path) == []
+
+
+def test_a_server_that_goes_away_in_the_middle_is_waited_for(
+    server: Server, tmp_path: Path
+) -> None:
+    server.files["/file"] = File(ONE, breaks=[100_000])
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        server.shutdown()
+        server.server_close()
+
+    with raises_user_error("Connection refused; gave up after 3 tries in a row, what has arrived"):
+        get(server, tmp_path, retries=2, say=say)
+    assert [line.rpartition("retry")[2] for line in said] == [
+        *(" 1 of 2 in 0 s", " 2 of 2 in 0 s"),
+    ]
 
 
 def test_a_disk_that_is_full_keeps_what_has_arrived(server: Server, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.embedding import Embedding
 from mla_jax.data.formats.format import ReadOptions
 from mla_jax.data.formats.pickled_strings import read_strings
+from mla_jax.data.label_file import Heard
 from mla_jax.data.labels import Labels
 from mla_jax.data.packing import pack_data
 from mla_jax.data.sources import open_clips
@@ -284,7 +285,7 @@ def test_nested_lists_are_indices_only_where_nothing_else_can_be_meant() -> None
 def test_index_lists_that_look_like_a_matrix_are_taken_from_parts_that_know_what_they_are() -> None:
     both = Labels.of_lists([[0, 1], [1, 0]])
     assert of_labels(both).multi_hot().all()
-    piece = Piece("a", 0.0, embeddings(1)[0], [0, 1])
+    piece = Piece("a", 0.0, embeddings(1)[0], Heard((0, 1)))
     described = Embedding.of(piece.embeddings[None])
     assert clip_set([piece] * 3, described, time=3, num_classes=2).multi_hot().all()
 

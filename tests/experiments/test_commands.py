@@ -141,6 +141,8 @@ def test_bad_records_are_treated_as_in_training_or_as_said(folder: Path, trained
     scored = f"--output={folder}/s.json"
     done = ok("evaluate", *predict[1:2], f"--data={records}", "--bad_records=skip", scored)
     assert "without 1 bad records" in done.stdout
+    # What the library logs has no date, no thread and no place.
+    assert f"\nwarning: {records}: 1 bad records left out" in f"\n{done.stderr}"
     for listed in ("t", "s"):
         (line,) = (folder / f"{listed}.skipped_records.jsonl").read_text().splitlines()
         assert json.loads(line)["file"].endswith("zz.tfrecord")

@@ -14,6 +14,8 @@ import pytest
 import mla_jax as mla
 from mla_jax.audio.embed import embed_file
 from mla_jax.audio.encoder import Encoder
+from mla_jax.audio.encoders import make_encoder
+from mla_jax.audio.pca import load_pca, with_pca
 from mla_jax.audio.statistics import LOG_MEL_STATISTICS
 from mla_jax.data.class_list import ClassList
 from mla_jax.recordings.embed import EmbedOptions, embed_recordings
@@ -109,6 +111,20 @@ def test_labels_and_cuts_make_a_training_set(sounds: Path, tmp_path: Path) -> No
     assert "1 named in labels.csv, but not there: nowhere.wav" in told
 
 
+def test_labels_that_are_not_known_are_kept_as_such(sounds: Path, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("filename,labels,absent\na.ogg,Dog,Rain\nc,,Rain\nshort,,Dog;Rain\ntone,,\n")
+    options = EmbedOptions(clip_seconds=4.0, labels=str(path))
+    account = embed_recordings([str(sounds)], tmp_path / "out", LOG_MEL_STATISTICS, options)
+    clips = mla.open_packed(tmp_path / "out", verify=True)
+    assert ids(clips) == ["a.ogg", "a.ogg", "b/c.flac", "short.wav"]
+    assert clips.label_mask is not None
+    assert clips.label_mask.tolist() == [[True] * 2, [True] * 2, [False, True], [True] * 2]
+    assert "b/tone.mp3" in [name for _, _, name, _ in account.unlabelled]
+    with raises_user_error("records have no place"):
+        embed_recordings([str(sounds)], tmp_path / "o.tfrecord", LOG_MEL_STATISTICS, options)
+
+
 def test_a_file_of_records_holds_the_same(sounds: Path, tmp_path: Path) -> None:
     options = EmbedOptions(labels=labels_file(tmp_path, "a.ogg,Rain;Dog", "c,Dog"))
     for output in ("packed", "records/some.tfrecord"):
@@ -173,6 +189,61 @@ def test_other_settings_or_files_do_not_go_on(tmp_path: Path) -> None:
     write_sound(path, noise(3.0))
     with raises_user_error("out.unfinished", "files a.wav (was"):
         embed_recordings([str(path)], tmp_path / "out", counting([], 0))
+
+
+def test_a_pca_is_fitted_on_what_was_embedded(sounds: Path, tmp_path: Path) -> None:
+    fitting = EmbedOptions(fit_pca=str(tmp_path / "pca.npz"), pca_features=4, clip_seconds=2.0)
+    account = embed_recordings([str(sounds)], tmp_path / "fitted", LOG_MEL_STATISTICS, fitting)
+    told = "4 components of 128 features, fitted on 16 segments"
+    assert f"PCA          {tmp_path}/pca.npz, {told}" in account.lines()
+    clips = mla.open_packed(tmp_path / "fitted", verify=True)
+    assert (clips.embeddings.dtype, clips.num_features) == (np.uint8, 4)
+    floats = EmbedOptions(clip_seconds=2.0)
+    embed_recordings([str(sounds)], tmp_path / "floats", LOG_MEL_STATISTICS, floats)
+    made_of = mla.open_packed(tmp_path / "floats")
+    rows = made_of.embeddings[np.arange(2) < made_of.num_segments[:, None]]
+    assert load_pca(tmp_path / "pca.npz").means == pytest.approx(rows.mean(axis=0), abs=1e-5)
+    # Other recordings are embedded alike with --pca, and these too.
+    encoder = make_encoder("log_mel_statistics", pca=tmp_path / "pca.npz")
+    embed_recordings([str(sounds)], tmp_path / "again", encoder, floats)
+    again = mla.open_packed(tmp_path / "again")
+    apart = clips.embeddings.astype(int) - again.embeddings
+    assert np.abs(apart).max() <= 1
+    assert np.mean(apart != 0) < 0.02
+    assert_same_clips(clips, dataclasses.replace(again, embeddings=clips.embeddings))
+
+
+def test_a_pca_that_is_there_is_used_again_or_refused(sounds: Path, tmp_path: Path) -> None:
+    there = tmp_path / "pca.npz"
+    options = EmbedOptions(fit_pca=str(there), pca_features=2, part_seconds=4.0)
+    embed_recordings([str(sounds)], tmp_path / "whole", counting([], 0), options)
+    kept = there.read_bytes()
+    with raises_user_error("pca.npz already exists", "take this one with pca="):
+        embed_recordings([str(sounds)], tmp_path / "out", counting([], 0), options)
+    # As if it had been killed behind the PCA.
+    there.rename(tmp_path / "kept.npz")
+    with pytest.raises(KeyboardInterrupt):
+        embed_recordings([str(sounds)], tmp_path / "out", counting([], 2), options)
+    (tmp_path / "kept.npz").rename(there)
+    embed_recordings([str(sounds)], tmp_path / "out", counting([], 0), options)
+    assert there.read_bytes() == kept
+    assert_same_clips(mla.open_packed(tmp_path / "out"), mla.open_packed(tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        embed_recordings([str(sounds / "b")], tmp_path / "b", counting([], 1), EmbedOptions())
+    with raises_user_error("pca.npz is another PCA", "give another name"):
+        embed_recordings([str(sounds / "b")], tmp_path / "b", counting([], 0), options)
+    for changes, message in (
+        ({"pca_features": 3}, "counting has 2 features, fewer than pca_features=3"),
+        ({"fit_pca": str(tmp_path / "new/pca.npz")}, "is in the output"),
+        ({"pca_features": 0}, "pca_features=0 is not valid"),
+    ):
+        with raises_user_error(message):
+            other = dataclasses.replace(options, **{"fit_pca": f"{there}.new", **changes})
+            embed_recordings([str(sounds)], tmp_path / "new", counting([], 1), other)
+    bytes_already = with_pca(counting([], 1), load_pca(there))
+    with raises_user_error("counting makes bytes already"):
+        other = dataclasses.replace(options, fit_pca=f"{there}.new")
+        embed_recordings([str(sounds)], tmp_path / "new", bytes_already, other)
 
 
 def test_a_damaged_part_is_made_again(sounds: Path, tmp_path: Path) -> None:

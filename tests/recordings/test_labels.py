@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from mla_jax.data.class_list import ClassList
+from mla_jax.data.label_file import Heard
 from mla_jax.recordings.inputs import Recording
-from mla_jax.recordings.labels import match_labels
+from mla_jax.recordings.labels import Labels, match_labels
 from tests.support.helpers import raises_user_error
 
 RECORDINGS = [
@@ -19,6 +20,10 @@ def write(folder: Path, *lines: str) -> Path:
     path = folder / "labels.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def of(found: Labels) -> list[list[int] | None]:
+    return [heard and list(heard.labels) for heard in found.of]
 
 
 def test_names_are_matched_and_labels_gathered(tmp_path: Path) -> None:
@@ -38,7 +43,7 @@ def test_names_are_matched_and_labels_gathered(tmp_path: Path) -> None:
     )
     found = match_labels(path, RECORDINGS)
     assert found.classes.names == ("Ant", "Cat", "Dog", "Rain, on a roof")
-    assert found.of == [
+    assert of(found) == [
         [0, 1, 2],
         [3],
         [],
@@ -50,13 +55,24 @@ def test_names_are_matched_and_labels_gathered(tmp_path: Path) -> None:
     assert found.without_file == lost
 
 
+def test_columns_may_stand_behind_semicolons(tmp_path: Path) -> None:
+    """As spreadsheets write them where the comma is the decimal point."""
+    path = write(
+        tmp_path, "Split;Filename;Labels", 'x;1.wav;"Dog;Cat"', "x;a/2.wav;Dog|Ant", "x;b/2"
+    )
+    assert of(match_labels(path, RECORDINGS)) == [[1, 2], [0, 2], [], None, None]
+    write(tmp_path, "filename;labels", "1.wav;Dog;Cat")
+    with raises_user_error("line 2: 3 cells", "quotes around cells that have semicolons in them"):
+        match_labels(path, RECORDINGS)
+
+
 def test_a_class_list_says_what_labels_are(tmp_path: Path) -> None:
     path = write(tmp_path, "path,label", '3.x.ogg,"/m/2;Rain, on a roof"')
     found = match_labels(path, RECORDINGS, CLASSES)
     assert found.classes is CLASSES
-    assert found.of == [None, None, None, [0, 2], None]
+    assert of(found) == [None, None, None, [0, 2], None]
     write(tmp_path, "path,label", "3.x.ogg,Dgo")
-    with raises_user_error("3.x.ogg", "'Dgo'", "did you mean 'Dog'?"):
+    with raises_user_error("line 2", "'Dgo'", "did you mean 'Dog'?"):
         match_labels(path, RECORDINGS, CLASSES)
 
 
@@ -78,7 +94,25 @@ def test_labels_that_cannot_be_used(tmp_path: Path, lines: list[str], message: s
         match_labels(tmp_path / "nowhere.csv", RECORDINGS)
 
 
-def test_unknown_labels_are_not_taken_for_absent_ones(tmp_path: Path) -> None:
-    path = write(tmp_path, "filename,labels,absent", "a/1.wav,Dog,Cat", "4.ogg,Cat,")
-    with raises_user_error("labels.csv has the column absent", "remove the column"):
+def test_what_is_known_not_to_be_heard_is_kept(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "filename,labels,absent",
+        "a/1.wav,Dog,Cat",
+        "a/1,,Ant",
+        "a/2.wav,,Cat;Ant",
+        "b/2.wav,Cat,",
+        "4.ogg,,",
+    )
+    found = match_labels(path, RECORDINGS)
+    assert found.classes.names == ("Ant", "Cat", "Dog")
+    # A line of nothing says nothing.
+    assert found.of == [Heard((2,), (0, 1)), Heard((), (0, 1)), Heard((1,), ()), None, None]
+    with raises_user_error("out.tfrecord: records have no place", "column absent", "packed folder"):
+        found.require_all_known("out.tfrecord")
+    write(tmp_path, "filename,labels,absent", "a/1.wav,Dog,Cat;Dog")
+    with raises_user_error("line 2: 'Dog' is both in the labels of 'a/1.wav' and absent"):
+        match_labels(path, RECORDINGS)
+    write(tmp_path, "filename,labels,absent", "a/1.wav,Dog,Cat", "a/1,Cat,")
+    with raises_user_error("a/1.wav has two names", "a label of one is absent of the other"):
         match_labels(path, RECORDINGS)

@@ -13,6 +13,7 @@ from mla_jax.audio.statistics import LOG_MEL_STATISTICS
 from mla_jax.recordings.embed import embed_recordings
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.sound_clips import SoundFiles, encoder_of
+from mla_jax.runs.use import evaluate
 from mla_jax.tagging.tag import Tagged, TagOptions, predict_to_file
 from mla_jax.tagging.windows import Windowing, batches_of_windows
 from tests.audio.sounds import noise, tone, write_sound
@@ -97,8 +98,38 @@ def test_clips_may_be_opened_at_once(run: Path, sounds: Path, tmp_path: Path) ->
     assert_same_clips(
         dataclasses.replace(clips, embeddings=packed.embeddings, num_classes=0), packed
     )
-    with raises_user_error("is sound, and has no labels", "mla-embed --labels"):
-        trained.open_clips(str(sounds))
+
+
+def test_labelled_recordings_are_evaluated_as_their_embeddings_are(
+    run: Path, sounds: Path, tmp_path: Path
+) -> None:
+    expected = evaluate(run, str(run.parent / "train"))
+    scores = ("mAP", "AUC", "num_clips", "skipped_records")
+    for given, labels in ((sounds, ""), (f"{sounds}/*.*[cv]", f"{sounds}/labels.csv")):
+        found = evaluate(run, str(given), labels=labels)
+        assert [found[k] for k in scores] == pytest.approx([expected[k] for k in scores], abs=1e-6)
+    clips = mla.TrainedModel.open(run).open_clips(str(sounds))
+    assert clips.max_segments == 2
+    packed = mla.open_packed(run.parent / "train")
+    np.testing.assert_allclose(clips.embeddings, packed.embeddings, atol=1e-5)
+    assert_same_clips(dataclasses.replace(clips, embeddings=packed.embeddings), packed)
+    (tmp_path / "in").mkdir()
+    for name in ("tone0.wav", "noise0.flac"):
+        (tmp_path / "in" / name).symlink_to(sounds / name)
+    with raises_user_error("in is sound", "labels=labels.csv", "filename,labels"):
+        evaluate(run, str(tmp_path / "in"))
+    (tmp_path / "in/garbage.wav").write_bytes(b"garbage" * 99)
+    labels = tmp_path / "some.csv"
+    labels.write_text("filename,labels\ntone0,Tone\nnowhere,Noise\n")
+    # What no line is of is left out, garbage too, and told.
+    assert evaluate(run, str(tmp_path / "in"), labels=str(labels))["num_clips"] == 3
+    labels.write_text("filename,labels\ntone0,Tone\ngarbage,Noise\n")
+    with raises_user_error("garbage.wav is no sound file", "bad_records=skip"):
+        evaluate(run, str(tmp_path / "in"), labels=str(labels))
+    done = evaluate(run, str(tmp_path / "in"), labels=str(labels), bad_records="skip")
+    assert (done["num_clips"], done["skipped_records"]) == (3, 1)
+    with raises_user_error("is not used", "labels of its own"):
+        evaluate(run, str(run.parent / "train"), labels=str(labels))
 
 
 def test_a_file_that_cannot_be_used_is_told_before_the_work_or_left_out(

@@ -12,6 +12,7 @@ import soundfile
 from mla_jax.audio.decode import read_sound
 from mla_jax.audio.log_mel import VGGISH, log_mel
 from mla_jax.report.clip_picture import write_clip_picture
+from mla_jax.report.gather import gather
 from mla_jax.report.sound import Sounds
 from mla_jax.report.write import write_report
 from tests.audio.sounds import noise, tone, write_sound
@@ -58,7 +59,7 @@ def test_the_sound_of_a_clip_is_the_part_of_its_recording(tmp_path: Path) -> Non
 
 def test_in_a_report_example_clips_can_be_heard(run: Path, sounds: Path, tmp_path: Path) -> None:
     data = str(run.parent / "train")
-    report = write_report([run], tmp_path / "with.html", data, sounds=str(sounds))
+    report = write_report([run], tmp_path / "with.html", str(sounds))  # and its labels.csv
     page = (tmp_path / "with.html").read_text()
     embedded = re.findall(r'<audio controls src="data:audio/mpeg;base64,([^"]+)"', page)
     assert len(embedded) == len(report.examples) > 0
@@ -67,6 +68,9 @@ def test_in_a_report_example_clips_can_be_heard(run: Path, sounds: Path, tmp_pat
         assert 0.4 < len(heard) / 16_000 < 1.2  # of the last clip of a recording, half a second
         assert (np.abs(heard).max() > 0.45) == example.video_id.startswith("tone")
     assert "media-src data:;" in page
+    # Clips that were embedded before are of the same recordings.
+    same = gather([run], data, sounds=str(sounds))
+    assert [s and s.mp3 for s in same.sounds] == [s and s.mp3 for s in report.sounds]
     without = write_report([run], tmp_path / "without.html", data)
     assert not without.sounds
     assert "<audio" not in (tmp_path / "without.html").read_text()

@@ -23,6 +23,7 @@ from tests.support.small_runs import SMALL
 CONFIG = mla.Config(
     model=ModelConfig(**SMALL),
     data=DataConfig(batch_size=8),
+    augment=mla.AugmentConfig(swap_segments=0.3),  # partners come from the same batch
     train=TrainConfig(steps=25, log_every=5, seed=3),
 )
 

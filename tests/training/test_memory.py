@@ -78,6 +78,8 @@ def test_devices_share_clips_and_batch_but_not_the_state() -> None:
     clips = random_clips(num_clips=1000)
     alone, shared = (estimate_memory(config, clips, 10**6, make_mesh(n)) for n in (1, 2))
     assert shared.state == alone.state == 2 * 3 * 4 * 10**6
+    averaging = dataclasses.replace(config, optim=mla.OptimConfig(average_decay=0.9))
+    assert estimate_memory(averaging, clips, 10**6, None).state == 2 * 4 * 4 * 10**6
     assert shared.data == alone.data / 2
     assert shared.step - 4 * 10**6 == (alone.step - 4 * 10**6) / 2
 

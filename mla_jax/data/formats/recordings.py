@@ -23,7 +23,7 @@ from mla_jax.data.formats.found_files import find_files
 from mla_jax.data.formats.record_names import is_record_file
 from mla_jax.data.formats.recording_file import SUFFIXES, Recording, read_hop, read_recording
 from mla_jax.data.formats.rules import Columns, check
-from mla_jax.data.label_file import FILE_NAME, LabelFile
+from mla_jax.data.label_file import FILE_NAME, LabelFile, label_file_of
 from mla_jax.data.labels import Labels
 from mla_jax.errors import UserError
 
@@ -307,7 +307,5 @@ def _is_of_another(place: Path) -> bool:
 
 
 def _label_file(labels: str, folder: Path) -> LabelFile | None:
-    if labels:
-        return LabelFile(Path(labels))
-    beside = [folder / FILE_NAME, folder.parent / FILE_NAME]
-    return next((LabelFile(path) for path in beside if path.is_file()), None)
+    path = label_file_of(labels, folder, folder.parent)
+    return LabelFile(path) if path else None
