@@ -122,7 +122,7 @@ def _other_data(rows: list[dict[str, Any]]) -> str:
 
 
 def curves(rows: list[dict[str, Any]]) -> str:
-    """The curves: mAP and AUC by step, a column a run."""
+    """The curves: mAP and AUC by step, a column a run; empty where no run has any."""
     steps = sorted({point["step"] for row in rows for point in row["curve"]})
     lines = []
     for step in steps:
@@ -136,7 +136,7 @@ def curves(rows: list[dict[str, Any]]) -> str:
                 else None
             )
         lines.append(line)
-    return markdown_table(lines)
+    return markdown_table(lines) if lines else ""
 
 
 def main() -> None:
@@ -154,7 +154,7 @@ def main() -> None:
         rows = gather([paths.as_path(w) for w in _WORKDIRS.value])
     with files.taken_as(_RESULTS.value, "a file that compare --output has written"):
         texts = {name: table(rows), f"{name} curves": curves(rows)}
-    cli.tell("\n\n".join(texts.values()), _OUTPUT.value)
+    cli.tell("\n\n".join(filter(None, texts.values())), _OUTPUT.value)
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, rows)
     if _UPDATE.value:

@@ -141,7 +141,12 @@ def _choose_again(workdir: str | Path, trained: TaggingModel) -> dict[str, Any]:
                 "instead, or train with --config.data.validation_fraction=0.05"
             )
     _require_same_validation(members)
-    config = members[0].config
+    config = next((one.config for one in members if one.config.data.train), None)
+    if config is None:
+        raise UserError(
+            f"{workdir} does not say where its validation clips are, so no thresholds can be chosen on them; "
+            "give a number instead"
+        )
     data = dataclasses.replace(config.data, eval="")  # which decides nothing
     opened = RunData.open(dataclasses.replace(config, data=data))
     trained.classes.require_same(opened.classes, f"the class list of {data.train}, as it is now,")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mla_jax as mla
-from mla_jax.commands.compare import gather as compare
+from mla_jax.commands import compare
 from mla_jax.pretrained.store import store_model
 from mla_jax.progress import silent
 from mla_jax.report.gather import gather
@@ -90,7 +90,8 @@ def test_it_is_used_wherever_a_run_is(folder: Path, stored: str, tmp_path: Path)
     card = files.read_json(folder / "shelf" / NAME / "card.json")
     assert results["mAP"] == pytest.approx(card["stored"]["mAP"], rel=1e-6)
     assert results["models"] == [{"workdir": stored, "step": 0}]
-    (row,) = compare([Path(stored)])
+    (row,) = compare.gather([Path(stored)])
+    assert compare.curves([row]) == "", "a model that was given away has no log"
     assert (row["name"], row["mAP"]) == (stored, pytest.approx(results["mAP"], rel=1e-6))
     predict_to_file(stored, data, tmp_path / "tags.csv", TagOptions(threshold="validation"))
     assert (tmp_path / "tags.csv").read_text().count("\n") > 100
@@ -101,6 +102,9 @@ def test_it_is_used_wherever_a_run_is(folder: Path, stored: str, tmp_path: Path)
     assert report.runs[1].levels is None
     mean = open_model(f"{stored},{folder}/single").predict(mla.open_packed(data))
     assert np.isfinite(mean).all()
+    twice = f"{stored},{stored}"
+    with raises_user_error("has no validation split", "give a number"):
+        thresholds_of(twice, open_model(twice))
 
 
 def test_the_card_says_what_the_files_say(folder: Path) -> None:
