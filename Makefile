@@ -52,7 +52,7 @@ format: $(ALL)
 $(DEMO): EXTRAS = plots,audio
 $(ALL): EXTRAS = test
 $(DEMO) $(ALL): setup.py | $(VENV)/.made
-	@echo 'installing mla_jax with $(EXTRAS) into $(VENV): some 2.5 GB, a few minutes'
+	@echo 'installing mla_jax with $(EXTRAS) into $(VENV): 2.5 to 3 GB, a few minutes'
 	$(BIN)/python -m pip install -e '.[$(EXTRAS)]'
 	@touch $@
 

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from mla_jax.runs.thresholds import choose_for_run
     from mla_jax.runs.trained import TrainedModel
     from mla_jax.runs.use import open_model
-    from mla_jax.tagging.tag import TagOptions, predict_to_file
+    from mla_jax.tagging.tag import predict_to_file
+    from mla_jax.tagging.tagger import TagOptions
     from mla_jax.training.batches import DeviceClips
     from mla_jax.training.loop import fit
     from mla_jax.training.optimizer import make_optimizer
@@ -89,7 +90,8 @@ _HOMES = {
     "runs.thresholds": ("choose_for_run",),
     "runs.trained": ("TrainedModel",),
     "runs.use": ("open_model",),
-    "tagging.tag": ("TagOptions", "predict_to_file"),
+    "tagging.tag": ("predict_to_file",),
+    "tagging.tagger": ("TagOptions",),
     "training.batches": ("DeviceClips",),
     "training.loop": ("fit",),
     "training.optimizer": ("make_optimizer",),

@@ -136,6 +136,8 @@ class DataConfig:
       placement: where the training set is kept: device (all of it), host (its batches are sent ahead of
         their steps), or auto: the device if it takes less than 60 % of its memory.
       validation_fraction: the share of training clips held out by a hash of the video id.
+      train_fraction: the share of the others that is trained on, by the same hash: the clips of a smaller
+        share are among those of a larger.
       encoder, postprocessing, hop_seconds, example_seconds: what the embeddings are, where the data do not
         say: the encoder's name, what was done behind it, seconds from one segment to the next, seconds that
         a segment hears; empty and 0: not stated.
@@ -159,6 +161,7 @@ class DataConfig:
     mask: bool = True
     placement: str = "auto"
     validation_fraction: float = 0.0
+    train_fraction: float = 1.0
     encoder: str = ""
     postprocessing: str = ""
     hop_seconds: float = 0.0
@@ -175,6 +178,9 @@ class DataConfig:
             "data.validation_fraction",
             self.validation_fraction,
             "in [0, 1)",
+        )
+        _require(
+            0 < self.train_fraction <= 1, "data.train_fraction", self.train_fraction, "in (0, 1]"
         )
         for name in ("hop_seconds", "example_seconds"):
             value = getattr(self, name)
@@ -274,6 +280,8 @@ class TrainConfig:
       steps: train until this step.
       log_every, eval_every, checkpoint_every: steps from one log entry, evaluation or checkpoint to the
         next; eval_every=0 evaluates at the end only.
+      patience: training ends before its last step once the validation mAP was not better in so many
+        evaluations in a row; 0: it never does.
       keep_checkpoints: how many of the newest are kept, beside the best by validation; 0: all.
       seed: of the initial weights, the batches and the dropout.
       devices: how many devices the clips of a batch are spread over; 0: all GPUs or TPUs, or one CPU.
@@ -283,6 +291,7 @@ class TrainConfig:
     log_every: int = 50
     eval_every: int = 200
     checkpoint_every: int = 200
+    patience: int = 0
     keep_checkpoints: int = 5
     seed: int = 0
     devices: int = 0
@@ -297,6 +306,13 @@ class TrainConfig:
             "train.checkpoint_every",
             self.checkpoint_every,
             "at least 1",
+        )
+        _require(self.patience >= 0, "train.patience", self.patience, "0 or more")
+        _require(
+            self.patience == 0 or self.eval_every > 0,
+            "train.patience",
+            self.patience,
+            "0 where train.eval_every=0, since it counts evaluations",
         )
         _require(
             self.keep_checkpoints >= 0, "train.keep_checkpoints", self.keep_checkpoints, "0 or more"
@@ -322,6 +338,12 @@ class Config:
             "train.steps * data.batch_size",
             self.train.steps * self.data.batch_size,
             "below 2^32, the clips that a sampler can count",
+        )
+        _require(
+            self.train.patience == 0 or self.data.validation_fraction > 0,
+            "train.patience",
+            self.train.patience,
+            "0 without data.validation_fraction, since it looks at the validation clips",
         )
         _require(
             self.optim.schedule == "constant" or self.optim.warmup_steps < self.train.steps,

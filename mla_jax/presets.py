@@ -1,10 +1,12 @@
 """Named settings: the published forms of the model, and the baselines, each with its source.
 
 `preset("yu2018")` has its own architecture, `preset("yu2018:6-A")` is the same with another; any architecture
-string will do. `python -m experiments.table1` trains all of them, and makes a table of their scores.
+string will do. `preset("6-A")` is the default preset with it. `python -m experiments.table1` trains all of
+them, and makes a table of their scores.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -172,14 +174,19 @@ PRESETS: dict[str, Callable[[], Config]] = {
 }
 """Every preset by its name."""
 
+DEFAULT = "yu2018"
+"""The preset that is taken where none is named."""
+
 
 def preset(name: str) -> Config:
     """The preset of that name; `name:architecture` is the same with another architecture.
 
+    An architecture alone is that of the default preset.
+
     Raises:
       UserError: there is no such preset, or the architecture is not valid.
     """
-    base, colon, architecture = name.partition(":")
+    base, colon, architecture = full_name(name).partition(":")
     one_of("preset", base, tuple(PRESETS))
     config = PRESETS[base]()
     if not colon:
@@ -193,6 +200,11 @@ def preset(name: str) -> Config:
     return dataclasses.replace(
         config, model=dataclasses.replace(config.model, architecture=architecture)
     )
+
+
+def full_name(name: str) -> str:
+    """What `preset` takes, with the name of the default preset before an architecture alone."""
+    return f"{DEFAULT}:{name}" if re.fullmatch(r"[0-9].*-A", name) else name
 
 
 def preset_of(model: ModelConfig, ignoring: Collection[str] = ()) -> str:

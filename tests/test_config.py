@@ -41,6 +41,7 @@ def test_what_is_no_architecture_is_refused(wrong: str) -> None:
         ("data", "batch_size", 0),
         ("data", "sampler", "fair"),
         ("data", "validation_fraction", 1.0),
+        ("data", "train_fraction", 0.0),
         ("optim", "learning_rate", 0.0),
         ("optim", "b1", 1.0),
         ("optim", "b2", -0.1),
@@ -60,6 +61,8 @@ def test_what_is_no_architecture_is_refused(wrong: str) -> None:
         ("train", "checkpoint_every", 0),
         ("train", "keep_checkpoints", -1),
         ("train", "seed", 2**31),
+        ("train", "patience", -1),
+        ("train", "patience", 3),  # without validation clips
     ],
 )
 def test_a_value_out_of_range_is_named(section: str, field: str, value: object) -> None:

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import mla_jax as mla
+from mla_jax import presets
 from mla_jax.config import ARCHITECTURES, ModelConfig
 from mla_jax.models import pooling
 from mla_jax.models.multi_level import init_variables, num_parameters
@@ -92,6 +93,11 @@ def test_both_forms_come_in_all_nine_architectures(form: str, architecture: str)
     assert config.model.architecture == architecture
     assert dataclasses.replace(config, model=own.model) == own
     assert dataclasses.replace(config.model, architecture="2-A-1-A") == own.model
+
+
+def test_an_architecture_alone_is_that_of_the_default_preset() -> None:
+    assert presets.preset("6-A") == presets.preset(f"{presets.DEFAULT}:6-A")
+    assert presets.full_name("kong2017") == "kong2017"
 
 
 def test_a_preset_that_is_not_there_is_named() -> None:

@@ -18,7 +18,7 @@ FIELDS = config.field_names()
         ("train.batch_size", "data.batch_size"),
         ("train.epochs", "train.steps"),
         ("model.dropout", "model.dropout_rate"),
-        ("optim.weight_decay", "optim.l2"),
+        ("optim.wd", "optim.weight_decay"),
         ("learning_rate", "optim.learning_rate"),
         ("nothing.of_the_kind", ""),
     ],

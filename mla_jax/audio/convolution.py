@@ -76,7 +76,7 @@ def _by_rows(x: jax.Array, weights: jax.Array, biases: jax.Array, pooled: bool) 
         rows = [jnp.maximum(rows[0], rows[1]), jnp.maximum(rows[2], rows[3])]
         rows = [jnp.maximum(row[:, :, ::2], row[:, :, 1::2]) for row in rows]
     y = jnp.stack(rows, axis=2)
-    y = y.reshape(len(x), -1, *y.shape[3:])
+    y = y.reshape(x.shape[0], -1, *y.shape[3:])  # which may be a symbol of jax.export
     return relu(y + biases[None, None, None])
 
 

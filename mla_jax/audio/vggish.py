@@ -66,7 +66,7 @@ class Vggish(nn.Module):
         for name, (features, pooled) in CONVOLUTIONS.items():
             shape = (3, 3, x.shape[-1], features)
             x = convolution_layer(x, *parameters(name, shape, features), pooled=pooled)
-        x = x.reshape(len(x), -1)  # in the order time, band, channel
+        x = x.reshape(x.shape[0], -1)  # in the order time, band, channel
         for name, features in DENSE.items():
             weights, biases = parameters(name, (features, x.shape[-1]), features)
             columns = jax.lax.dot_general(weights, x, (((1,), (1,)), ((), ())), precision=FLOAT32)

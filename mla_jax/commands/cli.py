@@ -38,9 +38,9 @@ def define_config() -> Callable[[], config_lib.Config]:
     """Defines `--preset` and `--config.<section>.<field>`; returns a function that builds the config."""
     flags.DEFINE_string(
         "preset",
-        "yu2018",
+        presets.DEFAULT,
         f"The settings to start from: {', '.join(presets.PRESETS)}; yu2018:6-A is yu2018 with another "
-        "architecture. --config.* changes single fields of it.",
+        "architecture, 6-A alone the default preset with it. --config.* changes single fields of it.",
     )
     # A frozen dataclass cannot take overrides, so a dictionary takes them, and the class is built from it.
     # ml_collections looks the overrides up at once, so a misspelt field fails here.

@@ -1,6 +1,6 @@
 """Gathers the scores of finished runs into one file, and shows them as a table.
 
-    mla-compare --workdirs=runs/a,runs/b --output=experiments/results/NAME.json
+    mla-compare --workdir=runs/a --workdir=runs/b --output=experiments/results/NAME.json
     mla-compare --results=experiments/results/NAME.json --update=README.md
 
 The file has the settings, the scores and the curve of each run. Runs of other classes are an error; above
@@ -25,7 +25,10 @@ from mla_jax.storage import files, paths
 
 _SCORES = ("mAP", "AUC", "d_prime")
 
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "Folders of finished runs, in the table's order.")
+_WORKDIRS = flags.DEFINE_multi_string(
+    "workdir", [], "A finished run's folder; may be given several times, in the table's order."
+)
+_OLD_WORKDIRS = flags.DEFINE_list("workdirs", [], "Alias for --workdir, with commas between.")
 _OUTPUT = flags.DEFINE_string("output", "", "The JSON file to write.")
 _RESULTS = flags.DEFINE_string("results", "", "A JSON file written before, instead of runs.")
 _UPDATE = flags.DEFINE_string("update", "", "A Markdown file to put the table into.")
@@ -68,7 +71,7 @@ def _row(workdir: Path, results: dict[str, Any]) -> dict[str, Any]:
             for r in run.metrics()
             if "eval_mAP" in r
         ],
-        **{k: v for k, v in results.items() if k != "classes"},
+        **{k: v for k, v in results.items() if k not in ("classes", "halves")},
     }
     average = workdir / "average.json"  # of evaluate --average_from, if there is one
     if average.exists():
@@ -141,9 +144,10 @@ def curves(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Gathers and shows as the flags say."""
-    if bool(_WORKDIRS.value) == bool(_RESULTS.value):
+    workdirs = [*_WORKDIRS.value, *_OLD_WORKDIRS.value]
+    if bool(workdirs) == bool(_RESULTS.value):
         raise UserError(
-            "give --workdirs, finished runs, or --results, a file of them; one of the two"
+            "give --workdir, finished runs, or --results, a file of them; one of the two"
         )
     if _OUTPUT.value:
         require_output(_OUTPUT.value)
@@ -151,7 +155,7 @@ def main() -> None:
         name, rows = Path(_RESULTS.value).stem, files.read_json(_RESULTS.value)
     else:
         name = Path(_OUTPUT.value).stem
-        rows = gather([paths.as_path(w) for w in _WORKDIRS.value])
+        rows = gather([paths.as_path(w) for w in workdirs])
     with files.taken_as(_RESULTS.value, "a file that compare --output has written"):
         texts = {name: table(rows), f"{name} curves": curves(rows)}
     cli.tell("\n\n".join(filter(None, texts.values())), _OUTPUT.value)

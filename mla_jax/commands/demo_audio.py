@@ -31,7 +31,8 @@ from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.folder import claim
 from mla_jax.runs.train import train
 from mla_jax.storage import paths
-from mla_jax.tagging.tag import TagOptions, predict_to_file
+from mla_jax.tagging.tag import predict_to_file
+from mla_jax.tagging.tagger import TagOptions
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Where everything goes; empty: runs/demo-audio, or runs/demo-sounds with --data."

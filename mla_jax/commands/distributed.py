@@ -21,6 +21,7 @@ from mla_jax.commands.supervision import (
 )
 from mla_jax.errors import UserError
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED, InterruptedRunError
+from mla_jax.storage.parts import Share
 
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed",
@@ -46,32 +47,61 @@ _TOLD = "MLA_JAX_PROCESS"
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs `main` as the flags say: in this process, or in several of which this one is the parent.
+    """Runs `main` as the flags say: in this process, or in several that train together.
 
     Raises:
       UserError: the flags contradict each other, or one is missing.
     """
     if told := os.environ.get(_TOLD):
         _run_as_told(told, main)
-    elif _DISTRIBUTED.value not in ("", "off"):
-        processes, first, total = _plan()
-        program = [sys.executable, *sys.orig_argv[1:]]
-        supervisor = Supervisor(
-            [program] * len(processes),
-            processes,
-            first=first,
-            total=total,
-            where=f"{_at()} within {_JOIN_SECONDS.value} s",
-            debug=cli.debug(),
-            say=cli.say,
-        )
-        code = supervisor.wait()
-        if code:
-            sys.exit(code)
+    elif _several():
+        _supervise("go on from the last checkpoint")
     else:
-        if _NUM_PROCESSES.value or _PROCESS_ID.value >= 0:
-            raise UserError("--num_processes and --process_id go with --distributed=HOST:PORT")
         main()
+
+
+def run_shares(main: Callable[[Share | None], None]) -> None:
+    """Runs `main` in this process, with None; or in several, each with its share of parts that are its own.
+
+    They have nothing to do with each other but the folder that they write to, so none waits for another.
+
+    Raises:
+      UserError: as `run`.
+    """
+    if told := os.environ.get(_TOLD):
+        _run_share(told, main)
+    elif _several():
+        _supervise("go on with the parts that are missing")
+    else:
+        main(None)
+
+
+def _several() -> bool:
+    """Whether the flags ask for several processes."""
+    if _DISTRIBUTED.value not in ("", "off"):
+        return True
+    if _NUM_PROCESSES.value or _PROCESS_ID.value >= 0:
+        raise UserError("--num_processes and --process_id go with --distributed=HOST:PORT")
+    return False
+
+
+def _supervise(to_go_on: str) -> None:
+    """Starts the processes, and exits with their code unless all end well."""
+    processes, first, total = _plan()
+    program = [sys.executable, *sys.orig_argv[1:]]
+    supervisor = Supervisor(
+        [program] * len(processes),
+        processes,
+        first=first,
+        total=total,
+        where=f"{_at()} within {_JOIN_SECONDS.value} s",
+        to_go_on=to_go_on,
+        debug=cli.debug(),
+        say=cli.say,
+    )
+    code = supervisor.wait()
+    if code:
+        sys.exit(code)
 
 
 def _plan() -> tuple[list[dict[str, str]], int, int]:
@@ -156,6 +186,25 @@ def _run_as_told(told: str, main: Callable[[], None]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _run_share(told: str, main: Callable[[Share | None], None]) -> None:
+    """In one of several processes that share out parts: runs `main`, without joining the others."""
+    from mla_jax.parallel import processes
+
+    end_with_parent()
+    address, count, number, device = _address(told)
+    if count is None or number is None:
+        number, count = processes.place_in_cluster(_JOIN_SECONDS.value)
+    elif device is None:
+        logging.warning(
+            "--distributed=%s: processes that share out parts meet in the folder of the output; nothing "
+            "is asked of this address",
+            address,
+        )
+    else:
+        processes.use_own_device(device)
+    main(Share(number, count))
 
 
 def _address(told: str) -> tuple[str, int | None, int | None, int | None]:

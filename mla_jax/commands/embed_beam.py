@@ -77,22 +77,16 @@ def main(beam_flags: list[str]) -> None:
 
 def _works() -> "tuple[list[Work], int]":
     """The recordings that are to be embedded, and the number of classes."""
-    from apache_beam.io.filesystems import FileSystems
-
     from mla_jax.data.class_list import FILE_NAME, ClassList
-    from mla_jax.recordings.beam import Work
+    from mla_jax.recordings.beam import Work, match
     from mla_jax.recordings.inputs import Recording
     from mla_jax.recordings.labels import match_labels
     from mla_jax.storage import files
 
-    matched = [found.path for found in FileSystems.match([_DATA.value])[0].metadata_list]
-    if not matched:
-        raise UserError(f"{_DATA.value} matches no file")
-    fixed = _DATA.value.split("*")[0].rpartition("/")[0]
-    names = [path.removeprefix(fixed).lstrip("/") for path in matched]
+    matched = match(_DATA.value)
     if not _LABELS.value:
-        return [Work(path, name) for path, name in zip(matched, names, strict=True)], 0
-    recordings = [Recording(Path(path), name) for path, name in zip(matched, names, strict=True)]
+        return [Work(path, name) for path, name in matched], 0
+    recordings = [Recording(Path(path), name) for path, name in matched]
     given = ClassList.read(_CLASS_LIST.value) if _CLASS_LIST.value else None
     labels = match_labels(_LABELS.value, recordings, given)
     labels.require_all_known(_OUTPUT.value)
@@ -105,7 +99,7 @@ def _works() -> "tuple[list[Work], int]":
     )
     works = [
         Work(path, name, mine)
-        for path, name, mine in zip(matched, names, labels.of, strict=True)
+        for (path, name), mine in zip(matched, labels.of, strict=True)
         if mine is not None
     ]
     return works, len(labels.classes)

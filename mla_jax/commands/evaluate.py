@@ -11,15 +11,20 @@ The data may be recordings, which are embedded by the run's encoder and cut into
 training:
 
     mla-evaluate --workdir=runs/sounds --data=sounds --labels=labels.csv
+
+With --distributed=local:4, or as in training, several processes share the work; what they have done is kept
+beside --output, and killed or stopped, the same command goes on.
 """
 
+import functools
 from typing import Any
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import cli, distributed
+from mla_jax.errors import UserError
 from mla_jax.recordings.encoder_files import EncoderFiles
-from mla_jax.runs import use
+from mla_jax.storage.parts import Share
 
 _BAD_RECORDS = cli.define_bad_records()
 _STEP = cli.define_step()
@@ -37,7 +42,18 @@ def main() -> None:
     """Evaluates as the flags say."""
     cli.require(_WORKDIR, _DATA)
     cli.require_one_of(_STEP, _AVERAGE_FROM)
-    use.evaluate(
+    distributed.run_shares(_evaluate)
+
+
+def _evaluate(share: Share | None) -> None:
+    # Imported here: it takes seconds, and the parent of several processes needs none of it.
+    from mla_jax.runs.spread import evaluate_share
+    from mla_jax.runs.use import evaluate
+
+    if share and not _OUTPUT.value:
+        raise UserError("give --output: several processes keep what they have done beside it")
+    score = functools.partial(evaluate_share, share) if share else evaluate
+    score(
         cli.one(_WORKDIR),
         _DATA.value,
         step=_STEP.value,

@@ -1,6 +1,6 @@
 """Writes a trained model as a file that other programs run, without this package.
 
-    python -m experiments.export --workdir=runs/mine --output=tagger.stablehlo
+    mla-export --workdir=runs/mine --output=tagger.stablehlo
 
 The ending of the output says the format. Embeddings and a mask go in; the probabilities of clips and of their
 segments come out. Classes, thresholds and what the embeddings are travel in the file. docs/guide_export.md
@@ -12,10 +12,11 @@ from absl import flags
 from mla_jax.commands import cli
 from mla_jax.export.formats import FORMATS
 from mla_jax.export.write import export_run
+from mla_jax.recordings.encoder_files import EncoderFiles
 
 _STEP = cli.define_step()
-flags.adopt_module_key_flags(cli)  # once all of its flags are there, for --help
-
+_WEIGHTS = cli.define_weights()
+_PCA = cli.define_pca()
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
 _OUTPUT = flags.DEFINE_string(
     "output",
@@ -24,10 +25,21 @@ _OUTPUT = flags.DEFINE_string(
     + ", ".join(f"{ending} ({form.what})" for ending, form in FORMATS.items())
     + ".",
 )
+_SOUND = flags.DEFINE_bool(
+    "sound",
+    False,
+    "Put the run's encoder in front, so that sound goes in: for .stablehlo.",
+)
 
 
 def main() -> None:
     """Exports as the flags say."""
     cli.require(_WORKDIR, _OUTPUT)
-    tagger = export_run(_WORKDIR.value, _OUTPUT.value, step=_STEP.value)
+    encoder_files = EncoderFiles(_WEIGHTS.value, _PCA.value)
+    tagger = export_run(
+        _WORKDIR.value,
+        _OUTPUT.value,
+        step=_STEP.value,
+        sound=encoder_files if _SOUND.value else None,
+    )
     cli.tell(f"{_OUTPUT.value}: {tagger}", _OUTPUT.value)

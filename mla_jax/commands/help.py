@@ -37,6 +37,7 @@ def _flags() -> list[str]:
         if not module.startswith(("mla_jax.", "experiments.")) and module != sys.argv[0]:
             continue
         for flag in defined:
+            # Settings come below; old names are not shown.
             if flag.name != "config" and not (flag.help or "").startswith("Alias for "):
                 lines += [_name_and_value(flag), *_indented(_meaning(flag))]
     return lines

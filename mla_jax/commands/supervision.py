@@ -56,6 +56,7 @@ class Supervisor:
         first: int = 0,
         total: int = 0,
         where: str = "",
+        to_go_on: str = "go on from the last checkpoint",
         debug: bool = False,
         say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     ) -> None:
@@ -67,12 +68,14 @@ class Supervisor:
           first: the number that the first of them has in the run.
           total: how many processes the run has, on all machines; 0: those given, or not known.
           where: where the processes look for each other, and for how long: " at HOST:PORT within 300 s".
+          to_go_on: what they do when they are started again.
           debug: also pass on what C++ prints.
           say: called with each line for the user.
         """
         self.first, self.total, self.say = first, total or len(commands), say
         self.codes: dict[int, int] = {}
         self._signals, self._where, self._debug = 0, where, debug
+        self._again = f"start the same again, all of its processes, to {to_go_on}"
         self._joined: set[int] = set()
         # What processes print after the first failure, by index: pages of C++, unless one is the cause.
         self._held: dict[int, list[str]] = {}
@@ -91,7 +94,7 @@ class Supervisor:
         ]
         for i, child in enumerate(self._children):
             name = f"process {first + i}: " if i else ""
-            self._read(i, child.stdout, sys.stdout, name)
+            self._read(i, child.stdout, sys.stdout, "")  # results, whichever process has them
             self._read(i, child.stderr, sys.stderr, name)
 
     def wait(self) -> int:
@@ -139,7 +142,7 @@ class Supervisor:
         rest = len(self._children) - 1
         others = f"; the other {rest if rest > 1 else 'one'} on this machine ended with it"
         others = others if rest else ""
-        again = "start the same again, all of its processes, to go on from the last checkpoint"
+        again = self._again
         if code in _LOST and which not in self._joined:
             return (
                 f"error: {name} did not find the others{self._where}; start all of them, alike",

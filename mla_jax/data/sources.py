@@ -5,9 +5,9 @@ A path becomes a local one here, and the format that recognizes it reads it; for
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 
@@ -24,6 +24,21 @@ from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
 from mla_jax.storage.cache import LocalCopy, local_copy
+from mla_jax.storage.parts import files_at, state_of
+
+
+class StreamPart(NamedTuple):
+    """Some clips of a stream, which are read together.
+
+    Attributes:
+      number: its place, from 0.
+      chunks: the clips, in order.
+      skipped: the bad records that were left out.
+    """
+
+    number: int
+    chunks: list[ClipSet]
+    skipped: list[Skipped]
 
 
 class ClipStream:
@@ -38,13 +53,14 @@ class ClipStream:
       done: how much has been read so far: clips, or files begun where `total` is not known.
       cropped: how many of the clips taken were longer than T and were cut.
       skipped: the bad records that were left out so far.
+      num_parts: how many parts have been met by `parts`, read or not; in the end, all.
     """
 
     def __init__(
         self, copy: LocalCopy, data: Format, options: ReadOptions, chunks: Iterator[Chunk]
     ) -> None:
         self.total, self.time, self.files = data.shape.clips, data.shape.time, data.files
-        self.clips = self.done = self.cropped = 0
+        self.clips = self.done = self.cropped = self.num_parts = 0
         self.skipped: list[Skipped] = []
         self._copy, self._options, self._data = copy, options, data
         self.chunks = self._take(chunks)
@@ -54,16 +70,46 @@ class ClipStream:
         """Which file is being read, for a person; empty where clips are counted instead."""
         return "" if self.total else f"file {self.done:,} of {self.files:,}"
 
+    def parts(self, wanted: Callable[[int], bool]) -> Iterator[StreamPart]:
+        """Reads some parts of the data; to be taken instead of `chunks`.
+
+        Args:
+          wanted: given the number of a part, from 0, says whether it is to be read.
+        """
+        with self._copy.naming():
+            for number, read in enumerate(self._data.parts(self._options)):
+                self.num_parts = number + 1
+                if not wanted(number):
+                    continue
+                found, before = [], len(self.skipped)
+                for chunk in read():
+                    self._count(chunk)
+                    if len(chunk.clips):
+                        found.append(self._described(chunk.clips))
+                yield StreamPart(number, found, self.skipped[before:])
+        self._warn()
+
+    def state(self) -> dict[str, Any]:
+        """What changes when the data do: of each file its size and when it was written."""
+        if self._copy.folder:  # whose name has the versions of what is in the bucket
+            return {"copy": os.path.basename(self._copy.folder)}
+        files = self._data.made_of or files_at(self._copy.path)
+        return {os.fspath(file): state_of(file) for file in files}
+
+    def require_clips(self, clips: int) -> None:
+        """Raises UserError where no clip could be used in all of the data."""
+        if not clips:
+            raise UserError(
+                f"{self._copy.path} has no record that can be used; bad_records=error says why"
+            )
+
     def _take(self, chunks: Iterator[Chunk]) -> Iterator[ClipSet]:
         with self._copy.naming():
             for chunk in chunks:
                 self._count(chunk)
                 if len(chunk.clips):
                     yield self._described(chunk.clips)
-            if not self.clips:
-                raise UserError(
-                    f"{self._copy.path} has no record that can be used; bad_records=error says why"
-                )
+            self.require_clips(self.clips)
         self._warn()
 
     def _described(self, clips: ClipSet) -> ClipSet:

@@ -44,6 +44,29 @@ def hold_out(clips: ClipSet, fraction: float) -> tuple[ClipSet, ClipSet | None]:
     return clips[~held], clips[held]
 
 
+def take_share(clips: ClipSet, fraction: float, held_out: float) -> ClipSet:
+    """A share of the training clips that `hold_out` left, by their hashes from its edge on.
+
+    The clips of a smaller share are among those of a larger, and none is ever a validation clip.
+
+    Args:
+      clips: the training clips.
+      fraction: the share, in (0, 1]; of 1 all are taken.
+      held_out: the fraction that was held out.
+
+    Raises:
+      UserError: no clip is left.
+    """
+    if fraction == 1:
+        return clips
+    kept = hash_fractions(clips.video_ids) < held_out + fraction * (1 - held_out)
+    if not kept.any():
+        raise UserError(
+            f"data.train_fraction={fraction} leaves none of {len(clips)} clips; choose a larger one"
+        )
+    return clips[kept]
+
+
 def shared_ids(first: ClipSet, other: ClipSet) -> list[bytes]:
     """The video ids that are in both, sorted; ids that only number clips without one do not count."""
     # A set of the fewer ids: 0.1 s for 20 thousand against 2 million, where sorting both takes 2 s.

@@ -16,11 +16,13 @@ class Form(NamedTuple):
       what: it is, in a few words.
       write: writes a tagger to a path that was looked at.
       is_folder: whether it is a folder, which must be new, rather than a file.
+      takes_sound: whether an encoder may stand in front.
     """
 
     what: str
     write: Callable[[Tagger, str | Path], None]
     is_folder: bool = False
+    takes_sound: bool = False
 
 
 # What writes a format is imported when it is asked for: TensorFlow takes seconds, ONNX may not be there.
@@ -51,7 +53,7 @@ def _onnx(tagger: Tagger, output: str | Path) -> None:
 
 
 FORMATS = {
-    ".stablehlo": Form("for JAX on CPUs, GPUs and TPUs", _stablehlo),
+    ".stablehlo": Form("for JAX on CPUs, GPUs and TPUs", _stablehlo, takes_sound=True),
     ".savedmodel": Form("a folder for TensorFlow Serving", _saved_model, is_folder=True),
     ".int8.tflite": Form("for phones, in 8 bits", functools.partial(_tflite, bits=8)),
     ".tflite": Form("for phones", functools.partial(_tflite, bits=32)),

@@ -36,11 +36,12 @@ def tagger_function(model: keras.Model, tagger: Tagger) -> Any:
 def save(tagger: Tagger, folder: Path) -> None:
     """Writes the tagger into a folder as a SavedModel."""
     model = keras_tagger(tagger)
+    # Keras's own ExportArchive writes each weight twice.
+    module = tf.Module()
+    module.weights = [weight.value for weight in model.weights]
+    module.function = tagger_function(model, tagger)
     with quiet():
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint(SIGNATURE, tagger_function(model, tagger))
-        archive.write_out(folder, verbose=False)
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.function})
 
 
 @contextlib.contextmanager

@@ -8,7 +8,9 @@ import numpy as np
 from absl import logging
 
 from mla_jax import __version__
+from mla_jax.audio.encoder import Encoder
 from mla_jax.data.embedding import AUDIOSET, Embedding, Scaling
+from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.environment import package_version
 from mla_jax.runs.thresholds import kept_thresholds
 from mla_jax.runs.trained import TrainedModel
@@ -34,11 +36,13 @@ class Tagger:
       trained: the model.
       embedding: what it takes.
       thresholds: [classes] of the run's validation; None if it has none.
+      encoder: if given, sound goes in instead (`mla_jax.export.sound_program`), which it makes embeddings of.
     """
 
     trained: TrainedModel
     embedding: Embedding
     thresholds: np.ndarray | None = None
+    encoder: Encoder | None = None
 
     @classmethod
     def of(cls, trained: TrainedModel, thresholds: np.ndarray | None = None) -> "Tagger":
@@ -52,21 +56,35 @@ class Tagger:
         return cls(trained, embedding, thresholds)
 
     @classmethod
-    def open(cls, workdir: str | Path, step: int = 0) -> "Tagger":
+    def open(
+        cls, workdir: str | Path, step: int = 0, sound: EncoderFiles | None = None
+    ) -> "Tagger":
         """The model of a run, with the thresholds that the run keeps of that step.
 
+        Args:
+          workdir: the run.
+          step: the checkpoint; 0: the best by validation, or without validation the newest.
+          sound: the encoder's files, if it is to stand in front.
+
         Raises:
-          UserError: there is no such run or checkpoint, or it is damaged.
+          UserError: there is no such run or checkpoint, or it is damaged; or no such encoder.
         """
         trained = TrainedModel.open(workdir, step)
-        return cls.of(trained, kept_thresholds(workdir, trained))
+        tagger = cls.of(trained, kept_thresholds(workdir, trained))
+        if sound is None:
+            return tagger
+        # Only sound needs what reads it.
+        from mla_jax.recordings.sound_clips import encoder_of
+
+        return dataclasses.replace(tagger, encoder=encoder_of(trained.embedding, sound))
 
     def __str__(self) -> str:
         """In a line: `2-A-1-A of step 300, 527 classes, thresholds; takes vggish, ...`."""
         kept = "" if self.thresholds is None else ", with thresholds"
+        takes = "sound, of which it makes " if self.encoder else ""
         return (
             f"{self.trained.config.model.architecture} of step {self.trained.step:,}, "
-            f"{len(self.trained.classes)} classes{kept}; takes {self.embedding}"
+            f"{len(self.trained.classes)} classes{kept}; takes {takes}{self.embedding}"
         )
 
     @property
@@ -85,7 +103,7 @@ class Tagger:
         Args:
           **more: what the format adds.
         """
-        features, classes = self.trained.num_features, len(self.trained.classes)
+        features = self.trained.num_features
         libraries = {name: found for name in _LIBRARIES if (found := package_version(name))}
         return {
             "kind": KIND,
@@ -100,12 +118,17 @@ class Tagger:
                 "embeddings": {"dtype": self.dtype, "shape": ["clips", "segments", features]},
                 "mask": {"dtype": "bool", "shape": ["clips", "segments"]},
             },
-            "outputs": {
-                "clip": {"dtype": "float32", "shape": ["clips", classes]},
-                "segments": {"dtype": "float32", "shape": ["clips", "segments", classes]},
-            },
+            "outputs": self.outputs(),
             "classes": self._classes(),
             **more,
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        """What comes out: dtypes and shapes."""
+        classes = len(self.trained.classes)
+        return {
+            "clip": {"dtype": "float32", "shape": ["clips", classes]},
+            "segments": {"dtype": "float32", "shape": ["clips", "segments", classes]},
         }
 
     def _classes(self) -> list[dict[str, Any]]:

@@ -7,6 +7,9 @@ process, number 0, writes files and prints. With a single process the functions 
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -85,6 +88,42 @@ def join(
             f"the other processes did not come within {join_seconds} s ({_first_line(error)}); start all "
             "of them, with the same --distributed and --num_processes"
         ) from error
+
+
+def use_own_device(number: int) -> None:
+    """Lets this process see one GPU alone, where there are any; before anything touches a device."""
+    for kind in ("cuda", "rocm"):
+        jax.config.update(f"jax_{kind}_visible_devices", str(number))
+
+
+def place_in_cluster(join_seconds: int) -> tuple[int, int]:
+    """Which process this is, from 0, and of how many, where a cluster says so; the others are not joined.
+
+    Raises:
+      UserError: as `join`.
+    """
+    code = (
+        "import sys\n"
+        "from mla_jax.parallel import processes\n"
+        "from mla_jax.errors import UserError\n"
+        "try:\n"
+        "    processes.join(join_seconds=int(sys.argv[1]))\n"
+        "except UserError as error:\n"
+        "    sys.exit(str(error))\n"
+        "import jax\n"
+        "print(jax.process_index(), jax.process_count(), flush=True)"
+    )
+    # Asked in a process of its own: one that has joined the others would end with them.
+    asked = subprocess.run(
+        [sys.executable, "-c", code, str(join_seconds)],
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode:
+        raise UserError(asked.stderr.strip().splitlines()[-1])
+    number, count = asked.stdout.split()[-2:]
+    return int(number), int(count)
 
 
 def several() -> bool:

@@ -95,7 +95,7 @@ class CutIntoSpans(beam.DoFn):
         if not length:
             yield element
             return
-        with _local(element.path) as path:
+        with local_file(element.path) as path:
             try:
                 info = sound_info(path)
             except UserError:  # which is said when it is embedded
@@ -119,7 +119,7 @@ class EmbedSpans(beam.DoFn):
         """The clips of a span."""
         from mla_jax.data.formats.sequence_examples import to_record
 
-        with _local(element.path) as path:
+        with local_file(element.path) as path:
             span = Span(path, element.first, element.count)
             (embedded,) = embed_files([span], self._encoder)
         if embedded.error:
@@ -142,16 +142,29 @@ class EmbedSpans(beam.DoFn):
 
 
 @contextlib.contextmanager
-def _local(path: str) -> Iterator[str]:
-    """The file on this machine, a copy if it is elsewhere."""
+def local_file(path: str) -> Iterator[str]:
+    """The file on this machine, a copy of the same name if it is elsewhere."""
     if "://" not in path:
         yield path
         return
-    with tempfile.NamedTemporaryFile(suffix=Path(path).suffix) as copy:
-        with FileSystems.open(path) as remote:
-            shutil.copyfileobj(remote, copy)
-        copy.flush()
-        yield copy.name
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.rpartition("/")[2])
+        with FileSystems.open(path) as remote, copy.open("wb") as file:
+            shutil.copyfileobj(remote, file)
+        yield str(copy)
+
+
+def match(pattern: str) -> list[tuple[str, str]]:
+    """The files that match a glob, each with its name: the path behind the fixed part of the glob.
+
+    Raises:
+      UserError: there are none.
+    """
+    found = [one.path for one in FileSystems.match([pattern])[0].metadata_list]
+    if not found:
+        raise UserError(f"{pattern} matches no file")
+    fixed = pattern.split("*")[0].rpartition("/")[0]
+    return [(path, path.removeprefix(fixed).lstrip("/")) for path in found]
 
 
 def embed_pipeline(pipeline: beam.Pipeline, works: list[Work], job: Job, output: str) -> None:

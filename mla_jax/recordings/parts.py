@@ -1,14 +1,11 @@
-"""Long work in parts: those that are finished are kept in a folder beside the output until all is there."""
+"""Embedding a collection in parts, which depend on its files alone: each is made, and kept, by itself."""
 
 import concurrent.futures
 import dataclasses
 import itertools
-import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,11 +15,8 @@ from mla_jax.audio.sound_file import SoundInfo, sound_info
 from mla_jax.audio.spans import joined, spans_of
 from mla_jax.errors import UserError
 from mla_jax.recordings.inputs import Recording
-from mla_jax.storage import files
+from mla_jax.storage.parts import Kept, PartFolder, state_of
 
-ENDING = ".unfinished"
-_SETTINGS = "settings.json"
-_ABOUT = "about"
 _MOST_FILES = 500  # of a part
 
 
@@ -88,12 +82,13 @@ class Parts:
     """The parts of a collection, and what is kept of them.
 
     Attributes:
-      folder: where they are kept: the output's name with `.unfinished`.
+      folder: where they are kept.
       plan: the parts, in order.
     """
 
     def __init__(self, output: Path, encoder: Encoder, plan: Sequence[Part]) -> None:
-        self.folder = output.with_name(output.name + ENDING)
+        self._kept = PartFolder(output)
+        self.folder = self._kept.folder
         self.plan = plan
         self._encoder = encoder
 
@@ -103,35 +98,18 @@ class Parts:
         Raises:
           UserError: it was begun with others; the message says which.
         """
-        kept_in = self.folder / _SETTINGS
         recordings = [take.recording for part in self.plan for take in part.takes]
-        ours: dict[str, Any] = files.plain(
+        self._kept.claim(
             {
                 "encoder": self._encoder.describe().to_json(),
-                "files": {recording.name: _state(recording) for recording in recordings},
+                "files": {recording.name: state_of(recording.path) for recording in recordings},
                 "parts": {"number": len(self.plan)},
             }
         )
-        if not kept_in.exists():
-            files.write_json(kept_in, ours)
-            return
-        kept = files.read_json(kept_in)
-        with files.taken_as(kept_in, "of work that was begun; remove its folder"):
-            differing = [
-                f"{what} {name} (was {old}, now {new})"
-                for what in ("encoder", "files", "parts")
-                for name, old, new in _differences(kept[what], ours[what])
-            ]
-        if differing:
-            more = f", and {len(differing) - 2} more" if len(differing) > 2 else ""
-            raise UserError(
-                f"{self.folder} was begun with other settings or files: {'; '.join(differing[:2])}{more}; "
-                "give the same to go on, or remove that folder to begin anew"
-            )
 
     def missing(self) -> list[Part]:
         """The parts that are not made yet."""
-        return [part for part in self.plan if self._read(part) is None]
+        return [part for part in self.plan if self._kept.read(part.number) is None]
 
     def all(self) -> Iterator[tuple[Recording, Embedded]]:
         """Every recording with what became of it; a part is in memory at a time, or a long recording.
@@ -144,9 +122,7 @@ class Parts:
 
     def _takes(self) -> Iterator[tuple[Recording, Embedded]]:
         for part in self.plan:
-            made = self._read(part)
-            if made is None:
-                raise UserError(f"{self._file(part)} is damaged or gone; give the command again")
+            made = self._embedded(part, self._kept.require(part.number))
             for take, embedded in zip(part.takes, made, strict=True):
                 yield take.recording, embedded
 
@@ -156,26 +132,18 @@ class Parts:
             {field: getattr(one, field) for field in ("path", "seconds", "flags", "error")}
             for one in made
         ]
-        members: dict[str, Any] = {
-            _ABOUT: np.array(json.dumps(about)),
+        arrays = {
             "embeddings": np.concatenate([one.embeddings for one in made]),
             "counts": np.array([len(one.embeddings) for one in made], np.int64),
         }
-        with files.replacing(self._file(part), binary=True) as file:
-            np.savez(file, **members)
+        self._kept.write(part.number, about, arrays)
 
     def remove(self) -> None:
         """Removes the folder."""
-        shutil.rmtree(self.folder)
+        self._kept.remove()
 
-    def _read(self, part: Part) -> list[Embedded] | None:
-        """What is kept of a part; None if it is not there, or damaged."""
-        try:
-            with self._file(part).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                about = json.loads(str(file[_ABOUT]))
-                embeddings, counts = file["embeddings"], file["counts"].tolist()
-        except Exception:  # of many kinds; what cannot be read is made again
-            return None
+    def _embedded(self, part: Part, kept: Kept) -> list[Embedded]:
+        embeddings, counts = kept.arrays["embeddings"], kept.arrays["counts"].tolist()
         ends = np.cumsum(counts).tolist()
         return [
             Embedded(
@@ -183,23 +151,5 @@ class Parts:
                 starts=self._encoder.starts(count, take.span.first),
                 **{**one, "flags": tuple(one["flags"])},
             )
-            for take, one, count, end in zip(part.takes, about, counts, ends, strict=True)
+            for take, one, count, end in zip(part.takes, kept.about, counts, ends, strict=True)
         ]
-
-    def _file(self, part: Part) -> Path:
-        return self.folder / f"part-{part.number:06d}.npz"
-
-
-def _state(recording: Recording) -> list[int]:
-    """What changes with a file: its size, and when it was written."""
-    try:
-        found = os.stat(recording.path)
-    except OSError:
-        return []
-    return [found.st_size, found.st_mtime_ns]
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            yield name, old.get(name, "not there"), new.get(name, "not there")

@@ -1,11 +1,13 @@
 """Recordings where clips are expected: a data format whose clips are embedded as they are read."""
 
+import functools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from mla_jax.audio.embed import embed_files
+from mla_jax.audio.embed import Span, embed_files
 from mla_jax.audio.encoder import Encoder
 from mla_jax.audio.encoders import make_encoder
 from mla_jax.audio.sound_file import SoundInfo, sound_info
@@ -21,6 +23,17 @@ from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.hours import Hours
 from mla_jax.recordings.inputs import Recording, find_recordings, names_sound
 from mla_jax.recordings.labels import match_labels
+
+_PART_FILES = 500  # at most
+
+
+class _Take(NamedTuple):
+    """A recording, or a span of one, what is heard in it, and how many seconds of it are new."""
+
+    recording: Recording
+    span: Span
+    heard: Heard
+    seconds: float
 
 
 class SoundFiles(Format):
@@ -43,6 +56,7 @@ class SoundFiles(Format):
         hop: int = 1,
         labelled_length: int = 0,
         span_seconds: float = 3600.0,
+        part_seconds: float = 1200.0,
     ) -> None:
         """Finds the files.
 
@@ -54,6 +68,7 @@ class SoundFiles(Format):
           labelled_length: where labels are needed, recordings are cut into clips of so many segments, as they
             were in training; 0: each is one clip.
           span_seconds: how long the spans of long recordings are.
+          part_seconds: how much sound makes a part, by the headers.
         """
         found = find_recordings([path])
         self._recordings = found.recordings
@@ -65,7 +80,9 @@ class SoundFiles(Format):
         # Whole hops, and no fewer segments than a window has: then the last span has one that is its own.
         hops = max(2, round(span_seconds / encoder.hop_seconds / hop), -(-window // hop))
         self._step, self._overlap = hops * hop, window - hop
+        self._part_seconds = part_seconds
         self.files = len(self._recordings)
+        self.made_of = [recording.path for recording in self._recordings]
         self.shape = Shape(clips=self.files, features=encoder.num_features)
 
     @property
@@ -102,21 +119,52 @@ class SoundFiles(Format):
         clips = clip_set(pieces, described, time=longest, num_classes=options.num_classes)
         return Chunk(clips, skipped, cropped=0, done=done)
 
+    def parts(self, options: ReadOptions) -> Iterator[Callable[[], Iterable[Chunk]]]:
+        """Some files together, or a span of a long one; only those that are called are decoded."""
+        waiting: list[_Take] = []
+        for take in self._takes(options, self._step):
+            waiting.append(take)
+            seconds = sum(take.seconds for take in waiting)
+            if seconds >= self._part_seconds or len(waiting) == _PART_FILES:
+                yield functools.partial(self._chunks, waiting, options)
+                waiting = []
+        if waiting:
+            yield functools.partial(self._chunks, waiting, options)
+
+    def _chunks(self, takes: "list[_Take]", options: ReadOptions) -> Iterator[Chunk]:
+        for pieces, skipped in self._embed(takes, options):
+            yield self._chunk(pieces, skipped, 0, options)
+
     def _pieces(
         self, options: ReadOptions, step: int
     ) -> Iterator[tuple[list[Piece], list[Skipped]]]:
         """Of each recording, or span of `step` segments, a piece, or why it cannot be used."""
+        takes = self._takes(options, step)
+        hours = Hours("embed", sum(take.seconds for take in takes))
+        yield from self._embed(takes, options, hours.add)
+        hours.close()
+
+    def _takes(self, options: ReadOptions, step: int) -> "list[_Take]":
+        """The recordings, or their spans of `step` segments."""
         heard_in = self._heard(options)
+        takes = []
+        for recording, info in zip(heard_in, list(_headers(heard_in, options)), strict=True):
+            left = info.seconds if info else 0.0
+            for span in spans_of(recording.path, info, self._encoder, step, self._overlap):
+                seconds = left if span.count is None else step * self._encoder.hop_seconds
+                takes.append(_Take(recording, span, heard_in[recording], seconds))
+                left -= seconds
+        return takes
+
+    def _embed(
+        self,
+        takes: "list[_Take]",
+        options: ReadOptions,
+        on_seconds: Callable[[float], None] = lambda _: None,
+    ) -> Iterator[tuple[list[Piece], list[Skipped]]]:
         length = self._labelled_length if options.needs_labels else 0
-        infos = list(_headers(heard_in, options))
-        hours = Hours("embed", sum(info.seconds for info in infos if info))
-        takes = [
-            (recording, span)
-            for recording, info in zip(heard_in, infos, strict=True)
-            for span in spans_of(recording.path, info, self._encoder, step, self._overlap)
-        ]
-        made = embed_files((span for _, span in takes), self._encoder, on_seconds=hours.add)
-        for (recording, span), embedded in zip(takes, made, strict=True):
+        made = embed_files((take.span for take in takes), self._encoder, on_seconds=on_seconds)
+        for (recording, span, heard, _), embedded in zip(takes, made, strict=True):
             for flag in embedded.flags:
                 named = self._flagged.setdefault(flag, [])
                 if recording.name not in named:
@@ -125,10 +173,8 @@ class SoundFiles(Format):
                 reason = embedded.error.removeprefix(f"{recording.path} ")
                 yield [], [(str(recording.path), 0, recording.name, reason)]
             elif len(embedded.starts):  # else a span that is cut at once
-                first, heard = span.first, heard_in[recording]
-                rows = embedded.embeddings
+                rows, first = embedded.embeddings, span.first
                 yield list(pieces_of(recording.name, rows, self._encoder, heard, length, first)), []
-        hours.close()
 
     def _heard(self, options: ReadOptions) -> dict[Recording, Heard]:
         """What is heard in the recordings; those of which nothing is known are left out and noted."""

@@ -192,6 +192,11 @@ class Checkpoints:
         if not self._reads_back:
             self._read_back(step, jax.eval_shape(lambda: state))
 
+    def wait(self) -> None:
+        """Waits until what was saved is written."""
+        with _writing(self.folder):
+            self._manager.wait_until_finished()
+
     def _read_back(self, step: int, like: TrainState) -> None:
         try:
             self.restore(step, like)

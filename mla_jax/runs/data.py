@@ -62,6 +62,7 @@ class RunData:
         trained_on = sources.open_clips(data.train, options, skipped)
         sources.warn_of_own_time(data.train, trained_on.max_segments, data)
         train, validation = splits.hold_out(trained_on, data.validation_fraction)
+        train = splits.take_share(train, data.train_fraction, data.validation_fraction)
         evaluation = None
         if data.eval:
             evaluation = sources.open_clips(data.eval, options, skipped)

@@ -1,7 +1,10 @@
 """The device and the versions that results were made with."""
 
 import importlib.metadata
+import os
 import platform
+import re
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +16,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def environment() -> dict[str, Any]:
-    """The device and the versions of the libraries, as plain values for a results file."""
+    """The device, the processor and the versions of the libraries, as plain values for a results file."""
     device = jax.devices()[0]
     return {
         "device": {
@@ -21,12 +24,24 @@ def environment() -> dict[str, Any]:
             "kind": device.device_kind,
             "count": jax.device_count(),
         },
+        "processor": {"name": _processor(), "cores": os.cpu_count()},
         "versions": {
             "mla_jax": __version__,
             "python": platform.python_version(),
             **{name: version for name in _PACKAGES if (version := package_version(name))},
         },
     }
+
+
+def _processor() -> str:
+    """What the processor calls itself; "" if the system does not say it."""
+    try:
+        found = re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
+        )
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor()
 
 
 def describe_devices(num_devices: int = 0) -> str:

@@ -28,6 +28,13 @@ class Evaluation(NamedTuple):
     probs: dict[str, list[np.ndarray]]
     scores: dict[str, list[Metrics]]
 
+    def of(self, i: int) -> "Evaluation":
+        """That of the i-th model alone."""
+        probs = {name: [of_set[i]] for name, of_set in self.probs.items()}
+        return Evaluation(
+            self.step, probs, {name: [of_set[i]] for name, of_set in self.scores.items()}
+        )
+
     def entry(self, i: int) -> dict[str, float]:
         """What the log says of the i-th model, such as `eval_mAP`."""
         return {
@@ -83,20 +90,32 @@ class AveragedPredictions:
 
     Attributes:
       steps: of the evaluations so far.
+      counts: how many of them count for each model, always the first ones.
     """
 
     def __init__(self, folder: Path) -> None:
         self.steps: list[int] = []
+        self.counts: list[int] = []
         self._folder = folder
         self._sums: np.ndarray | None = None
 
-    def add(self, step: int, probs: Sequence[np.ndarray]) -> None:
-        """Adds an evaluation, with [clips, classes] for each model, and writes the sums."""
+    def add(self, step: int, probs: Sequence[np.ndarray], counts: Sequence[bool] = ()) -> None:
+        """Adds an evaluation, and writes the sums.
+
+        Args:
+          step: of the models.
+          probs: [clips, classes] of each model.
+          counts: which models it counts for; of those that it does not, no later one does. Empty: all.
+        """
         added = np.stack(probs)
+        counted = list(counts) or [True] * len(probs)
+        added[~np.array(counted)] = 0
         self._sums = added if self._sums is None else self._sums + added
         self.steps.append(step)
+        before = self.counts or [0] * len(probs)
+        self.counts = [b + c for b, c in zip(before, counted, strict=True)]
         with files.replacing(self._file(step), binary=True) as file:
-            np.savez(file, sums=self._sums, steps=np.array(self.steps))
+            np.savez(file, sums=self._sums, steps=np.array(self.steps), counts=self.counts)
         # Two checkpoints are kept, and one may still be in writing.
         for old in self._folder.glob("sums-*.npz"):
             if int(old.stem.removeprefix("sums-")) not in self.steps[-3:]:
@@ -108,6 +127,9 @@ class AveragedPredictions:
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
                 self._sums, self.steps = kept["sums"], kept["steps"].tolist()
+                # Older files have none: all counted.
+                all_count = np.full(len(kept["sums"]), len(self.steps))
+                self.counts = kept.get("counts", all_count).tolist()
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{path} cannot be read ({error}); remove {self._folder} to train its seeds again"
@@ -116,8 +138,12 @@ class AveragedPredictions:
     def mean(self, i: int) -> np.ndarray:
         """The average of the i-th model, [clips, classes] float32."""
         assert self._sums is not None
-        mean: np.ndarray = self._sums[i] / len(self.steps)
+        mean: np.ndarray = self._sums[i] / self.counts[i]
         return mean
+
+    def steps_of(self, i: int) -> list[int]:
+        """The steps that the average of the i-th model is of."""
+        return self.steps[: self.counts[i]]
 
     def _file(self, step: int) -> Path:
         return self._folder / f"sums-{step}.npz"

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from mla_jax.data.clips import ClipSet
@@ -31,6 +32,15 @@ def fingerprint(clips: ClipSet) -> str:
     sums = [zlib.crc32(np.ascontiguousarray(a).view(np.uint8).data) for a in arrays]
     told = f"{embeddings.shape} {embeddings.dtype} {clips.num_classes} {sums}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def of_weights(variables: Any) -> str:
+    """A text of a model's variables, arrays in a tree: other weights have another."""
+    told = [
+        f"{place} {zlib.crc32(np.ascontiguousarray(leaf).tobytes())}"
+        for place, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    ]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 def describe(sets: Mapping[str, ClipSet]) -> dict[str, Any]:

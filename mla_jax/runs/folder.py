@@ -32,6 +32,7 @@ MAY_CHANGE = (
     "train.eval_every",
     "train.checkpoint_every",
     "train.keep_checkpoints",
+    "train.patience",
     "train.devices",
     "data.eval",
     "data.placement",
@@ -143,10 +144,18 @@ class RunFolder:
         with files.taken_as(self.results_file, kind):
             for needed in ("step", "steps_trained", "evaluated_on"):
                 results[needed]
-            for scores in (results, results.get("average", {}), *results["classes"]):
+            for scores in (
+                results,
+                results.get("average", {}),
+                results.get("last", {}),
+                *results["classes"],
+            ):
                 scores |= {k: math.nan for k in SCORES if k in scores and scores[k] is None}
-            if "bootstrap_mAP" in results:
-                results["bootstrap_mAP"] = [files.number(v) for v in results["bootstrap_mAP"]]
+            for part in (results, results.get("average", {})):
+                if "bootstrap_mAP" in part:
+                    part["bootstrap_mAP"] = [files.number(v) for v in part["bootstrap_mAP"]]
+            if "halves" in results:
+                results["halves"] = [[files.number(v) for v in half] for half in results["halves"]]
         return results
 
     def write_results(self, results: dict[str, Any]) -> None:

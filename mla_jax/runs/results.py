@@ -41,12 +41,14 @@ def results_of(
     evaluated_on: str | None,
     step_chosen_by: str,
     steps_trained: int,
+    ended_by: str,
     seconds: float,
 ) -> dict[str, Any]:
     """What results.json holds of a run.
 
     `state` and `scores` are of the step that was chosen, the scores on the clips that `evaluated_on` names,
-    "eval" or "validation". Where nothing was evaluated, `scores` and `evaluated_on` are None.
+    "eval" or "validation". Where nothing was evaluated, `scores` and `evaluated_on` are None. `ended_by` says
+    what ended training: "last step" or "patience".
     """
     summary: dict[str, Any] = {}
     classes: list[dict[str, Any]] = []
@@ -61,6 +63,7 @@ def results_of(
         "step_chosen_by": step_chosen_by,
         "evaluated_on": evaluated_on,
         "steps_trained": steps_trained,
+        "ended_by": ended_by,
         **fingerprint.describe(data.sets()),
         "seed": config.train.seed,
         "architecture": config.model.architecture,

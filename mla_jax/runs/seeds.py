@@ -1,21 +1,25 @@
 """A row of a table: one setting trained with several seeds, each of which ends as a finished run.
 
-    folder/seed0/       the run of a seed, with the checkpoint of the last step
+    folder/seed0/       the run of a seed, with the checkpoints of its last step and of its best by validation
     folder/.training/   the state of the seeds in training, to go on from; removed in the end
 
-Several seeds may train together in one program. The results of each also have the mAP on resamples of the
-eval clips, and the scores of the average of all its evaluations' probabilities, as the published programs
-report them.
+Several seeds may train together in one program; with `train.patience` each has its own end, and they train on
+until the last has come to it. The results of a seed are those of the step that validation chose, where clips
+are held out. They also have its scores at its last step; those of the average of its evaluations'
+probabilities, as the published programs report them; the mAP of both on resamples of the eval clips; and the
+average precisions on two halves of the eval clips, by a hash of the video id.
 """
 
-import dataclasses
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from mla_jax.config import Config
+from mla_jax.data.splits import hash_fractions
 from mla_jax.errors import UserError
 from mla_jax.evaluation import summaries
 from mla_jax.evaluation.bootstrap import bootstrap_map, clip_counts
@@ -29,6 +33,8 @@ from mla_jax.runs.results import checkpoint_meta
 from mla_jax.runs.session import Say, Session, ShouldStop, with_seed
 from mla_jax.storage import paths
 from mla_jax.storage.locks import one_writer
+
+_LAST = ("mAP", "AUC", "d_prime")
 
 
 def train_row(
@@ -61,7 +67,6 @@ def train_row(
     """
     if data.eval is None:
         raise UserError("a row needs clips to be evaluated on: give data.eval")
-    data = dataclasses.replace(data, validation=None)  # which would choose the step
     folder = paths.as_path(folder)
     require_readable_later(folder)
     runs = {seed: RunFolder(folder / f"seed{seed}") for seed in seeds}
@@ -69,7 +74,7 @@ def train_row(
         run.require_same_settings(with_seed(config, seed))
     finished = {seed: results for seed, run in runs.items() if (results := run.results())}
     for seed, results in finished.items():
-        require_same(results, data.sets(), runs[seed], ("train", "eval"))
+        require_same(results, data.sets(), runs[seed], ("train", "validation", "eval"))
     left = [seed for seed in seeds if seed not in finished]
     if not left:
         say(f"{folder} is finished")
@@ -97,33 +102,59 @@ def _train_together(
     def say_of_row(line: str) -> None:
         say(f"{folder.name} {line}")
 
-    with Checkpoints(training / "checkpoints", keep=2) as checkpoints:
-        session = Session(config, runs, data, checkpoints, say_of_row, average)
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(training / "checkpoints", keep=2))
+        chosen = [
+            stack.enter_context(Checkpoints(run.checkpoints, keep=1)) for run in runs.values()
+        ]
+        session = Session(config, runs, data, checkpoints, say_of_row, average, chosen)
         session.train(should_stop)
-        _finish(session, average)
+        results = session.results()
+        for i, run in enumerate(runs.values()):
+            results[i] |= _more_results(session, average, i)
+            run.write_results(results[i])
     paths.remove_folder(training)
     if training.parent.exists() and not any(training.parent.iterdir()):
         training.parent.rmdir()  # in a bucket there are no empty folders
 
 
-def _finish(session: Session, average: AveragedPredictions) -> None:
-    """Writes the last checkpoint and the results of each seed."""
-    results, labels, known = session.results(), session.labels["eval"], session.known["eval"]
-    assert session.evaluation is not None
-    states, counts = session.each_state(session.state), clip_counts(len(labels))
-    for i, (seed, run) in enumerate(session.runs.items()):
-        with Checkpoints(run.checkpoints, keep=1) as checkpoints:
-            if checkpoints.latest_step() is None:
-                meta = checkpoint_meta(with_seed(session.config, seed), session.data)
-                checkpoints.save(states[i], meta)
-        of_average = summaries.summarize(evaluate(average.mean(i), labels, known))
-        resampled = bootstrap_map(session.evaluation.probs["eval"][i], labels, counts, known)
-        results[i] |= {
-            "average": {**of_average, "steps_averaged": average.steps},
-            "seeds_together": len(session.runs),
-            "bootstrap_mAP": resampled,
-        }
-        run.write_results(results[i])
+def _more_results(session: Session, average: AveragedPredictions, i: int) -> dict[str, Any]:
+    """What a row's results have beyond those of any run; saves the last state of the seed."""
+    labels, known = session.labels["eval"], session.known["eval"]
+    seed, run = list(session.runs.items())[i]
+    last, checkpoints = session.each_state(session.state)[i], session.chosen[i]
+    ends_here = average.steps_of(i)[-1] == int(last.step) or not checkpoints.steps()
+    if ends_here and int(last.step) not in checkpoints.steps():
+        meta = checkpoint_meta(with_seed(session.config, seed), session.data)
+        checkpoints.save(last, meta)
+    assert session.data.eval is not None
+    probs, mean = session.finals[i].probs["eval"][0], average.mean(i)
+    counts = clip_counts(len(labels))
+    of_last = next(e for e in run.metrics() if e["step"] == average.steps_of(i)[-1])
+    return {
+        "last": {"step": of_last["step"]} | {s: of_last[f"eval_{s}"] for s in _LAST},
+        "average": {
+            **summaries.summarize(evaluate(mean, labels, known)),
+            "steps_averaged": average.steps_of(i),
+            "bootstrap_mAP": bootstrap_map(mean, labels, counts, known),
+        },
+        "seeds_together": len(session.runs),
+        "bootstrap_mAP": bootstrap_map(probs, labels, counts, known),
+        "halves": _halves(probs, labels, known, session.data.eval.video_ids),
+    }
+
+
+def _halves(
+    probs: np.ndarray, labels: np.ndarray, known: np.ndarray | None, video_ids: np.ndarray
+) -> list[np.ndarray]:
+    """The average precision of each class on two halves of the clips; of none if one is empty."""
+    first = hash_fractions(video_ids) < 0.5
+    if first.all() or not first.any():
+        return []
+    return [
+        evaluate(probs[h], labels[h], None if known is None else known[h]).average_precision
+        for h in (first, ~first)
+    ]
 
 
 def seeds_that_fit() -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -21,6 +21,7 @@ from mla_jax.parallel.signals import InterruptedRunError
 from mla_jax.progress import Progress
 from mla_jax.runs import fingerprint
 from mla_jax.runs.checkpoints import Checkpoints
+from mla_jax.runs.convergence import Scored, end_of, is_best, scored
 from mla_jax.runs.data import RunData
 from mla_jax.runs.evaluation import AveragedPredictions, Evaluation, Evaluator
 from mla_jax.runs.folder import RunFolder
@@ -52,8 +53,11 @@ class Session:
       say: takes a line for the user.
       average: sums the probabilities of the eval clips, if given. Checkpoints are then saved at evaluations
         only, the steps for which there are sums to go on from.
+      chosen: of each seed, the checkpoints among which is that of its best step by validation; those of
+        `state` themselves where there is one seed alone.
       state: the newest state; of several seeds a stack (`stack_states`).
       evaluation: of the newest step that was evaluated; None if none was.
+      finals: of each seed, the evaluation of the state that its results are of, once they are there.
       labels: of each set that is evaluated, [clips, classes] bool.
       seconds: how long the runs have trained, as the log says.
     """
@@ -66,11 +70,15 @@ class Session:
         checkpoints: Checkpoints,
         say: Say,
         average: AveragedPredictions | None = None,
+        chosen: Sequence[Checkpoints] = (),
     ) -> None:
         self.config = with_seed(config, next(iter(runs)))
         self.runs, self.data, self.checkpoints, self.say = runs, data, checkpoints, say
-        self.average = average
+        self.average, self.chosen = average, list(chosen) or [checkpoints]
         self.evaluation: Evaluation | None = None
+        self.finals: list[Evaluation] = []
+        self._scored: list[list[Scored]] = [[] for _ in runs]
+        self._end: TrainState | None = None
         self.seconds = 0.0
         self._evaluator = Evaluator(data.evaluated())
         self.labels, self.known = self._evaluator.labels, self._evaluator.known
@@ -123,8 +131,12 @@ class Session:
             return [state]
         return [unstack_state(state, i) for i in range(len(self.runs))]
 
+    def ends(self) -> list[int | None]:
+        """The step at which each seed has converged (`train.patience`); None if it has not."""
+        return [end_of(scores, self.config.train.patience) for scores in self._scored]
+
     def train(self, should_stop: ShouldStop | None = None) -> None:
-        """Trains to the last step.
+        """Trains to the last step, or until every seed has converged.
 
         Raises:
           InterruptedRunError: `should_stop`, asked about once a second, said so in this process or another.
@@ -132,6 +144,9 @@ class Session:
         """
         steps, begin = self.config.train.steps, int(self.state.step)
         with contextlib.ExitStack() as stack:
+            self._scored = processes.together(lambda: self._scores_before(begin))
+            if None not in self.ends():
+                self._end = self.state
             self._logs = processes.together(lambda: self._open_logs(stack, begin))
             self._progress = Progress(
                 "train", steps, "steps", start=begin, shown=processes.is_main()
@@ -149,14 +164,21 @@ class Session:
             stack.enter_context(trainer)
             self._began = time.monotonic() - max(self.seconds, self._left.get("seconds", 0.0))
             try:
-                while trainer.step < steps:
+                while trainer.step < steps and self._end is None:
                     self._advance(trainer, should_stop)
-                    self._log(trainer)
+                    if self._end is None:
+                        self._log(trainer)
             except NotFiniteError:
                 self._settle()
                 raise
             self._settle()
-            self.state = trainer.state
+            self.state = trainer.state if self._end is None else self._end
+
+    def _scores_before(self, step: int) -> list[list[Scored]]:
+        return [
+            scored(entry for entry in run.metrics() if entry["step"] <= step)
+            for run in self.runs.values()
+        ]
 
     def _open_logs(self, stack: contextlib.ExitStack, step: int) -> list[MetricsLog]:
         """A log for each run; in processes other than the main one there are none."""
@@ -170,7 +192,7 @@ class Session:
     def _advance(self, trainer: Trainer, should_stop: ShouldStop | None) -> None:
         """Makes the steps up to the next log entry."""
         stop = next_stop(trainer.step, self.config.train, evaluates=bool(self.labels))
-        while trainer.step < stop:
+        while trainer.step < stop and self._end is None:
             if processes.anywhere(should_stop is not None and should_stop()):
                 self._settle()
                 self._save_and_leave(trainer)
@@ -181,7 +203,7 @@ class Session:
         self._settle()
 
     def _save_and_leave(self, trainer: Trainer) -> None:
-        if self.average is not None:
+        if self.average is not None or self._end is not None:
             raise InterruptedRunError(self.checkpoints.latest_step() or 0)
         if trainer.step not in self.checkpoints.steps():
             seconds = time.monotonic() - self._began
@@ -198,18 +220,18 @@ class Session:
         # On a CPU the steps need the processor themselves; threads of several processes would come to the
         # gathering of their shares in different orders.
         elif jax.default_backend() == "cpu" or processes.several():
-            self._write(state, entry, self._evaluate(state)())
+            self._write(state, entry, self._evaluate(self.each_state(state))())
         else:
-            evaluation = self._worker.submit(self._evaluate(state))
+            evaluation = self._worker.submit(self._evaluate(self.each_state(state)))
             # The steps that follow take the memory of the state.
             self._pending = jax.tree.map(jnp.copy, state), entry, evaluation
 
-    def _evaluate(self, state: TrainState) -> Callable[[], Evaluation]:
-        """Begins to evaluate; returns a function that blocks until it is done."""
+    def _evaluate(self, states: Sequence[TrainState]) -> Callable[[], Evaluation]:
+        """Begins to evaluate states of one step; returns a function that blocks until it is done."""
         mask = self.config.data.mask
-        variables = [processes.own_copy(of_seed.variables) for of_seed in self.each_state(state)]
+        variables = [processes.own_copy(state.variables) for state in states]
         predictors = [Predictor(self._model, v, use_mask=mask) for v in variables]
-        return self._evaluator.start(int(state.step), predictors)
+        return self._evaluator.start(int(states[0].step), predictors)
 
     def _settle(self) -> None:
         """Waits for the evaluation that is not finished, if there is one, and writes its entry."""
@@ -235,10 +257,33 @@ class Session:
             for seed, of_seed in zip(self.runs, entries, strict=True):
                 which = "" if self.average is None else f"seed {seed}, "  # a row has several
                 self.say(which + _one_line(of_seed))
-            if self.average is not None:
-                self.average.add(evaluation.step, evaluation.probs["eval"])
+            self._choose(state, evaluation, entries)
         if self._saves_at(entry["step"], evaluated=evaluation is not None):
             self._save(state, validation_mAP=entries[0].get("validation_mAP"))
+
+    def _choose(
+        self, state: TrainState, evaluation: Evaluation, entries: Sequence[LogEntry]
+    ) -> None:
+        """Counts an evaluation for every seed that has not converged, and keeps what is best so far."""
+        going_on = [end is None for end in self.ends()]
+        if self.average is not None:
+            self.average.add(evaluation.step, evaluation.probs["eval"], going_on)
+        if "validation" not in self.labels:
+            return
+        for i, entry in enumerate(entries):
+            self._scored[i] += scored([entry])
+            kept = self.chosen[i]
+            if kept is self.checkpoints or not going_on[i] or not is_best(self._scored[i]):
+                continue
+            if entry["step"] not in kept.steps():
+                seed = list(self.runs)[i]
+                meta = checkpoint_meta(with_seed(self.config, seed), self.data)
+                score = entry["validation_mAP"]
+                kept.save(self.each_state(state)[i], meta, validation_mAP=score)
+                # What training goes on from, saved next, must never be there without it.
+                kept.wait()
+        if None not in self.ends():
+            self._end = state
 
     def _saves_at(self, step: int, *, evaluated: bool) -> bool:
         """Whether to save a checkpoint: where one is due, and where validation may choose the step."""
@@ -258,30 +303,36 @@ class Session:
             log.publish()
 
     def results(self) -> list[dict[str, Any]]:
-        """The results of each run at the step that validation chose, else at the last; goes to its state."""
-        steps_trained = int(self.state.step)
-        best = self.checkpoints.best_step() if "validation" in self.labels else None
-        if best is not None and best != steps_trained:
-            self.state = self.checkpoints.restore(best, jax.eval_shape(lambda: self.state))
-        if self.evaluation is None or self.evaluation.step != int(self.state.step):
-            self.evaluation = self._evaluate(self.state)()
+        """The results of each run at the step that validation chose, else at its last."""
+        last, ends = int(self.state.step), self.ends()
         evaluated_on = next((name for name in ("eval", "validation") if name in self.labels), None)
-        scores = self.evaluation.scores.get(evaluated_on or "", [None] * len(self.runs))
-        return [
-            results_of(
-                with_seed(self.config, seed),
-                self.data,
-                state,
-                scores[i],
-                evaluated_on=evaluated_on,
-                step_chosen_by="last step" if best is None else "best validation mAP",
-                steps_trained=steps_trained,
-                seconds=self.seconds,
+        self.finals, results = [], []
+        for i, (seed, state) in enumerate(zip(self.runs, self.each_state(self.state), strict=True)):
+            best = self.chosen[i].best_step() if "validation" in self.labels else None
+            if best is not None and best != last:
+                state = self.chosen[i].restore(best, jax.eval_shape(lambda state=state: state))
+            final = self._final(i, state)
+            self.finals.append(final)
+            results.append(
+                results_of(
+                    with_seed(self.config, seed),
+                    self.data,
+                    state,
+                    final.scores[evaluated_on][0] if evaluated_on else None,
+                    evaluated_on=evaluated_on,
+                    step_chosen_by="last step" if best is None else "best validation mAP",
+                    steps_trained=ends[i] or last,
+                    ended_by="last step" if ends[i] is None else "patience",
+                    seconds=self.seconds,
+                )
             )
-            for i, (seed, state) in enumerate(
-                zip(self.runs, self.each_state(self.state), strict=True)
-            )
-        ]
+        return results
+
+    def _final(self, i: int, state: TrainState) -> Evaluation:
+        """The evaluation of the `i`-th run's state, made already or now."""
+        if self.evaluation is not None and self.evaluation.step == int(state.step):
+            return self.evaluation.of(i)
+        return self._evaluate([state])()
 
 
 def _one_line(entry: LogEntry) -> str:

@@ -132,6 +132,7 @@ class TaggingModel(abc.ABC):
         segment_seconds: float | None = None,
         window: int = 1,
         hop: int = 1,
+        chunk_size: int = ReadOptions.chunk_size,
     ) -> sources.ClipStream:
         """Opens clips as a stream, in bounded memory: of any length, with labels or without.
 
@@ -141,12 +142,18 @@ class TaggingModel(abc.ABC):
           segment_seconds: from one segment to the next, where the data do not say it.
           window, hop: how clips will be cut into windows, in segments; long recordings come in spans that
             have all of these.
+          chunk_size: the most clips of a chunk.
 
         Raises:
           UserError: as `open_clips`; errors within the data are raised as its chunks are taken.
         """
         options = self._read_options(
-            bad_records, segment_seconds, needs_labels=False, labels="", max_segments=None
+            bad_records,
+            segment_seconds,
+            needs_labels=False,
+            labels="",
+            max_segments=None,
+            chunk_size=chunk_size,
         )
         if names_sound(path):
             return sources.stream_format(path, self._sound(path, window=window, hop=hop), options)

@@ -16,6 +16,7 @@ from mla_jax.parallel.mesh import make_mesh
 from mla_jax.progress import silent
 from mla_jax.runs import thresholds
 from mla_jax.runs.checkpoints import Checkpoints, require_readable_later
+from mla_jax.runs.convergence import end_of, scored
 from mla_jax.runs.data import RunData
 from mla_jax.runs.environment import describe_devices
 from mla_jax.runs.fingerprint import fingerprint, require_same
@@ -62,7 +63,7 @@ def train(
     say = say if processes.is_main() else silent
     processes.require_same("the settings", json.dumps(config.to_dict()).encode())
     results = processes.from_main(lambda: _results_of_same(folder, config))
-    if results and results["steps_trained"] >= config.train.steps:
+    if results and _is_finished(folder, config, results):
         say(f"{folder} is finished: {results['steps_trained']} steps; see {folder.results_file}")
         if processes.is_main():
             _warn_of_changed_data(folder, config, results, say)
@@ -80,6 +81,13 @@ def train(
         processes.on_main(lambda: _begin(folder, config, data))
         processes.together(lambda: _require_shared(folder, config))
         return _train(config, folder, data, say, should_stop)
+
+
+def _is_finished(folder: RunFolder, config: Config, results: dict[str, Any]) -> bool:
+    """Whether a run with results has no more to train: it may be given more steps, or more patience."""
+    if results["steps_trained"] >= config.train.steps:
+        return True
+    return end_of(scored(folder.metrics()), config.train.patience) is not None
 
 
 def _warn_of_changed_data(
@@ -157,8 +165,8 @@ def _list_batch(error: NotFiniteError, folder: RunFolder, data: RunData) -> None
 
 
 def _write_results(session: Session, folder: RunFolder, results: dict[str, Any]) -> None:
-    evaluation, name = session.evaluation, "validation"
-    if evaluation is not None and name in session.labels:
+    (evaluation,), name = session.finals, "validation"
+    if name in session.labels:
         chosen = thresholds.choose(
             evaluation.probs[name][0],
             session.labels[name],

@@ -1,10 +1,13 @@
 """Using what runs have trained: opening it by name, be it one model or an average, and evaluating it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mla_jax.data.clips import ClipSet
 from mla_jax.data.skipped import Skipped
 from mla_jax.evaluation import metrics, summaries
 from mla_jax.progress import Progress
@@ -12,6 +15,7 @@ from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.averaged import AveragedModel, members_of
 from mla_jax.runs.environment import environment
+from mla_jax.runs.fingerprint import of_weights
 from mla_jax.runs.folder import list_skipped, require_output
 from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.tagging_model import TaggingModel
@@ -52,6 +56,11 @@ def open_model(
         for one in restore(run, step, average_from)
     ]
     return found[0] if len(found) == 1 else AveragedModel.of(found)
+
+
+def weights_of(model: TaggingModel) -> dict[str, str]:
+    """Which weights a model has, of each checkpoint that it is made of."""
+    return {f"{one.name}, step {one.step}": of_weights(one.variables) for one in members_of(model)}
 
 
 def evaluate(
@@ -101,9 +110,25 @@ def evaluate(
     progress = Progress("predict", len(clips), "clips")
     probs = model.predict(clips, progress.update)
     progress.close()
+    results = evaluation_of(model, workdir, data, clips, probs, skipped)
+    show(results)
+    if output:
+        write_results(output, results, skipped)
+    return results
+
+
+def evaluation_of(
+    model: TaggingModel,
+    workdir: str | Path,
+    data: str,
+    clips: ClipSet,
+    probs: np.ndarray,
+    skipped: Sequence[Skipped],
+) -> dict[str, Any]:
+    """What `evaluate` returns, of a model's probabilities of clips, [clips, classes]."""
     scores = metrics.evaluate(probs, clips.multi_hot(), clips.label_mask)
     members = members_of(model)
-    results = {
+    return {
         **summaries.summarize(scores),
         "skipped_records": len(skipped),
         "step": members[-1].step,
@@ -114,8 +139,13 @@ def evaluate(
         **environment(),
         "classes": summaries.per_class(scores, model.classes.mids, model.classes.names),
     }
-    show(results)
-    if output:
-        files.write_json(output, results)
-        list_skipped(output, skipped)
-    return results
+
+
+def write_results(output: str | Path, results: dict[str, Any], skipped: Sequence[Skipped]) -> None:
+    """Writes what `evaluate` returned, and beside it what was left out.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    files.write_json(output, results)
+    list_skipped(output, skipped)

@@ -1,8 +1,9 @@
 """Local copies of what is read from a bucket: fetched once, whole or not at all; then read as files are.
 
 A copy lies in `$MLA_JAX_CACHE`, or `~/.cache/mla_jax`, in a folder whose name has a hash of the URL and of
-the objects' sizes and versions: what changes in the bucket is fetched anew. Copies are never removed by this
-program; while nothing runs, any of them may be.
+the objects' sizes and versions: what changes in the bucket is fetched anew. Together they take
+`$MLA_JAX_CACHE_GB` at most, 50 GB if that is not set: before one is made, the least recently used ones that
+no process uses are removed (`eviction`). While nothing runs, any of them may be.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from mla_jax.errors import UserError
 from mla_jax.progress import Progress
-from mla_jax.storage import buckets, files, locks, paths
+from mla_jax.storage import buckets, eviction, files, locks, paths
 from mla_jax.storage.disk import require_room
 
 
@@ -134,21 +135,42 @@ def _entry(url: str, objects: Sequence[buckets.Object]) -> Path:
 def _make_once(entry: Path, url: str, make: Callable[[bool], object]) -> None:
     """Calls `make` if there is no such entry; with True where a lock sees to it that no other process does.
 
+    The entry is in use from then on, until this process ends.
+
     Raises:
       UserError: it cannot be written; the message has a way out.
     """
-    if entry.is_dir():
-        return
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        with locks.waiting(entry.parent / f".{entry.name}.lock") as alone:
-            if not entry.is_dir():  # another process may have made it meanwhile
-                make(alone)
+        while not _use(entry):
+            with locks.waiting(eviction.lock_of(entry)) as alone:
+                if not entry.is_dir():  # another process may have made it meanwhile
+                    make(alone)
     except OSError as error:
         raise UserError(
             f"cannot copy {url} to {entry.parent}: {error.strerror or error}; MLA_JAX_CACHE=FOLDER names "
             "another place for copies of what is in buckets"
         ) from error
+
+
+_used: dict[Path, int] = {}
+"""The entries that this process uses, with the handles of their locks."""
+
+
+def _use(entry: Path) -> bool:
+    """Notes that this process uses an entry, which nobody may remove then; False if it is not there."""
+    lock = eviction.lock_of(entry)
+    try:
+        handle = _used[entry] if entry in _used else locks.share(lock)
+        os.utime(lock)
+    except OSError:  # a cache that may only be read, from which nothing is removed
+        return entry.is_dir()
+    if entry.is_dir():
+        _used[entry] = handle
+        return True
+    _used.pop(entry, None)
+    os.close(handle)
+    return False
 
 
 def _fetch(
@@ -159,6 +181,7 @@ def _fetch(
     alone: bool,
 ) -> None:
     size, done, lock = sum(found.size for found in objects), 0, threading.Lock()
+    eviction.make_room(entry.parent, size)
     progress = Progress(f"fetch {url}", -(-size // 10**6), "MB")
 
     def on_bytes(more: int) -> None:

@@ -26,7 +26,7 @@ def held_elsewhere(path: object) -> UserError:
     )
 
 
-def _lock(handle: int, place: Path, *, wait: bool = False) -> bool:
+def _lock(handle: int, place: Path, *, wait: bool = False, shared: bool = False) -> bool:
     """Locks an open file; False, and a warning, where the system or the disk has no locks.
 
     Raises:
@@ -34,8 +34,9 @@ def _lock(handle: int, place: Path, *, wait: bool = False) -> bool:
     """
     if not _KNOWN:
         return False
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise
     except OSError as error:  # some network disks answer that they know no locks
@@ -104,3 +105,32 @@ def waiting(file: Path) -> Iterator[bool]:
             logging.warning("waiting for another process, which has locked %s", file)
             held = _lock(handle.fileno(), file, wait=True)
         yield held
+
+
+@contextlib.contextmanager
+def if_free(file: Path) -> Iterator[bool]:
+    """Holds the lock of `file` while the block runs, if nobody else has it; the file stays as it is.
+
+    Yields:
+      Whether it is held; False too where the system or the disk has no locks.
+    """
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            held = _lock(handle, file)
+        except BlockingIOError:
+            held = False
+        yield held
+    finally:
+        os.close(handle)
+
+
+def share(file: Path) -> int:
+    """Takes a shared lock of `file`, for which it waits: others may have it too, but no exclusive one.
+
+    Returns:
+      A handle; the lock lasts until that is closed, or the process ends.
+    """
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    _lock(handle, file, wait=True, shared=True)
+    return handle

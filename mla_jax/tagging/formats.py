@@ -160,15 +160,10 @@ def _write_csv(file: Any, classes: ClassList, segments: bool) -> Iterator[Write]
 
 @contextlib.contextmanager
 def _write_parquet(file: Any, classes: ClassList, segments: bool) -> Iterator[Write]:
-    try:
-        import pyarrow as pa  # type: ignore[import-untyped]
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise UserError(
-            "writing .parquet needs pyarrow: pip install pyarrow, or give a name that ends in .csv"
-        ) from error
-    types = _COLUMNS | (_SEGMENT_COLUMNS if segments else {})
-    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in types.items()])
+    schema = parquet_schema(segments)
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
     waiting: list[Any] = []
 
     def flush() -> None:
@@ -186,6 +181,30 @@ def _write_parquet(file: Any, classes: ClassList, segments: bool) -> Iterator[Wr
     with pq.ParquetWriter(file, schema) as writer:
         yield write
         flush()
+
+
+def parquet_schema(segments: bool) -> Any:
+    """The columns of Parquet, a `pyarrow.Schema`.
+
+    Raises:
+      UserError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise UserError(
+            "writing .parquet needs pyarrow: pip install pyarrow, or give a name that ends in .csv"
+        ) from error
+    types = _COLUMNS | (_SEGMENT_COLUMNS if segments else {})
+    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in types.items()])
+
+
+def rows_of(tags: Tags, classes: ClassList) -> Iterator[dict[str, Any]]:
+    """The rows of .parquet, each by the names of its columns, as Python's own values."""
+    names = [*_COLUMNS, *(_SEGMENT_COLUMNS if tags.scores is not None else ())]
+    columns = [column.tolist() for column in _rows(tags, classes)]
+    for row in zip(*columns, strict=True):
+        yield dict(zip(names, row, strict=True))
 
 
 def _rows(tags: Tags, classes: ClassList) -> list[np.ndarray]:

@@ -1,75 +1,19 @@
 """Tags clips with a trained run, as a stream: read, predict, write, a batch at a time."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-import numpy as np
-
-from mla_jax.data.clips import ClipSet
-from mla_jax.data.segment_seconds import known_segment_seconds
+from mla_jax.data.sources import ClipStream
 from mla_jax.errors import UserError
-from mla_jax.inference.predictor import run_ahead
 from mla_jax.progress import Progress
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
-from mla_jax.runs import thresholds
 from mla_jax.runs.folder import list_skipped, require_output
-from mla_jax.runs.tagging_model import TaggingModel
-from mla_jax.runs.use import open_model
 from mla_jax.tagging import formats
-from mla_jax.tagging.tags import Tags
-from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
-
-# Of long clips a batch has fewer, so that it has at most so many segments.
-_BATCH_SEGMENTS = 5000
-_TOP_K = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class TagOptions:
-    """What is written of each clip.
-
-    Attributes:
-      top_k: the most labels that a clip or window gets; None: 5, or of events all.
-      threshold: only labels that are at least so probable are reported, so that a clip may have none;
-        "validation": each class has its own, the run's (`mla_jax.runs.thresholds`).
-      segments: write the scores of segments too (`mla_jax.inference.segments` says what a score is).
-      window: segments of a window, into which longer clips are cut; 0: as many as clips had in training.
-      hop: segments from the start of one window to that of the next; 0: `window`.
-      segment_seconds: from one segment to the next, where neither data nor run say it.
-      batch_size: the most clips or windows in one compiled call.
-      format: of the file, one of `mla_jax.tagging.formats.FORMATS`; empty: that of its ending.
-
-    Raises:
-      UserError: a value is not valid.
-    """
-
-    top_k: int | None = None
-    threshold: float | str | None = None
-    segments: bool = False
-    window: int = 0
-    hop: int = 0
-    segment_seconds: float | None = None
-    batch_size: int = 500
-    format: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("top_k", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name}={value} is not valid: it must be at least 1")
-        if self.threshold in (None, "validation"):
-            return
-        try:
-            valid = 0 <= float(self.threshold) <= 1
-        except ValueError:
-            valid = False
-        if not valid:
-            raise UserError(
-                f"threshold={self.threshold} is not valid: it must be a probability, 0 to 1, or validation"
-            )
+from mla_jax.tagging.tagger import Tagger, TagOptions
+from mla_jax.tagging.tags import Write
 
 
 class Tagged(NamedTuple):
@@ -127,39 +71,23 @@ def predict_to_file(
       UserError: an argument is not valid, the run or the data cannot be used, or the output cannot be
         written.
     """
-    options = options or TagOptions()
-    format = formats.format_of(output, options.format)
-    require_output(output, [data])
-    tagger = Tagger.open(
+    job = TagJob.open(
         workdir,
-        options,
-        step,
+        data,
+        output,
+        options or TagOptions(),
+        step=step,
         average_from=average_from,
+        bad_records=bad_records,
         allow_other_embeddings=allow_other_embeddings,
         encoder_files=encoder_files,
     )
-    if format in formats.EVENT_FORMATS:
-        tagger = tagger.of_events()
-    windows = tagger.windows
-    stream = tagger.trained.stream_clips(
-        data,
-        bad_records=bad_records,
-        segment_seconds=options.segment_seconds,
-        window=windows.length,
-        hop=windows.hop,
-    )
-    if format == formats.ONE_RECORDING and stream.files > 1:
-        raise UserError(
-            f"a label track is of one recording, and {data} names {stream.files:,}; give an output that ends "
-            "in .tsv, or one recording"
-        )
-    whole = 0 < stream.time <= tagger.windows.length  # no clip is cut: progress is in clips
+    stream, windows = job.stream, job.tagger.windows
+    whole = 0 < stream.time <= windows.length  # no clip is cut: progress is in clips
     progress = Progress("predict", *((stream.total, "clips") if whole else (0, "windows")))
     items = 0
-    with formats.open_tag_file(
-        output, tagger.trained.classes, options.segments, format=format, limits=tagger.limits
-    ) as write:
-        for tags in tagger.tag(stream.chunks, stream.time):
+    with job.writing() as write:
+        for tags in job.tagger.tag(stream.chunks, stream.time):
             write(tags)
             items += len(tags.clips)
             read = stream.place or f"{stream.clips:,} of {stream.total:,} clips begun"
@@ -170,104 +98,79 @@ def predict_to_file(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Tagger:
-    """A trained model and how clips are tagged with it.
+class TagJob:
+    """What is to be tagged, with what, and where to.
 
     Attributes:
-      trained: the model.
-      options: what is said of each clip.
-      windows: how longer clips are cut.
-      limits: [num_classes] float64, the least probability with which each class is reported.
-      by_segments: whether a class is reported by its best segment score, not by its clip probability.
+      tagger: the model, and how it is used.
+      stream: the clips.
+      data: the path that they are read from.
+      output: the file of tags.
+      format: its format.
+      bad_records: what becomes of them; "" for that of the run.
     """
 
-    trained: TaggingModel
-    options: TagOptions
-    windows: Windowing
-    limits: np.ndarray
-    by_segments: bool = False
+    tagger: Tagger
+    stream: ClipStream
+    data: str
+    output: str | Path
+    format: str
+    bad_records: str
 
     @classmethod
     def open(
         cls,
         workdir: str | Path,
+        data: str,
+        output: str | Path,
         options: TagOptions,
-        step: int = 0,
         *,
+        step: int = 0,
         average_from: int = 0,
+        bad_records: str = "",
         allow_other_embeddings: bool = False,
         encoder_files: EncoderFiles = DEFAULT_FILES,
-    ) -> "Tagger":
-        """A run's model, with the run's thresholds where `options` asks for them.
+        part_clips: int = 0,
+    ) -> Self:
+        """Opens the run and the data; takes and raises what `predict_to_file` does.
 
-        Raises:
-          UserError: the run cannot be used, or the window does not fit the hop.
+        With `part_clips`, chunks have about so many clips, in whole batches where no clip is cut.
         """
-        trained = open_model(
+        format = formats.format_of(output, options.format)
+        require_output(output, [data])
+        tagger = Tagger.open(
             workdir,
+            options,
             step,
             average_from=average_from,
             allow_other_embeddings=allow_other_embeddings,
             encoder_files=encoder_files,
         )
-        length = options.window or trained.max_segments
-        windows = Windowing(length, options.hop or length)
-        if options.threshold == "validation":
-            limits = thresholds.thresholds_of(workdir, trained)
-        else:
-            limits = np.full(len(trained.classes), float(options.threshold or 0))
-        return cls(trained, options, windows, limits)
-
-    def of_events(self) -> "Tagger":
-        """One that reports every class of which a segment reaches the threshold; 0.5 if none is given."""
-        limits = np.full_like(self.limits, 0.5) if self.options.threshold is None else self.limits
-        options = dataclasses.replace(
-            self.options, segments=True, top_k=self.options.top_k or len(self.limits)
+        if format in formats.EVENT_FORMATS:
+            tagger = tagger.of_events()
+        _, size = tagger.batch_shape()
+        sizes = {"chunk_size": max(1, part_clips // size) * size} if part_clips else {}
+        stream = tagger.trained.stream_clips(
+            data,
+            bad_records=bad_records,
+            segment_seconds=options.segment_seconds,
+            window=tagger.windows.length,
+            hop=tagger.windows.hop,
+            **sizes,
         )
-        return dataclasses.replace(self, options=options, limits=limits, by_segments=True)
+        if format == formats.ONE_RECORDING and stream.files > 1:
+            raise UserError(
+                f"a label track is of one recording, and {data} names {stream.files:,}; give an output that "
+                "ends in .tsv, or one recording"
+            )
+        return cls(tagger, stream, data, output, format, bad_records)
 
-    def tag(self, chunks: Iterable[ClipSet], time: int = 0) -> Iterator[Tags]:
-        """The tags of the clips, or of their windows, in order and a batch at a time.
-
-        Args:
-          chunks: the clips; taken as they are needed, a few batches ahead, which the device has.
-          time: the most segments that a clip has, if that is known; else 0.
-        """
-        width = min(self.windows.length, time or self.windows.length)
-        size = max(1, min(self.options.batch_size, _BATCH_SEGMENTS // width))
-        timed = map(self._timed, chunks)
-        batches = batches_of_windows(timed, self.windows, width=width, batch_size=size)
-        predictor = dataclasses.replace(self.trained.predictor, batch_size=size)
-        if self.options.segments:
-            for clips, output in run_ahead(batches, predictor.start_segments):
-                yield self._choose(clips, output.probs, output.scores)
-        else:
-            for clips, probs in run_ahead(batches, predictor.start):
-                yield self._choose(clips, probs, None)
-
-    def _timed(self, clips: ClipSet) -> ClipSet:
-        """The clips with what the run, or the user, says of the length of a segment, if they do not say."""
-        own, run = clips.embedding, self.trained.embedding
-        seconds = known_segment_seconds(own, run, stated=self.options.segment_seconds)
-        return dataclasses.replace(clips, embedding=dataclasses.replace(own, hop_seconds=seconds))
-
-    def _choose(self, clips: ClipSet, probs: np.ndarray, scores: np.ndarray | None) -> Tags:
-        """Labels at or above their limits, the `top_k` most probable, of equal ones the lower index."""
-        by = np.nanmax(scores, axis=1) if self.by_segments and scores is not None else probs
-        shown = np.where(by >= self.limits, by, np.float32(-1))
-        order = np.argsort(-shown, axis=1, kind="stable")[:, : self.options.top_k or _TOP_K]
-        keep = np.take_along_axis(shown, order, axis=1) >= 0
-        owner, labels = np.nonzero(keep)[0], order[keep].astype(np.int32)
-        return Tags(
-            clips=clips,
-            owner=owner,
-            labels=labels,
-            probs=probs[owner, labels],
-            scores=None if scores is None else scores[owner, :, labels],
-            segment_starts=None if scores is None else _segment_starts(clips),
+    def writing(self) -> contextlib.AbstractContextManager[Write]:
+        """The file of tags, to be written in the block."""
+        return formats.open_tag_file(
+            self.output,
+            self.tagger.trained.classes,
+            self.tagger.options.segments,
+            format=self.format,
+            limits=self.tagger.limits,
         )
-
-
-def _segment_starts(clips: ClipSet) -> np.ndarray:
-    """When each segment begins, padding too: [clips, time] float64."""
-    return segment_times(clips, *np.indices((len(clips), clips.max_segments)))

@@ -1,11 +1,38 @@
 """`Tags`, what is written of a batch of clips."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.embedding import Embedding
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaggedClips:
+    """What a file of tags says of clips themselves: all but their vectors and labels.
+
+    Attributes:
+      video_ids: [N] bytes strings.
+      start_times: [N] float64, seconds into the video.
+      num_segments: [N] int32.
+      embedding: what the vectors meant, and how long a segment is.
+    """
+
+    video_ids: np.ndarray
+    start_times: np.ndarray
+    num_segments: np.ndarray
+    embedding: Embedding
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    @classmethod
+    def of(cls, clips: ClipSet) -> Self:
+        """What is said of these clips."""
+        return cls(clips.video_ids, clips.start_times, clips.num_segments, clips.embedding)
 
 
 class Tags(NamedTuple):
@@ -21,7 +48,7 @@ class Tags(NamedTuple):
         segments.
     """
 
-    clips: ClipSet
+    clips: TaggedClips
     owner: np.ndarray
     labels: np.ndarray
     probs: np.ndarray

@@ -11,7 +11,7 @@ import pytest
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.embedding import Embedding, Scaling
-from mla_jax.data.splits import hash_fractions, hold_out, shared_ids
+from mla_jax.data.splits import hash_fractions, hold_out, shared_ids, take_share
 from tests.support.helpers import FIELDS, assert_same_clips, raises_user_error, random_clips
 
 Clip = tuple[bytes, int, list[int], bytes, float]
@@ -374,6 +374,18 @@ def test_a_clip_stays_on_its_side() -> None:
         assert ids(held_of_more) & ids(some) == ids(held)
     # A larger fraction holds the same clips out and some more.
     assert ids(held) < ids(hold_out(some, 0.4)[1])
+
+
+def test_shares_of_the_training_clips_lie_one_in_the_other() -> None:
+    clips = random_clips(num_clips=4000, time=1, features=1)
+    train, held = hold_out(clips, 0.2)
+    shares = [take_share(train, share, 0.2) for share in (0.125, 0.25, 0.5, 1.0)]
+    assert [round(len(s) / len(train), 1) for s in shares] == [0.1, 0.2, 0.5, 1.0]
+    assert ids(shares[0]) < ids(shares[1]) < ids(shares[2]) < ids(shares[3])
+    assert shares[3] is train
+    assert not ids(shares[2]) & ids(held)
+    with raises_user_error("data.train_fraction=1e-09 leaves none of"):
+        take_share(train, 1e-9, 0.2)
 
 
 def test_clips_of_one_video_go_to_one_side() -> None:

@@ -21,7 +21,10 @@ PAGES = {
     path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("guide_*.md"))
 }
 PAGES[ROOT / "README.md"] = README
-BLOCKS = re.findall(r"```python\n(.*?)```", "\n".join(PAGES.values()), flags=re.DOTALL)
+# Programs that stand for themselves, with their name in the first line, are run by tests of their pages.
+BLOCKS = re.findall(
+    r"```python\n(?!# \w+\.py\n)(.*?)```", "\n".join(PAGES.values()), flags=re.DOTALL
+)
 
 
 def test_there_is_code_and_there_are_results() -> None:
@@ -58,14 +61,16 @@ def rendered() -> dict[str, dict[str, str]]:
 import json, pathlib, sys
 from mla_jax.commands import compare
 from experiments.benchmarks import rows
-from experiments.table import comparison, folds
+from experiments.table import comparison, exports, folds
 tables = {}
 for path in map(pathlib.Path, sys.argv[1:]):
     made, name = json.loads(path.read_text()), path.stem
     if name == 'esc10':
         tables[name] = {name: folds.markdown(made)}
+    elif name == 'exports':
+        tables[name] = {name: exports.table(made)}
     elif isinstance(made, dict):
-        tables[name] = {name: comparison.markdown(made)}
+        tables[name] = comparison.texts(made)
     elif 'part' in made[0]:
         tables[name] = {name: rows.table(made)}
     else:
@@ -83,7 +88,8 @@ def test_its_tables_are_those_of_the_results_files(
 ) -> None:
     notes = (ROOT / "BUILD_NOTES.md").read_text(encoding="utf-8")
     for marker, text in rendered[path.stem].items():
-        assert f"<!-- {marker} -->\n{text}\n<!-- /{marker} -->" in README + notes, marker
+        pages = "".join([notes, *PAGES.values()])
+        assert f"<!-- {marker} -->\n{text}\n<!-- /{marker} -->" in pages, marker
 
 
 def test_its_figure_of_real_sounds_is_that_of_the_results_file() -> None:
@@ -104,6 +110,7 @@ def test_every_command_flag_and_file_it_names_exists(page: Path) -> None:
         assert clone or name in names.commands(), name
         sources = [
             ROOT / f"experiments/{name}.py",
+            *(ROOT / f"experiments/table/{n}.py" for n in ("training", "program")),
             *(ROOT / f"mla_jax/commands/{n}.py" for n in (name, "cli", "distributed")),
         ]
         known = "".join(path.read_text(encoding="utf-8") for path in sources if path.is_file())

@@ -172,7 +172,7 @@ WRONG = {
         "--workdir is given 2 times; give it once",
     ),
     "verify and pack": (["prepare_data", "--verify={f}/train", "--output={w}"], "without --data"),
-    "nothing to compare": (["compare"], "give --workdirs"),
+    "nothing to compare": (["compare"], "give --workdir"),
     "not finished": (["compare", "--workdirs={f}/train"], "is not a finished run"),
     "no marker": (["compare", "--workdirs={r}", "--update={f}/cut.md"], "cut.md has no <!--"),
     "no splits to show": (["demo", "--workdir={w}", "--data={f}/train"], "has no .tfrecord files"),
@@ -251,12 +251,42 @@ def test_the_table_is_made_resumed_and_shown(folder: Path, tmp_path: Path) -> No
     assert text.startswith(f"{second.stdout}\n")
     assert "± is the sample standard deviation" in text
     assert (tmp_path / "table/figure3.png").stat().st_size > 10_000
-    fewer = ok(*flags, "--seeds=1")
-    assert "no longer shows kong2017 seed 0" in fewer.stderr
+    # What another command has trained there stays in the table.
+    ok(*[f for f in flags if "rows" not in f], "--rows=average_pooling", "--seeds=1")
+    made = json.loads((tmp_path / "table/table1.json").read_text())
+    assert {row["name"]: row["seeds"] for row in made["rows"]} == {
+        "average_pooling": [1],
+        "kong2017": [0, 1],
+    }
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table1 -->\nold\n<!-- /table1 -->\nafter\n")
     shown = ok("table1", f"--results={tmp_path}/table/table1.json", f"--update={page}").stdout
-    assert page.read_text() == f"before\n<!-- table1 -->\n{shown}<!-- /table1 -->\nafter\n"
+    table = shown.split("\n\n")[0]
+    assert page.read_text() == f"before\n<!-- table1 -->\n{table}\n<!-- /table1 -->\nafter\n"
+
+
+@pytest.mark.slow
+def test_a_curve_and_an_ablation_are_made_resumed_and_shown(folder: Path, tmp_path: Path) -> None:
+    flags = [f"--data={folder}/splits", "--row=kong2017", "--steps=1", "--evaluations=1"]
+    more = ["--validation_fraction=0.3", "--seeds=0"]
+    work = f"--workdir={tmp_path}/curve"
+    ok("learning_curve", *flags, *more, work, "--shares=0.5")
+    both = ok("learning_curve", *flags, *more, work, "--shares=0.5,1")
+    assert "train_fraction=0.5 is finished" in both.stderr
+    made = json.loads((tmp_path / "curve/learning_curve.json").read_text())
+    few, all_clips = (point["clips"] for point in made["rows"])
+    assert few < all_clips
+    assert (tmp_path / "curve/learning_curve.png").stat().st_size > 10_000
+    other = run("learning_curve", *flags, *more, work, "--row=average_pooling")
+    assert other.returncode == 2
+    assert "learning_curve.json is of the row kong2017, not of average_pooling" in other.stderr
+    done = ok("ablate", *flags, *more, work, "--changes=model.pooling=mean")
+    assert "with model.pooling=mean" in done.stdout
+    assert "/kong2017 is finished" in done.stderr  # what the curve has trained
+    again = ok("ablate", f"--results={tmp_path}/curve/ablation.json").stdout
+    assert again == done.stdout
+    nothing = run("ablate", *flags, *more, work, "--changes=model.pooling=attention")
+    assert "changes nothing" in nothing.stderr
 
 
 def test_debug_shows_the_trace() -> None:

@@ -45,7 +45,7 @@ def test_other_eval_data_are_told_above_the_table(folder: Path) -> None:
     told = compared(first, same, other, fewer)
     assert told.startswith(f"**{WARNING}**: other clips, labels or embeddings than in row 1 ")
     assert "in row 3, 4," in told.splitlines()[0]
-    ok("compare", f"--workdirs={first},{other}", f"--output={folder}/kept.json")
+    ok("compare", f"--workdir={first}", f"--workdir={other}", f"--output={folder}/kept.json")
     assert WARNING in ok("compare", f"--results={folder}/kept.json").stdout
 
 

@@ -34,7 +34,7 @@ def test_all_end_well(capfd: pytest.CaptureFixture[str]) -> None:
     code, said, _ = watch(first, "print('I')")
     assert (code, said) == (0, [])
     out, err = capfd.readouterr()
-    assert sorted(out.splitlines()) == ["process 1: I", "result"]
+    assert sorted(out.splitlines()) == ["I", "result"]
     assert err == "told\n"
 
 

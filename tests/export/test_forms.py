@@ -8,14 +8,16 @@ import pytest
 from mla_jax.errors import UserError
 from mla_jax.export.formats import FORMATS, form_of
 from mla_jax.export.keras_model import keras_tagger
+from mla_jax.export.keras_pooling import POOLS
 from mla_jax.export.runtimes import Run, open_export
 from mla_jax.export.tagger import Tagger
+from mla_jax.models.pooling import POOLINGS
 from tests.support.taggers import (
-    FEATURES,
     FORMS,
     clips_of,
     expected,
     mask_of,
+    padding_is_left_out,
     require_runtime,
     tagger_of,
 )
@@ -45,6 +47,7 @@ def test_a_file_says_what_the_model_says(ending: str, tmp_path: Path) -> None:
     tagger = tagger_of("yu2018")
     run = exported(tagger, tmp_path / f"tagger{ending}")
     agrees(run, tagger)
+    padding_is_left_out(run, tagger)
 
 
 @pytest.mark.slow
@@ -87,23 +90,13 @@ def agrees(run: Run, tagger: Tagger) -> None:
             np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
 
 
-def padding_is_left_out(run: Run, tagger: Tagger) -> None:
-    x = np.random.default_rng(0).normal(size=(1, 3, FEATURES)).astype(np.float32)
-    padded = np.full((2, 5, FEATURES), np.nan, np.float32)
-    padded[0, :3] = x
-    mask = np.zeros((2, 5), bool)
-    mask[0, :3] = True
-    alone, found = run(x, np.ones((1, 3), bool)), run(padded, mask)
-    if tagger.use_mask:
-        np.testing.assert_allclose(found["clip"][0], alone["clip"][0], atol=1e-5)
-    np.testing.assert_allclose(found["segments"][0, :3], alone["segments"][0], atol=1e-5)
-    assert not found["segments"][~mask].any()
-    assert not found["clip"][1].any(), "a clip of no segments"
+def test_every_pooling_is_written_in_keras() -> None:
+    assert POOLS.keys() == POOLINGS.keys()
 
 
 def test_a_pooling_that_is_not_written_in_keras_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from mla_jax.export import keras_model
 
     monkeypatch.setattr(keras_model, "POOLS", {})
-    with pytest.raises(UserError, match="pooling .max. is not written in Keras"):
+    with pytest.raises(UserError, match=r"pooling .max. is not written in Keras"):
         keras_tagger(tagger_of("max"))

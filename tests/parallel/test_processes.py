@@ -15,6 +15,7 @@ import pytest
 from mla_jax.commands.distributed import free_port
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED
 from mla_jax.runs.folder import RunFolder
+from tests.support.programs import children_of
 from tests.support.programs import run as run_program
 from tests.support.small_runs import (
     RECIPE,
@@ -100,10 +101,6 @@ def test_several_processes_make_the_run_of_one(
         train_quietly(run_config(run_data, recipe), tmp_path / "one")
     expected = left_by(tmp_path / "one") if recipe else whole_run
     require_equal_to_rounding(left_by(tmp_path / "run"), expected)
-
-
-def children_of(parent: int) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 @pytest.mark.slow

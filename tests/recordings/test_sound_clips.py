@@ -14,7 +14,10 @@ from mla_jax.recordings.embed import embed_recordings
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.sound_clips import SoundFiles, encoder_of
 from mla_jax.runs.use import evaluate
-from mla_jax.tagging.tag import Tagged, TagOptions, predict_to_file
+from mla_jax.storage.parts import Share
+from mla_jax.tagging.spread import predict_share
+from mla_jax.tagging.tag import Tagged, predict_to_file
+from mla_jax.tagging.tagger import TagOptions
 from mla_jax.tagging.windows import Windowing, batches_of_windows
 from tests.audio.sounds import noise, tone, write_sound
 from tests.support.helpers import assert_same_clips, raises_user_error
@@ -87,6 +90,34 @@ def test_spans_of_a_long_recording_have_the_windows_of_the_whole(
     assert_same_clips(
         made[0], dataclasses.replace(made[1], embeddings=np.asarray(made[0].embeddings))
     )
+
+
+def test_parts_are_the_chunks_whichever_are_read(tmp_path: Path) -> None:
+    for i, seconds in enumerate((3.0, 2.0, 17.3, 0.4, 2.5)):
+        write_sound(tmp_path / f"{i}.flac", noise(seconds, seed=i))
+    options = mla.ReadOptions(num_classes=2, max_segments=None, needs_labels=False)
+
+    def opened() -> SoundFiles:
+        return SoundFiles(
+            str(tmp_path), ENCODER, window=4, hop=3, span_seconds=4.0, part_seconds=5.0
+        )
+
+    chunks = [chunk.clips for chunk in opened().chunks(options)]
+    parts = [list(read()) for read in opened().parts(options)]
+    assert 3 < len(parts) < len(chunks)
+    assert sum(map(len, parts)) == len(chunks)
+    for expected, found in zip(chunks, (c.clips for part in parts for c in part), strict=True):
+        assert_same_clips(found, expected)
+    readers = list(opened().parts(options))
+    assert_same_clips(next(iter(readers[-1]())).clips, parts[-1][0].clips)
+
+
+def test_several_processes_tag_sound_as_one_does(run: Path, sounds: Path, tmp_path: Path) -> None:
+    options = TagOptions(segments=True)
+    one = predict_to_file(run, str(sounds), tmp_path / "one.parquet", options)
+    assert predict_share(Share(1, 2), run, str(sounds), tmp_path / "two.parquet", options) is None
+    assert predict_share(Share(0, 2), run, str(sounds), tmp_path / "two.parquet", options) == one
+    assert (tmp_path / "two.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
 
 
 def test_clips_may_be_opened_at_once(run: Path, sounds: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from mla_jax.localization.segment_metrics import SegmentMetrics
 from mla_jax.localization.strong_labels import write_strong_labels
 from mla_jax.report.clip_picture import write_clip_picture
 from mla_jax.report.gather import gather
-from mla_jax.tagging.tag import TagOptions, predict_to_file
+from mla_jax.tagging.tag import predict_to_file
+from mla_jax.tagging.tagger import TagOptions
 from tests.support.helpers import described, raises_user_error
 from tests.support.untrained import WORLD, leave_untrained, run_config
 

@@ -25,7 +25,8 @@ from mla_jax.runs.results import checkpoint_meta
 from mla_jax.runs.thresholds import thresholds_of
 from mla_jax.runs.trained import restore
 from mla_jax.runs.use import evaluate, open_model
-from mla_jax.tagging.tag import TagOptions, predict_to_file
+from mla_jax.tagging.tag import predict_to_file
+from mla_jax.tagging.tagger import TagOptions
 from mla_jax.training.state import init_state
 from tests.support.helpers import described, raises_user_error, random_clips
 from tests.support.small_runs import run_config

@@ -20,6 +20,7 @@ from mla_jax.config import (
 )
 from mla_jax.progress import silent
 from mla_jax.runs import trained, use
+from mla_jax.runs.convergence import end_of, scored
 from mla_jax.runs.data import RunData
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.seeds import train_row
@@ -77,7 +78,10 @@ def test_a_seed_is_a_finished_run_like_any_other(config: Config, row: Path, tmp_
         "average",
         "bootstrap_mAP",
         "seeds_together",
+        "last",
+        "halves",
     }
+    assert results["last"] == {"step": 6} | {k: results[k] for k in ("mAP", "AUC", "d_prime")}
     ours, theirs = (trained.TrainedModel.open(w) for w in (row / "seed1", tmp_path / "run"))
     assert ours.config == theirs.config
     jax.tree.map(np.testing.assert_array_equal, ours.variables, theirs.variables)
@@ -104,6 +108,34 @@ def test_seeds_that_train_together_are_the_seeds_alone(
     assert together[0]["mAP"] != together[1]["mAP"]
 
 
+def test_each_seed_has_its_own_best_step_and_its_own_end(config: Config, tmp_path: Path) -> None:
+    """As alone, whichever seeds it trains with; the scores are those of the checkpoint that is kept."""
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, validation_fraction=0.3),
+        optim=mla.OptimConfig(learning_rate=0.3),
+        train=dataclasses.replace(config.train, steps=40, patience=1),
+    )
+    row = tmp_path / "row"
+    both = _train(config, [0, 1], row, together=2)
+    for results in both:
+        run = RunFolder(row / f"seed{results['seed']}")
+        scores = scored(run.metrics())
+        end = end_of(scores, 1)
+        assert end == results["steps_trained"] < 40
+        assert results["ended_by"] == "patience"
+        counted = [(score, step) for step, score in scores if step <= end]
+        assert results["step"] == max(counted)[1]
+        assert results["step_chosen_by"] == "best validation mAP"
+        assert results["average"]["steps_averaged"] == [step for _, step in counted]
+        assert results["last"]["step"] == end
+        kept = use.evaluate(run.path, config.data.eval)
+        assert (kept["step"], kept["mAP"]) == (results["step"], pytest.approx(results["mAP"]))
+        first, second = results["halves"]
+        assert np.nanmean(first) != np.nanmean(second)
+    assert both[0]["steps_trained"] != both[1]["steps_trained"]
+
+
 @pytest.mark.parametrize("together", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_row_goes_on_where_it_stopped(config: Config, tmp_path: Path, together: int) -> None:
     class StoppedError(Exception):
@@ -113,6 +145,11 @@ def test_a_row_goes_on_where_it_stopped(config: Config, tmp_path: Path, together
         if "step 4," in line:
             raise StoppedError
 
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, validation_fraction=0.3),
+        train=dataclasses.replace(config.train, patience=2),
+    )
     whole = _train(config, [0, 1], tmp_path / "whole", together=together)
     with pytest.raises(StoppedError):
         _train(config, [0, 1], tmp_path / "cut", together=together, say=stop_at_step_4)

@@ -10,6 +10,7 @@ import pytest
 
 import mla_jax as mla
 from mla_jax.parallel.signals import InterruptedRunError
+from mla_jax.runs.convergence import end_of, scored
 from mla_jax.runs.data import RunData
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.thresholds import thresholds_of
@@ -96,9 +97,15 @@ def test_validation_chooses_the_step(folder: Path) -> None:
     data = dataclasses.replace(config.data, validation_fraction=0.4)
     wild = mla.OptimConfig(learning_rate=0.5)  # so that the last step is not the best
     config = dataclasses.replace(config, data=data, optim=wild)
-    results = train_quietly(config, folder / "run")
-    assert results["step_chosen_by"] == "best validation mAP"
+    impatient = dataclasses.replace(config, train=dataclasses.replace(config.train, patience=1))
+    ended = train_quietly(impatient, folder / "run")
     run = RunFolder(folder / "run")
+    assert ended["ended_by"] == "patience"
+    assert ended["steps_trained"] == end_of(scored(run.metrics()), 1) == run.metrics()[-1]["step"]
+    assert train_quietly(impatient, folder / "run") == ended
+    results = train_quietly(config, folder / "run")
+    assert results["steps_trained"] == 12 > ended["steps_trained"]
+    assert results["step_chosen_by"] == "best validation mAP"
     best = max(run.metrics(), key=lambda entry: entry["validation_mAP"])
     assert results["step"] == best["step"] < 12
     assert results["mAP"] == pytest.approx(best["eval_mAP"])

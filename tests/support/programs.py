@@ -78,6 +78,11 @@ def one_device() -> dict[str, str]:
     return {**os.environ, "XLA_FLAGS": " ".join(kept)}
 
 
+def children_of(parent: int) -> list[int]:
+    """The ids of the processes that a process has started."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
 def compiling() -> dict[str, str]:
     """Of the environment, what says how to compile, and where compiled programs are found."""
     return {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mla_jax as mla
+from mla_jax.export.runtimes import Run
 from mla_jax.export.tagger import Tagger
 from tests.support.untrained import K, untrained_model
 
@@ -86,6 +87,25 @@ def expected(tagger: Tagger, clips: mla.ClipSet) -> dict[str, np.ndarray]:
     """What the model itself says of clips."""
     output = tagger.trained.predict_segments(clips)
     return {"clip": output.probs, "segments": np.nan_to_num(output.scores)}
+
+
+def padding_is_left_out(run: Run, tagger: Tagger) -> None:
+    """What padding holds changes nothing; where it is masked, how much of it there is neither."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 3, (1, 3, FEATURES)).astype(tagger.dtype)
+    mask = np.arange(5) < np.array([[3], [0]])
+    zeros = np.zeros((2, 5, FEATURES), tagger.dtype)
+    zeros[0, :3] = x
+    garbage = np.where(mask[:, :, None], zeros, 255 if tagger.dtype == "uint8" else np.nan)
+    expected, found = run(zeros, mask), run(garbage.astype(tagger.dtype), mask)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-6, err_msg=name)
+    alone = run(x, np.ones((1, 3), bool))
+    if tagger.use_mask:
+        np.testing.assert_allclose(found["clip"][0], alone["clip"][0], atol=1e-5)
+    np.testing.assert_allclose(found["segments"][0, :3], alone["segments"][0], atol=1e-5)
+    assert not found["segments"][~mask].any()
+    assert not found["clip"][1].any(), "a clip of no segments"
 
 
 def require_runtime(path: Path) -> None:

@@ -11,7 +11,7 @@ from mla_jax.data.embedding import Embedding
 from mla_jax.localization.events import segments_to_events
 from mla_jax.localization.strong_labels import read_strong_labels
 from mla_jax.tagging.events import EventFinder, write_audacity, write_dcase
-from mla_jax.tagging.tags import Tags
+from mla_jax.tagging.tags import TaggedClips, Tags
 from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
 from tests.support.helpers import raises_user_error
 
@@ -40,7 +40,7 @@ def tags_of(clips: mla.ClipSet) -> Tags:
     owner = np.repeat(np.arange(len(clips)), 3)
     labels = np.tile(np.arange(3, dtype=np.int32), len(clips))
     scores = np.asarray(clips.embeddings)[owner, :, labels]
-    return Tags(clips, owner, labels, scores.max(1), scores, starts_of(clips))
+    return Tags(TaggedClips.of(clips), owner, labels, scores.max(1), scores, starts_of(clips))
 
 
 def starts_of(clips: mla.ClipSet) -> np.ndarray:
@@ -78,7 +78,9 @@ def test_an_event_ends_where_its_last_segment_stops_hearing(
     scores = np.array([[0.9, 0.9, 0.1, 0.9]], np.float32)
     finder = EventFinder(LIMITS)
     zeros = np.zeros(1, np.int64)
-    tags = Tags(clips, zeros, zeros.astype(np.int32), scores[:, 0], scores, starts_of(clips))
+    tags = Tags(
+        TaggedClips.of(clips), zeros, zeros.astype(np.int32), scores[:, 0], scores, starts_of(clips)
+    )
     assert not list(finder.add(tags))
     ((_, events),) = finder.finish()
     assert [(e.onset, e.offset) for e in events] == list(zip([0.0, 1.5], ends, strict=True))

@@ -18,7 +18,8 @@ import mla_jax as mla
 from mla_jax.runs import thresholds
 from mla_jax.runs.train import train
 from mla_jax.tagging.formats import open_tag_file
-from mla_jax.tagging.tag import Tagged, Tagger, TagOptions, predict_to_file
+from mla_jax.tagging.tag import Tagged, predict_to_file
+from mla_jax.tagging.tagger import Tagger, TagOptions
 from tests.support.helpers import raises_user_error, random_clips
 from tests.support.small_runs import run_config
 
@@ -368,7 +369,7 @@ def test_ten_times_the_clips_take_no_more_memory(run: Path, tmp_path: Path) -> N
     clips = random_clips(num_clips=2000, time=5)
     code = (
         "import resource, sys\n"
-        "from mla_jax.tagging.tag import TagOptions, predict_to_file\n"
+        "from mla_jax import TagOptions, predict_to_file\n"
         "predict_to_file(*sys.argv[1:], TagOptions(segments=True))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

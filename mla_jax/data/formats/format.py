@@ -2,7 +2,8 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -118,6 +119,7 @@ class Format(abc.ABC):
       takes_labels: whether its constructor takes the path of a file of labels too.
       shape: what is known without reading.
       files: how many files the data consist of.
+      made_of: those files, where they are others than the path names.
       passed_over: what lies in the folder, or fits the glob, and is not read.
       keeps_scaling: whether a scaling is among what the data say.
       classes: the classes that occur, where labels are given by name and no class list is; else None.
@@ -127,6 +129,7 @@ class Format(abc.ABC):
     takes_labels = False
     shape: Shape
     files: int = 1
+    made_of: Sequence[Path] = ()
     passed_over: Sequence[str] = ()
     keeps_scaling: bool = False
     classes: ClassList | None = None
@@ -174,6 +177,16 @@ class Format(abc.ABC):
         Raises:
           UserError: a clip is bad, the data are damaged, or of another number of classes.
         """
+
+    def parts(self, options: ReadOptions) -> Iterator[Callable[[], Iterable[Chunk]]]:
+        """The clips in parts, each a function that reads it, to be called before the next is taken, or never.
+
+        The same data and options give the same parts. Which are read changes none of the others, so that
+        several processes can each read some. A part that is not called is read all the same, unless the
+        format can pass over it.
+        """
+        for chunk in self.chunks(options):
+            yield functools.partial(tuple, [chunk])
 
     def whole(self, options: ReadOptions) -> Iterator[Chunk]:
         """Reads the clips to be kept all at once, which some formats do without copying them."""

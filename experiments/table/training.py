@@ -1,0 +1,260 @@
+"""Trains the rows of a table in its folder, and gathers what all finished runs there have found.
+
+WORKDIR/settings.json     what all rows share
+WORKDIR/ROW/seedN/        a run's folder
+
+Programs that are given the same folder and settings use each other's runs.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from experiments.table.rows import Schedule, folder_of, full_name
+from mla_jax.commands import cli
+from mla_jax.config import Config
+from mla_jax.errors import UserError
+from mla_jax.parallel.signals import StopOnSignal
+from mla_jax.runs.data import RunData
+from mla_jax.runs.fingerprint import require_same
+from mla_jax.runs.folder import RunFolder, claim
+from mla_jax.runs.seeds import seeds_that_fit, train_row
+from mla_jax.runs.session import with_seed
+from mla_jax.storage import files, paths
+
+
+class Trained(NamedTuple):
+    """A row, and the results of each of its finished seeds."""
+
+    name: str
+    config: Config
+    results: list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How the rows of a table are trained, and where.
+
+    Attributes:
+      workdir: the folder of the table.
+      schedule: what all rows share.
+      settings: of the table, kept in its folder: those of another table are refused there.
+      seeds: of the weights, the batches and the dropout.
+      together: how many seeds of a row train in one program.
+      allow_other_embeddings: whether embeddings that differ in meaning are used all the same.
+    """
+
+    workdir: Path
+    schedule: Schedule
+    settings: dict[str, Any]
+    seeds: list[int]
+    together: int
+    allow_other_embeddings: bool
+
+    def open(self, rows: Sequence[str]) -> RunData:
+        """Checks the settings of all rows, and opens the data of the first.
+
+        Raises:
+          UserError: there is no such row, or the data cannot be used.
+        """
+        configs = [self.schedule.config(name) for name in rows]
+        return self._open(configs[0])
+
+    def train(
+        self,
+        rows: Sequence[str],
+        opened: RunData,
+        file: Path,
+        after_row: Callable[[list[Trained]], None],
+    ) -> list[Trained]:
+        """Trains what is not finished, going on where it stopped.
+
+        Args:
+          rows: their names.
+          opened: `open` of them.
+          file: of the results; the rows that it has from before stay in the table.
+          after_row: takes all rows that have a finished seed, after each.
+
+        Returns:
+          All rows that have a finished seed, those of before first.
+
+        Raises:
+          InterruptedRunError: a signal came; what was done is saved.
+          UserError: the folder holds another table, or training failed.
+        """
+        before = [name for name in names_in(file) if name not in rows]
+        claim(self.workdir / "settings.json", self.settings, "a table")
+        cli.say(opened.describe())
+        gathered = {name: trained for name in before if (trained := self._found(name, opened))}
+        with StopOnSignal() as should_stop:
+            for number, name in enumerate(rows, 1):
+                cli.say(f"row {number} of {len(rows)}: {name}")
+                config = self.schedule.config(name)
+                if _opening(config) != _opening(self.schedule.config(rows[0])):
+                    data = self._open(config)
+                else:
+                    data = opened
+                train_row(
+                    config,
+                    self.seeds,
+                    folder_of(self.workdir, name),
+                    data,
+                    together=self.together,
+                    say=cli.say,
+                    should_stop=should_stop,
+                )
+                gathered[name] = self._gather(name, config, data)
+                after_row(list(gathered.values()))
+        return list(gathered.values())
+
+    def _open(self, config: Config) -> RunData:
+        return RunData.open(config, allow_other_embeddings=self.allow_other_embeddings)
+
+    def _found(self, name: str, opened: RunData) -> Trained | None:
+        """A row that was trained before, if it still is what its name says and on the same eval clips."""
+        try:
+            found = self._gather(name, self.schedule.config(name), opened)
+        except UserError as error:
+            cli.say(f"warning: row {name} is left out of the table: {error}")
+            return None
+        return found if found.results else None
+
+    def _gather(self, name: str, config: Config, data: RunData) -> Trained:
+        """The results of all finished seeds of a row, those that were not asked for now among them."""
+        results = []
+        folders = folder_of(self.workdir, name).glob("seed*")
+        numbered = [f for f in folders if f.name.removeprefix("seed").isdigit()]
+        for folder in sorted(numbered, key=lambda f: int(f.name.removeprefix("seed"))):
+            run = RunFolder(folder)
+            seed = int(folder.name.removeprefix("seed"))
+            if (found := run.results()) is not None:
+                run.require_same_settings(with_seed(config, seed))
+                require_same(found, {"eval": data.sets()["eval"]}, run, ("eval",))
+                results.append(found)
+        return Trained(name, config, results)
+
+
+def _opening(config: Config) -> Any:
+    """Of the data's settings, those that decide what is opened."""
+    used = {"batch_size": 1, "sampler": "uniform", "examples": "clips", "mask": True}
+    return dataclasses.replace(config.data, placement="auto", **used)  # type: ignore[arg-type]
+
+
+def names_in(file: Path) -> list[str]:
+    """The rows of a results file; none if there is no such file."""
+    if not file.exists():
+        return []
+    there = files.read_json(file)
+    with files.taken_as(file, "a table of this program; give another --workdir"):
+        return [row["name"] for row in there["rows"]]
+
+
+def require_of_row(file: Path, row: str) -> None:
+    """Checks that a results file, if there is one, is of the same `row`.
+
+    Raises:
+      UserError: it is of another.
+    """
+    if not file.exists():
+        return
+    there = files.read_json(file)
+    with files.taken_as(file, "of this program; give another --workdir"):
+        if there["row"] != row:
+            raise UserError(
+                f"{file} is of the row {there['row']}, not of {row}; give another --workdir"
+            )
+
+
+def define_flags() -> Callable[[], Training]:
+    """Defines the flags of training a table; returns a function that reads them."""
+    allow_other = cli.define_allow_other_embeddings()
+    data = flags.DEFINE_string(
+        "data",
+        "",
+        "A folder with bal_train and eval: packed folders, records, .h5 or .npz files.",
+    )
+    cli.formerly("data_dir", data)
+    workdir = flags.DEFINE_string("workdir", "", "The folder of the table and of all its runs.")
+    seeds = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of weights, batches and dropout.")
+    steps = flags.DEFINE_integer(
+        "steps", 20_000, "Train every row until this step at most.", lower_bound=1
+    )
+    evaluations = flags.DEFINE_integer(
+        "evaluations", 20, "Evenly spaced; the average is over all of them.", lower_bound=1
+    )
+    validation = flags.DEFINE_float(
+        "validation_fraction",
+        0.1,
+        "The share of the training clips held out, by which each row's step is chosen; 0: its last step.",
+    )
+    patience = flags.DEFINE_integer(
+        "patience",
+        5,
+        "A row has converged after so many evaluations in a row without a better validation mAP; 0: every "
+        "row trains to --steps.",
+        lower_bound=0,
+    )
+    together = flags.DEFINE_integer(
+        "seeds_together",
+        0,
+        "How many seeds of a row train in one program; 0: all on an accelerator, 1 on a CPU.",
+        lower_bound=0,
+    )
+
+    def read() -> Training:
+        cli.require(data, workdir)
+        folder = paths.resolved(data.value)
+        schedule = Schedule(
+            train=split_path(folder, "bal_train"),
+            eval=split_path(folder, "eval"),
+            steps=steps.value,
+            evaluations=evaluations.value,
+            validation_fraction=validation.value,
+            patience=patience.value if validation.value else 0,
+        )
+        settings = {
+            "data_dir": str(folder),
+            "steps": steps.value,
+            "evaluations": evaluations.value,
+        }
+        # A table that was begun before there were these two says nothing of them.
+        if validation.value:
+            settings |= {"validation_fraction": validation.value, "patience": patience.value}
+        return Training(
+            workdir=paths.as_path(workdir.value),
+            schedule=schedule,
+            settings=settings,
+            seeds=_whole_numbers(seeds.value),
+            together=together.value or seeds_that_fit(),
+            allow_other_embeddings=allow_other.value,
+        )
+
+    return read
+
+
+def row_names(values: Sequence[str]) -> list[str]:
+    """The full names of rows, each once."""
+    return list(dict.fromkeys(map(full_name, values)))
+
+
+def split_path(folder: Path, split: str) -> str:
+    """The path of a split: a folder, or a file of arrays."""
+    for name in (split, f"{split}.h5", f"{split}.hdf5", f"{split}.npz"):
+        if (folder / name).exists():
+            return str(folder / name)
+    raise UserError(f"{folder} has no {split}: --data needs bal_train and eval")
+
+
+def _whole_numbers(values: list[str]) -> list[int]:
+    try:
+        numbers = [int(v) for v in values]
+    except ValueError:
+        raise UserError(
+            f"--seeds={','.join(values)} must be whole numbers, such as 0,1,2"
+        ) from None
+    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise UserError(f"--seeds={','.join(values)} must be different numbers from 0 on")
+    return numbers

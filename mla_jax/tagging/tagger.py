@@ -1,0 +1,176 @@
+"""`Tagger`: a trained model and how clips are tagged with it, a batch at a time."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mla_jax.data.clips import ClipSet
+from mla_jax.data.segment_seconds import known_segment_seconds
+from mla_jax.errors import UserError
+from mla_jax.inference.predictor import run_ahead
+from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
+from mla_jax.recordings.encoder_files import EncoderFiles
+from mla_jax.runs import thresholds
+from mla_jax.runs.tagging_model import TaggingModel
+from mla_jax.runs.use import open_model
+from mla_jax.tagging.tags import TaggedClips, Tags
+from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
+
+# Of long clips a batch has fewer, so that it has at most so many segments.
+_BATCH_SEGMENTS = 5000
+_TOP_K = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class TagOptions:
+    """What is written of each clip.
+
+    Attributes:
+      top_k: the most labels that a clip or window gets; None: 5, or of events all.
+      threshold: only labels that are at least so probable are reported, so that a clip may have none;
+        "validation": each class has its own, the run's (`mla_jax.runs.thresholds`).
+      segments: write the scores of segments too (`mla_jax.inference.segments` says what a score is).
+      window: segments of a window, into which longer clips are cut; 0: as many as clips had in training.
+      hop: segments from the start of one window to that of the next; 0: `window`.
+      segment_seconds: from one segment to the next, where neither data nor run say it.
+      batch_size: the most clips or windows in one compiled call.
+      format: of the file, one of `mla_jax.tagging.formats.FORMATS`; empty: that of its ending.
+
+    Raises:
+      UserError: a value is not valid.
+    """
+
+    top_k: int | None = None
+    threshold: float | str | None = None
+    segments: bool = False
+    window: int = 0
+    hop: int = 0
+    segment_seconds: float | None = None
+    batch_size: int = 500
+    format: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name}={value} is not valid: it must be at least 1")
+        if self.threshold in (None, "validation"):
+            return
+        try:
+            valid = 0 <= float(self.threshold) <= 1
+        except ValueError:
+            valid = False
+        if not valid:
+            raise UserError(
+                f"threshold={self.threshold} is not valid: it must be a probability, 0 to 1, or validation"
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tagger:
+    """A trained model and how clips are tagged with it.
+
+    Attributes:
+      trained: the model.
+      options: what is said of each clip.
+      windows: how longer clips are cut.
+      limits: [num_classes] float64, the least probability with which each class is reported.
+      by_segments: whether a class is reported by its best segment score, not by its clip probability.
+    """
+
+    trained: TaggingModel
+    options: TagOptions
+    windows: Windowing
+    limits: np.ndarray
+    by_segments: bool = False
+
+    @classmethod
+    def open(
+        cls,
+        workdir: str | Path,
+        options: TagOptions,
+        step: int = 0,
+        *,
+        average_from: int = 0,
+        allow_other_embeddings: bool = False,
+        encoder_files: EncoderFiles = DEFAULT_FILES,
+    ) -> "Tagger":
+        """A run's model, with the run's thresholds where `options` asks for them.
+
+        Raises:
+          UserError: the run cannot be used, or the window does not fit the hop.
+        """
+        trained = open_model(
+            workdir,
+            step,
+            average_from=average_from,
+            allow_other_embeddings=allow_other_embeddings,
+            encoder_files=encoder_files,
+        )
+        length = options.window or trained.max_segments
+        windows = Windowing(length, options.hop or length)
+        if options.threshold == "validation":
+            limits = thresholds.thresholds_of(workdir, trained)
+        else:
+            limits = np.full(len(trained.classes), float(options.threshold or 0))
+        return cls(trained, options, windows, limits)
+
+    def of_events(self) -> "Tagger":
+        """One that reports every class of which a segment reaches the threshold; 0.5 if none is given."""
+        limits = np.full_like(self.limits, 0.5) if self.options.threshold is None else self.limits
+        options = dataclasses.replace(
+            self.options, segments=True, top_k=self.options.top_k or len(self.limits)
+        )
+        return dataclasses.replace(self, options=options, limits=limits, by_segments=True)
+
+    def batch_shape(self, time: int = 0) -> tuple[int, int]:
+        """The segments of a window, and how many windows a batch has, of clips of at most `time` segments."""
+        width = min(self.windows.length, time or self.windows.length)
+        return width, max(1, min(self.options.batch_size, _BATCH_SEGMENTS // width))
+
+    def tag(self, chunks: Iterable[ClipSet], time: int = 0) -> Iterator[Tags]:
+        """The tags of the clips, or of their windows, in order and a batch at a time.
+
+        Args:
+          chunks: the clips; taken as they are needed, a few batches ahead, which the device has.
+          time: the most segments that a clip has, if that is known; else 0.
+        """
+        width, size = self.batch_shape(time)
+        timed = map(self._timed, chunks)
+        batches = batches_of_windows(timed, self.windows, width=width, batch_size=size)
+        predictor = dataclasses.replace(self.trained.predictor, batch_size=size)
+        if self.options.segments:
+            for clips, output in run_ahead(batches, predictor.start_segments):
+                yield self._choose(clips, output.probs, output.scores)
+        else:
+            for clips, probs in run_ahead(batches, predictor.start):
+                yield self._choose(clips, probs, None)
+
+    def _timed(self, clips: ClipSet) -> ClipSet:
+        """The clips with what the run, or the user, says of the length of a segment, if they do not say."""
+        own, run = clips.embedding, self.trained.embedding
+        seconds = known_segment_seconds(own, run, stated=self.options.segment_seconds)
+        return dataclasses.replace(clips, embedding=dataclasses.replace(own, hop_seconds=seconds))
+
+    def _choose(self, clips: ClipSet, probs: np.ndarray, scores: np.ndarray | None) -> Tags:
+        """Labels at or above their limits, the `top_k` most probable, of equal ones the lower index."""
+        by = np.nanmax(scores, axis=1) if self.by_segments and scores is not None else probs
+        shown = np.where(by >= self.limits, by, np.float32(-1))
+        order = np.argsort(-shown, axis=1, kind="stable")[:, : self.options.top_k or _TOP_K]
+        keep = np.take_along_axis(shown, order, axis=1) >= 0
+        owner, labels = np.nonzero(keep)[0], order[keep].astype(np.int32)
+        return Tags(
+            clips=TaggedClips.of(clips),
+            owner=owner,
+            labels=labels,
+            probs=probs[owner, labels],
+            scores=None if scores is None else scores[owner, :, labels],
+            segment_starts=None if scores is None else _segment_starts(clips),
+        )
+
+
+def _segment_starts(clips: ClipSet) -> np.ndarray:
+    """When each segment begins, padding too: [clips, time] float64."""
+    return segment_times(clips, *np.indices((len(clips), clips.max_segments)))
