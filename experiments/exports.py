@@ -22,7 +22,6 @@ from mla_jax.export.tagger import Tagger
 from mla_jax.runs.folder import require_output
 from mla_jax.storage import files
 
-
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
 _DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}, with labels.")
 _OUTPUT = flags.DEFINE_string("output", "", "The JSON file to write.")

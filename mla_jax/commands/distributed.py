@@ -195,7 +195,7 @@ def _run_share(told: str, main: Callable[[Share | None], None]) -> None:
     end_with_parent()
     address, count, number, device = _address(told)
     if count is None or number is None:
-        number, count = processes.place_in_cluster(_JOIN_SECONDS.value)
+        number, count = processes.take_place_in_cluster(_JOIN_SECONDS.value)
     elif device is None:
         logging.warning(
             "--distributed=%s: processes that share out parts meet in the folder of the output; nothing "

@@ -96,33 +96,39 @@ def use_own_device(number: int) -> None:
         jax.config.update(f"jax_{kind}_visible_devices", str(number))
 
 
-def place_in_cluster(join_seconds: int) -> tuple[int, int]:
+# Asked in a process of its own: one that has joined the others would end with them.
+_ASK = """
+import sys
+import jax
+from mla_jax.errors import UserError
+from mla_jax.parallel import processes
+try:
+    processes.join(join_seconds=int(sys.argv[1]))
+except UserError as error:
+    sys.exit(str(error))
+print(jax.process_index(), jax.process_count(), jax.config.values["jax_cuda_visible_devices"], flush=True)
+"""
+
+
+def take_place_in_cluster(join_seconds: int) -> tuple[int, int]:
     """Which process this is, from 0, and of how many, where a cluster says so; the others are not joined.
+
+    Where the cluster says which GPU is this process's own, it sees that alone from then on.
 
     Raises:
       UserError: as `join`.
     """
-    code = (
-        "import sys\n"
-        "from mla_jax.parallel import processes\n"
-        "from mla_jax.errors import UserError\n"
-        "try:\n"
-        "    processes.join(join_seconds=int(sys.argv[1]))\n"
-        "except UserError as error:\n"
-        "    sys.exit(str(error))\n"
-        "import jax\n"
-        "print(jax.process_index(), jax.process_count(), flush=True)"
-    )
-    # Asked in a process of its own: one that has joined the others would end with them.
     asked = subprocess.run(
-        [sys.executable, "-c", code, str(join_seconds)],
+        [sys.executable, "-c", _ASK, str(join_seconds)],
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
     )
     if asked.returncode:
-        raise UserError(asked.stderr.strip().splitlines()[-1])
-    number, count = asked.stdout.split()[-2:]
+        raise UserError((asked.stderr.strip().splitlines() or ["no cluster answered"])[-1])
+    number, count, device = asked.stdout.split()[-3:]
+    if device.isdigit():
+        use_own_device(int(device))
     return int(number), int(count)
 
 

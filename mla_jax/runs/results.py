@@ -41,8 +41,8 @@ def results_of(
     evaluated_on: str | None,
     step_chosen_by: str,
     steps_trained: int,
-    ended_by: str,
     seconds: float,
+    ended_by: str = "last step",
 ) -> dict[str, Any]:
     """What results.json holds of a run.
 

@@ -33,8 +33,10 @@ sys.meta_path.insert(0, No())
     ("program", "ending", "forbidden"),
     [
         ("tag_jax", ".stablehlo", ("mla_jax", "flax", "tensorflow")),
-        ("tag_tflite", ".tflite", ("mla_jax", "jax", "tensorflow")),
-        ("tag_onnx", ".onnx", ("mla_jax", "jax", "tensorflow")),
+        pytest.param(
+            "tag_tflite", ".tflite", ("mla_jax", "jax", "tensorflow"), marks=pytest.mark.slow
+        ),
+        pytest.param("tag_onnx", ".onnx", ("mla_jax", "jax", "tensorflow"), marks=pytest.mark.slow),
     ],
 )
 def test_its_programs_tag_in_30_lines(

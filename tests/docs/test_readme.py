@@ -111,7 +111,8 @@ def test_every_command_flag_and_file_it_names_exists(page: Path) -> None:
         sources = [
             ROOT / f"experiments/{name}.py",
             *(ROOT / f"experiments/table/{n}.py" for n in ("training", "program")),
-            *(ROOT / f"mla_jax/commands/{n}.py" for n in (name, "cli", "distributed")),
+            names.HERE / f"{name}.py",
+            *(p for p in names.HERE.glob("*.py") if p.stem not in names.commands()),
         ]
         known = "".join(path.read_text(encoding="utf-8") for path in sources if path.is_file())
         for flag in re.findall(r"--([a-z_]+)(?![\w.])", flags):

@@ -138,7 +138,7 @@ def test_recordings_are_embedded_by_the_installed_beam_program(
     from tests.audio.sounds import noise, write_sound
 
     write_sound(tmp_path / "a.flac", noise(12.0, seed=0))
-    flags = ("--data=*.flac", "--encoder=log_mel_statistics", "--output=out/part")
+    flags = (f"--data={tmp_path}/*.flac", "--encoder=log_mel_statistics", "--output=out/part")
     run(bin_folder / "mla-embed-beam", *flags, "--", "--runner=DirectRunner", cwd=tmp_path)
     assert list((tmp_path / "out").glob("part-*.tfrecord"))
 

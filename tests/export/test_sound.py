@@ -41,6 +41,10 @@ OVERLAPPING = Encoder("loudness", loudness, 10, example_seconds=1.0, hop_seconds
 GAPS = dataclasses.replace(OVERLAPPING, example_seconds=0.5, hop_seconds=0.75)
 
 
+def name_of(encoder: Encoder) -> str:
+    return f"{encoder.name}-{encoder.hop_seconds}"
+
+
 def random_yamnet() -> Encoder:
     rng = np.random.default_rng(0)
     arrays = {name: rng.normal(0, 0.2, shape) for name, shape in shapes().items()}
@@ -72,11 +76,11 @@ def tagger_of(encoder: Encoder) -> Tagger:
     [
         OVERLAPPING,
         GAPS,
-        LOG_MEL_STATISTICS,
+        pytest.param(LOG_MEL_STATISTICS, marks=pytest.mark.slow),
         pytest.param(random_yamnet, marks=pytest.mark.slow, id="yamnet"),
         pytest.param(random_vggish_encoder, marks=pytest.mark.slow, id="vggish"),
     ],
-    ids=lambda encoder: f"{encoder.name}-{encoder.hop_seconds}",
+    ids=name_of,
 )
 def test_sound_is_tagged_as_its_embeddings_are(encoder: Any, tmp_path: Path) -> None:
     encoder = encoder if isinstance(encoder, Encoder) else encoder()
@@ -106,7 +110,7 @@ def test_sound_is_tagged_as_its_embeddings_are(encoder: Any, tmp_path: Path) -> 
         np.testing.assert_allclose(found["segments"][i][there], output.scores[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", [OVERLAPPING, GAPS, LOG_MEL_STATISTICS], ids=str)
+@pytest.mark.parametrize("encoder", [OVERLAPPING, GAPS, LOG_MEL_STATISTICS], ids=name_of)
 def test_segments_are_counted_as_the_encoder_counts_them(encoder: Encoder) -> None:
     lengths = np.concatenate([np.arange(4), np.arange(900, 80_000, 97)])
     counted = num_segments(jnp.asarray(lengths), encoder)

@@ -40,8 +40,8 @@ def exported(tagger: Tagger, folder: Path) -> export.Exported:
     ("form", "dtype", "use_mask"),
     [
         ("yu2018", "uint8", True),
-        ("yu2018", "float32", False),
-        ("features_of_levels", "float32", True),
+        ("features", "float32", False),
+        pytest.param("features_of_levels", "float32", True, marks=pytest.mark.slow),
     ],
 )
 def test_it_says_what_the_model_says(form: str, dtype: str, use_mask: bool, tmp_path: Path) -> None:

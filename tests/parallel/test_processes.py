@@ -156,6 +156,41 @@ def test_a_mistake_is_said_once(run_data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+PLACE = """
+import jax
+from mla_jax.parallel import processes
+place = processes.take_place_in_cluster(60)
+print(*place, jax.config.values['jax_cuda_visible_devices'], jax.process_count())
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_tells_a_process_its_place_and_is_not_joined() -> None:
+    """As Open MPI tells it."""
+    told = {
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911",
+    }
+    asked = [
+        subprocess.Popen(
+            [sys.executable, "-c", PLACE],
+            cwd=ROOT,
+            env={
+                **environment(),
+                **told,
+                "OMPI_COMM_WORLD_RANK": str(i),
+                "OMPI_COMM_WORLD_LOCAL_RANK": str(i),
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    assert [process.communicate(timeout=120)[0] for process in asked] == [
+        f"{i} 2 {i} 1\n" for i in range(2)
+    ]
+
+
 PEERS = """
 import sys
 import numpy as np

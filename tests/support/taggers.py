@@ -89,14 +89,14 @@ def expected(tagger: Tagger, clips: mla.ClipSet) -> dict[str, np.ndarray]:
     return {"clip": output.probs, "segments": np.nan_to_num(output.scores)}
 
 
-def padding_is_left_out(run: Run, tagger: Tagger) -> None:
+def padding_is_left_out(run: Run, tagger: Tagger, held: float = np.nan) -> None:
     """What padding holds changes nothing; where it is masked, how much of it there is neither."""
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 3, (1, 3, FEATURES)).astype(tagger.dtype)
     mask = np.arange(5) < np.array([[3], [0]])
     zeros = np.zeros((2, 5, FEATURES), tagger.dtype)
     zeros[0, :3] = x
-    garbage = np.where(mask[:, :, None], zeros, 255 if tagger.dtype == "uint8" else np.nan)
+    garbage = np.where(mask[:, :, None], zeros, 255 if tagger.dtype == "uint8" else held)
     expected, found = run(zeros, mask), run(garbage.astype(tagger.dtype), mask)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=1e-6, err_msg=name)
