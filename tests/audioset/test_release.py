@@ -166,8 +166,8 @@ UNFIT = {
     "another protocol": ("new", {"base_url": "ftp://x"}, "is no address"),
     "no region": ("new", {"region": "mars"}, "choose the region from us, eu, asia"),
     "no part": ("new", {"only": "audio"}, "for only csv or features"),
-    "no server": ("new", {"base_url": "http://127.0.0.1:9"}, "gave up after 3 tries"),
-    "no host": ("new", {"base_url": "http://no.such.host.invalid"}, "gave up after"),
+    "no server": ("new", {"base_url": "http://127.0.0.1:9"}, "cannot be reached"),
+    "no host": ("new", {"base_url": "http://no.such.host.invalid"}, "cannot be reached"),
     "a file": ("file", {}, "File exists"),
     "below a file": ("file/a", {}, "Not a directory"),
 }

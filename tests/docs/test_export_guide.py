@@ -15,18 +15,8 @@ import mla_jax as mla
 from mla_jax.export.formats import form_of
 from mla_jax.export.tagger import Tagger
 from tests.support import programs
+from tests.support.export_guide import PAGE, PROGRAMS, alone
 from tests.support.taggers import clips_of, expected, require_runtime, tagger_of
-
-PAGE = (programs.ROOT / "docs/guide_export.md").read_text(encoding="utf-8")
-PROGRAMS = dict(re.findall(r"```python\n# (tag_\w+)\.py\n(.*?)```", PAGE, re.DOTALL))
-ALONE = """
-import sys
-class No:
-    def find_spec(self, name, *_):
-        if name.partition(".")[0] in {forbidden}:
-            raise ImportError(name)
-sys.meta_path.insert(0, No())
-"""
 
 
 @pytest.mark.parametrize(
@@ -42,8 +32,7 @@ sys.meta_path.insert(0, No())
 def test_its_programs_tag_in_30_lines(
     program: str, ending: str, forbidden: tuple[str, ...], tmp_path: Path
 ) -> None:
-    code = PROGRAMS[program]
-    assert len(code.splitlines()) <= 30
+    assert len(PROGRAMS[program].splitlines()) <= 30
     if ending == ".tflite":
         pytest.importorskip("ai_edge_litert")
     require_runtime(Path(ending))
@@ -51,7 +40,7 @@ def test_its_programs_tag_in_30_lines(
     clips = clips_of(tagger)
     form_of(f"tagger{ending}").write(tagger, tmp_path / f"tagger{ending}")
     np.savez(tmp_path / "clips.npz", x=np.asarray(clips.embeddings))
-    (tmp_path / "tag.py").write_text(ALONE.format(forbidden=set(forbidden)) + code)
+    (tmp_path / "tag.py").write_text(alone(program, *forbidden))
     done = subprocess.run(
         [sys.executable, "tag.py", f"tagger{ending}", "clips.npz"],
         cwd=tmp_path,

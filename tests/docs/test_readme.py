@@ -15,6 +15,7 @@ from tests.support import programs
 from tests.support.small_runs import run_config, train_quietly
 
 ROOT = Path(__file__).parent.parent.parent
+COMMANDS = names.commands()
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = sorted((ROOT / "experiments/results").glob("*.json"))
 PAGES = {
@@ -107,12 +108,12 @@ def test_every_command_flag_and_file_it_names_exists(page: Path) -> None:
     ):
         name = clone or installed.replace("-", "_")
         assert (ROOT / "experiments" / f"{name}.py").is_file(), name
-        assert clone or name in names.commands(), name
+        assert clone or name in COMMANDS, name
         sources = [
             ROOT / f"experiments/{name}.py",
             *(ROOT / f"experiments/table/{n}.py" for n in ("training", "program")),
             names.HERE / f"{name}.py",
-            *(p for p in names.HERE.glob("*.py") if p.stem not in names.commands()),
+            *(p for p in names.HERE.glob("*.py") if p.stem not in COMMANDS),
         ]
         known = "".join(path.read_text(encoding="utf-8") for path in sources if path.is_file())
         for flag in re.findall(r"--([a-z_]+)(?![\w.])", flags):

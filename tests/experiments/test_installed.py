@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mla_jax.commands import names
+from tests.support.export_guide import alone
 from tests.support.programs import ROOT, one_device
 
 pytestmark = pytest.mark.slow
@@ -125,8 +126,15 @@ def test_what_a_user_does_works_away_from_the_clone(bin_folder: Path, tmp_path: 
     assert json.loads((tmp_path / "scores.json").read_text())["num_clips"] == 40
     mla("predict", *of_run, "--segments", "--output=tags.jsonl")
     assert len((tmp_path / "tags.jsonl").read_text().splitlines()) == 40
+    mla("predict", *of_run, "--segments", "--output=two.jsonl", "--distributed=local:2")
+    assert (tmp_path / "two.jsonl").read_bytes() == (tmp_path / "tags.jsonl").read_bytes()
     mla("report", "--workdir=runs/one", "--output=report.html")
     assert "</html>" in (tmp_path / "report.html").read_text()
+    for ending, program in ((".stablehlo", "tag_jax"), (".tflite", "tag_tflite")):
+        mla("export", "--workdir=runs/one", f"--output=tagger{ending}")
+        (tmp_path / "tag.py").write_text(alone(program, "mla_jax", "flax", "tensorflow"))
+        lines = run(sys.executable, "tag.py", f"tagger{ending}", "eval.npz", cwd=tmp_path)
+        assert len(lines.splitlines()) == 40
     assert run(bin_folder / "mla", "--version", cwd=tmp_path).startswith("mla_jax ")
     assert not list(bin_folder.parent.glob("lib/python*/site-packages/experiments*"))
 
