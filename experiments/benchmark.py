@@ -28,7 +28,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.rows import NotMeasuredError, Row, machine, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes
-from mla_jax.commands import cli
+from mla_jax.commands import cli, common_flags, console
 from mla_jax.commands.markdown import update_markdown
 from mla_jax.errors import UserError
 from mla_jax.runs.folder import require_output
@@ -60,7 +60,7 @@ _WORKDIR = flags.DEFINE_string(
     "Where generated data go (some 8 GB for all parts), to be used again.",
 )
 _DATA = flags.DEFINE_string("data", "", "A folder with the packed sets bal_train and eval.")
-cli.formerly("data_dir", _DATA)
+common_flags.formerly("data_dir", _DATA)
 _RECORDS = flags.DEFINE_string(
     "records", "", "A folder of TFRecords, such as the released bal_train."
 )
@@ -82,7 +82,7 @@ def main() -> None:
         on, shown = found[0]["machine"], table(found)
         versions = ", ".join(f"{k} {v}" for k, v in on["versions"].items() if v)
         about = f"{on['processor']}, {on['threads']} threads, {on['device']['kind']}; {versions}"
-    cli.tell(f"{about}\n\n{shown}", _OUTPUT.value)
+    console.tell(f"{about}\n\n{shown}", _OUTPUT.value)
     if _UPDATE.value:
         update_markdown(_UPDATE.value, Path(_RESULTS.value).stem, shown)
 
@@ -111,7 +111,7 @@ def _measure() -> list[dict[str, Any]]:
     )
     found: list[dict[str, Any]] = []
     for name in wanted:
-        cli.say(f"{name} ...")
+        console.say(f"{name} ...")
         try:
             rows = PARTS[name](setting)
         except (NotMeasuredError, ImportError) as error:  # TensorFlow may be missing, too
@@ -122,7 +122,7 @@ def _measure() -> list[dict[str, Any]]:
             try:
                 files.write_json(_OUTPUT.value, sorted(found + kept, key=_place))
             except UserError as error:  # what was measured is printed in the end
-                cli.say(f"warning: {error}")
+                console.say(f"warning: {error}")
     return found
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from experiments.table.folds import evaluate_folds, markdown, read_folds
-from mla_jax.commands import cli
+from mla_jax.commands import cli, common_flags, console
 from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.sources import is_packed, open_packed
 from mla_jax.runs.environment import environment
@@ -36,7 +36,7 @@ _STEPS = flags.DEFINE_integer("steps", 200, "Train until this step.", lower_boun
 
 def main() -> None:
     """Makes the table as the flags say."""
-    cli.require(_DATA)
+    common_flags.require(_DATA)
     folder = Path(paths.require_local(_DATA.value, "--data"))
     workdir = Path(paths.require_local(_WORKDIR.value, "--workdir"))
     output = _OUTPUT.value or workdir / "results.json"
@@ -54,7 +54,7 @@ def main() -> None:
         for model in _MODELS.value:
             row = evaluate_folds(clips, classes, fold_of, model, _STEPS.value, workdir / encoder)
             rows.append({"encoder": encoder, **row})
-            cli.say(f"{encoder}, {model}: top-1 {row['top_1']:.4f}")
+            console.say(f"{encoder}, {model}: top-1 {row['top_1']:.4f}")
     results = {"steps": _STEPS.value, "rows": rows, **environment()}
     files.write_json(output, results)
     print(markdown(results))
@@ -65,7 +65,7 @@ def _embed(folder: Path, encoder: str, packed: Path) -> None:
     from mla_jax.recordings.embed import EmbedOptions, embed_recordings
 
     options = EmbedOptions(labels=str(folder / "clips.csv"))
-    embed_recordings([str(folder)], packed, make_encoder(encoder), options, say=cli.say)
+    embed_recordings([str(folder)], packed, make_encoder(encoder), options, say=console.say)
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ from absl import flags
 
 from experiments.benchmarks.rows import machine
 from experiments.table.exports import compare_exports, table
-from mla_jax.commands import cli
+from mla_jax.commands import cli, common_flags
 from mla_jax.commands.markdown import update_markdown
 from mla_jax.export.tagger import Tagger
 from mla_jax.runs.folder import require_output
 from mla_jax.storage import files
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
-_DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}, with labels.")
+_DATA = flags.DEFINE_string("data", "", f"{common_flags.CLIPS}, with labels.")
 _OUTPUT = flags.DEFINE_string("output", "", "The JSON file to write.")
 _RESULTS = flags.DEFINE_string("results", "", "A file written before, instead of comparing.")
 _UPDATE = flags.DEFINE_string(
@@ -38,7 +38,7 @@ def main() -> None:
     if _RESULTS.value:
         results = files.read_json(_RESULTS.value)
     else:
-        cli.require(_WORKDIR, _DATA, _OUTPUT)
+        common_flags.require(_WORKDIR, _DATA, _OUTPUT)
         require_output(_OUTPUT.value, [_DATA.value])
         tagger = Tagger.open(_WORKDIR.value)
         clips = tagger.trained.open_clips(_DATA.value)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mla_jax import presets
-from mla_jax.commands import cli
+from mla_jax.commands import console
 from mla_jax.commands.markdown import markdown_table
 from mla_jax.config import Config, DataConfig, TrainConfig
 from mla_jax.data.class_list import ClassList
@@ -59,7 +59,7 @@ def evaluate_folds(
             if not is_packed(path):
                 pack([clips[rows]], path, classes=classes)
         run = workdir / model.replace(":", "-") / f"fold-{fold}"
-        train(_config(model, steps, data), run, say=cli.say)
+        train(_config(model, steps, data), run, say=console.say)
         probs[held_out] = TrainedModel.open(run).predict(clips[held_out])
     labels = clips.multi_hot()
     right = labels[np.arange(len(clips)), probs.argmax(axis=1)]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import console
 from mla_jax.commands.markdown import has_markers, update_markdown
 from mla_jax.errors import UserError
 from mla_jax.storage import files
@@ -69,6 +69,6 @@ def draw(path: Path, drawing: str, made: Made) -> None:
     try:
         from experiments.table import figure
     except ImportError:
-        cli.say(f"{path.name} is not drawn: it needs matplotlib, pip install 'mla_jax[plots]'")
+        console.say(f"{path.name} is not drawn: it needs matplotlib, pip install 'mla_jax[plots]'")
         return
     getattr(figure, drawing)(made, path)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from experiments.table.rows import Schedule, folder_of, full_name
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags, console
 from mla_jax.config import Config
 from mla_jax.errors import UserError
 from mla_jax.parallel.signals import StopOnSignal
@@ -87,11 +87,11 @@ class Training:
         """
         before = [name for name in names_in(file) if name not in rows]
         claim(self.workdir / "settings.json", self.settings, "a table")
-        cli.say(opened.describe())
+        console.say(opened.describe())
         gathered = {name: trained for name in before if (trained := self._found(name, opened))}
         with StopOnSignal() as should_stop:
             for number, name in enumerate(rows, 1):
-                cli.say(f"row {number} of {len(rows)}: {name}")
+                console.say(f"row {number} of {len(rows)}: {name}")
                 config = self.schedule.config(name)
                 if _opening(config) != _opening(self.schedule.config(rows[0])):
                     data = self._open(config)
@@ -103,7 +103,7 @@ class Training:
                     folder_of(self.workdir, name),
                     data,
                     together=self.together,
-                    say=cli.say,
+                    say=console.say,
                     should_stop=should_stop,
                 )
                 gathered[name] = self._gather(name, config, data)
@@ -118,7 +118,7 @@ class Training:
         try:
             found = self._gather(name, self.schedule.config(name), opened)
         except UserError as error:
-            cli.say(f"warning: row {name} is left out of the table: {error}")
+            console.say(f"warning: row {name} is left out of the table: {error}")
             return None
         return found if found.results else None
 
@@ -170,13 +170,13 @@ def require_of_row(file: Path, row: str) -> None:
 
 def define_flags() -> Callable[[], Training]:
     """Defines the flags of training a table; returns a function that reads them."""
-    allow_other = cli.define_allow_other_embeddings()
+    allow_other = common_flags.define_allow_other_embeddings()
     data = flags.DEFINE_string(
         "data",
         "",
         "A folder with bal_train and eval: packed folders, records, .h5 or .npz files.",
     )
-    cli.formerly("data_dir", data)
+    common_flags.formerly("data_dir", data)
     workdir = flags.DEFINE_string("workdir", "", "The folder of the table and of all its runs.")
     seeds = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of weights, batches and dropout.")
     steps = flags.DEFINE_integer(
@@ -205,7 +205,7 @@ def define_flags() -> Callable[[], Training]:
     )
 
     def read() -> Training:
-        cli.require(data, workdir)
+        common_flags.require(data, workdir)
         folder = paths.resolved(data.value)
         schedule = Schedule(
             train=split_path(folder, "bal_train"),

@@ -8,22 +8,22 @@ Dark is a high score; a dot marks the clip's labels. Several runs are drawn side
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags, console
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.report import clip_picture
 
-_SOUNDS = cli.define_sounds()
-_SEGMENT_SECONDS = cli.define_segment_seconds()
-_ALLOW_OTHER = cli.define_allow_other_embeddings()
-_WEIGHTS = cli.define_weights()
-_PCA = cli.define_pca()
-_WORKDIR = cli.define_workdirs_of_models()
+_SOUNDS = common_flags.define_sounds()
+_SEGMENT_SECONDS = common_flags.define_segment_seconds()
+_ALLOW_OTHER = common_flags.define_allow_other_embeddings()
+_WEIGHTS = common_flags.define_weights()
+_PCA = common_flags.define_pca()
+_WORKDIR = common_flags.define_workdirs_of_models()
 _CLIP = flags.DEFINE_string("clip", "", "The clip's video id.")
 _OUTPUT = flags.DEFINE_string("output", "", "The picture to write: .png, .svg or .pdf.")
 _DATA = flags.DEFINE_string(
     "data",
     "",
-    f"Where the clip is. {cli.CLIPS}; or sound. Empty: the first run's data.eval.",
+    f"Where the clip is. {common_flags.CLIPS}; or sound. Empty: the first run's data.eval.",
 )
 _START_TIME = flags.DEFINE_float(
     "start_time",
@@ -39,7 +39,7 @@ _EVENTS = flags.DEFINE_string(
 
 def main() -> None:
     """Draws as the flags say."""
-    cli.require(_WORKDIR, _CLIP, _OUTPUT)
+    common_flags.require(_WORKDIR, _CLIP, _OUTPUT)
     notes = clip_picture.write_clip_picture(
         _WORKDIR.value,
         _OUTPUT.value,
@@ -53,5 +53,5 @@ def main() -> None:
         encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
     )
     for note in notes:
-        cli.say(note)
-    cli.tell(f"clip {_CLIP.value}: {_OUTPUT.value}", _OUTPUT.value)
+        console.say(note)
+    console.tell(f"clip {_CLIP.value}: {_OUTPUT.value}", _OUTPUT.value)

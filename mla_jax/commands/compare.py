@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import console
 from mla_jax.commands.markdown import has_markers, markdown_table, update_markdown
 from mla_jax.data.class_list import one_list
 from mla_jax.errors import UserError
@@ -158,7 +158,7 @@ def main() -> None:
         rows = gather([paths.as_path(w) for w in workdirs])
     with files.taken_as(_RESULTS.value, "a file that compare --output has written"):
         texts = {name: table(rows), f"{name} curves": curves(rows)}
-    cli.tell("\n\n".join(filter(None, texts.values())), _OUTPUT.value)
+    console.tell("\n\n".join(filter(None, texts.values())), _OUTPUT.value)
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, rows)
     if _UPDATE.value:

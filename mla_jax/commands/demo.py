@@ -21,7 +21,7 @@ from typing import Any
 from absl import flags
 
 from mla_jax import presets
-from mla_jax.commands import cli
+from mla_jax.commands import console
 from mla_jax.commands.markdown import markdown_table
 from mla_jax.config import Config, DataConfig
 from mla_jax.data import synthetic
@@ -96,7 +96,7 @@ def main() -> None:
     claim(workdir / "demo.json", made_of, "a demo")
     for split, folder in records.items():
         if is_packed(workdir / "data" / "packed" / split):
-            cli.say(f"the {split} clips are packed already")
+            console.say(f"the {split} clips are packed already")
         else:
             if not data:
                 _generate(folder, _NUM_CLIPS.value // (1 if split == "train" else 10))
@@ -104,9 +104,9 @@ def main() -> None:
 
     results: dict[str, Any] = {}
     for name in MODELS:
-        cli.say(f"{name}: training in {workdir / name}")
+        console.say(f"{name}: training in {workdir / name}")
         config = _config(name, AUDIOSET if data else GENERATED, workdir / "data" / "packed")
-        results[name] = train(config, workdir / name, say=cli.say)
+        results[name] = train(config, workdir / name, say=console.say)
 
     table = markdown_table(
         [
@@ -125,13 +125,13 @@ def main() -> None:
     files.write_json(workdir / "results.json", {**made_of, "models": results})
     files.write_text(workdir / "table.md", table + "\n")
     clips = f"{results['2-A-1-A']['num_clips']:,} {'AudioSet' if data else 'generated'} eval clips"
-    cli.say(f"{clips}; each model at the step that held-out training clips chose:")
+    console.say(f"{clips}; each model at the step that held-out training clips chose:")
     print(table, flush=True)
     report = _report(workdir)
-    cli.say(f"the table        {workdir / 'table.md'}; all scores: {workdir / 'results.json'}")
-    cli.say(f"the runs         {', '.join(str(workdir / name) for name in MODELS)}")
-    cli.say(f"the packed data  {workdir / 'data' / 'packed'}")
-    cli.say(f"the report       {report}")
+    console.say(f"the table        {workdir / 'table.md'}; all scores: {workdir / 'results.json'}")
+    console.say(f"the runs         {', '.join(str(workdir / name) for name in MODELS)}")
+    console.say(f"the packed data  {workdir / 'data' / 'packed'}")
+    console.say(f"the report       {report}")
 
 
 def _report(workdir: Path) -> str:
@@ -151,7 +151,7 @@ def _generate(folder: Path, num_clips: int) -> None:
     """Writes generated clips as TFRecords; the folder appears whole or not at all."""
     if folder.exists():
         return
-    cli.say(f"generating {num_clips:,} clips as TFRecords in {folder}")
+    console.say(f"generating {num_clips:,} clips as TFRecords in {folder}")
     # TensorFlow takes seconds to import, and packed data does not need it.
     from mla_jax.data.formats.record_writer import write_records
 
@@ -169,7 +169,7 @@ def _generate(folder: Path, num_clips: int) -> None:
 
 
 def _pack(folder: Path, output: Path) -> None:
-    cli.say(f"packing {folder} into {output}")
+    console.say(f"packing {folder} into {output}")
     from mla_jax.data.packing import pack_data
 
     pack_data(str(folder), output, DataConfig())

@@ -19,7 +19,7 @@ from pathlib import Path
 from absl import flags
 
 from mla_jax import presets
-from mla_jax.commands import cli
+from mla_jax.commands import cli, console
 from mla_jax.commands.demo_sounds import MINUTE, Sounds, made_up_sounds, real_sounds
 from mla_jax.commands.markdown import markdown_table
 from mla_jax.config import Config, DataConfig, TrainConfig
@@ -64,8 +64,8 @@ def main() -> None:
     sounds = real_sounds(data, folder) if data else made_up_sounds(folder, made_up)
     classes = _embed(sounds, "yamnet" if data else "log_mel_statistics", workdir / "packed")
     run = workdir / "2-A-1-A"
-    cli.say(f"training in {run}")
-    results = train(_config(workdir / "packed"), run, say=cli.say)
+    console.say(f"training in {run}")
+    results = train(_config(workdir / "packed"), run, say=console.say)
     tags = workdir / "minute.tsv"
     # Half of what a clip of training has, so that a window has one sound more often than two.
     options = TagOptions(threshold=0.5, window=5)
@@ -75,9 +75,9 @@ def main() -> None:
     truth = read_strong_labels(sounds.truth, classes)[MINUTE]
     found = read_strong_labels(tags, classes)[MINUTE]
     print(markdown_table(beside(truth, found, classes)), flush=True)
-    cli.say(f"eval clips   {cli.scores(results)}")
-    cli.say(f"the minute   {sounds.minute}; its tags {tags}")
-    cli.say(f"the report   {_report(run, workdir / 'report.html', sounds)}")
+    console.say(f"eval clips   {cli.scores(results)}")
+    console.say(f"the minute   {sounds.minute}; its tags {tags}")
+    console.say(f"the report   {_report(run, workdir / 'report.html', sounds)}")
 
 
 def beside(
@@ -111,10 +111,10 @@ def _embed(sounds: Sounds, name: str, packed: Path) -> ClassList:
     class_list = ""
     for split, given in (("train", sounds.train), ("eval", sounds.eval)):
         if not is_packed(packed / split):
-            cli.say(f"embedding {given} into {packed / split}")
+            console.say(f"embedding {given} into {packed / split}")
             options = EmbedOptions(labels=str(sounds.labels), class_list=class_list)
             encoder = make_encoder(name, weights=_WEIGHTS.value or None)
-            embed_recordings([str(given)], packed / split, encoder, options, say=cli.say)
+            embed_recordings([str(given)], packed / split, encoder, options, say=console.say)
         class_list = str(packed / "train" / FILE_NAME)
     return ClassList.read(class_list)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mla_jax.commands import cli
+from mla_jax.commands import console
 from mla_jax.data.class_list import ClassList
 from mla_jax.errors import UserError
 from mla_jax.localization.strong_labels import Event, write_strong_labels
@@ -43,7 +43,7 @@ def made_up_sounds(folder: Path, num_recordings: int) -> Sounds:
     from mla_jax.recordings import synthetic
 
     if not folder.exists():
-        cli.say(f"making up {num_recordings:,} recordings of 10 s in {folder}")
+        console.say(f"making up {num_recordings:,} recordings of 10 s in {folder}")
         rng = np.random.default_rng(0)
         lines, events = ["filename,labels"], {}
         with new_folder(folder, alone=True) as partial:

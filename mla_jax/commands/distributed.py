@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from absl import flags, logging
 
-from mla_jax.commands import cli
+from mla_jax.commands import cli, console
 from mla_jax.commands.supervision import (
     EXIT_LOST_CONTACT,
     EXIT_PEER_FAILED,
@@ -76,6 +76,14 @@ def run_shares(main: Callable[[Share | None], None]) -> None:
         main(None)
 
 
+def say_share_done(share: Share | None, output: str) -> None:
+    """Says that a process has done its part, where another writes the output."""
+    if share:
+        console.say(
+            f"process {share.number} of {share.count} is done; the last one to finish writes {output}"
+        )
+
+
 def _several() -> bool:
     """Whether the flags ask for several processes."""
     if _DISTRIBUTED.value not in ("", "off"):
@@ -97,7 +105,7 @@ def _supervise(to_go_on: str) -> None:
         where=f"{_at()} within {_JOIN_SECONDS.value} s",
         to_go_on=to_go_on,
         debug=cli.debug(),
-        say=cli.say,
+        say=console.say,
     )
     code = supervisor.wait()
     if code:
@@ -167,19 +175,19 @@ def _run_as_told(told: str, main: Callable[[], None]) -> None:
     except processes.PeerFailedError:
         code = EXIT_PEER_FAILED
     except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and cli.nobody_reads():
-            os._exit(cli.EXIT_NOBODY_READS)
-        cli.say(f"error: {' '.join(str(error).split())}")
-        code = cli.EXIT_USER_ERROR
+        if isinstance(error, BrokenPipeError) and console.nobody_reads():
+            os._exit(console.EXIT_NOBODY_READS)
+        console.say(f"error: {' '.join(str(error).split())}")
+        code = console.EXIT_USER_ERROR
     except InterruptedRunError as stop:
         if processes.is_main():
-            cli.say(str(stop))
+            console.say(str(stop))
         sys.exit(EXIT_TO_BE_CONTINUED)  # as all the others do
     except Exception as error:
         code = EXIT_LOST_CONTACT if processes.lost_contact(error) else 1
         if code == 1 and (known := cli.known_cause(error)) and not cli.debug():
-            cli.say(f"error: {' '.join(known.split())}")
-            code = cli.EXIT_USER_ERROR
+            console.say(f"error: {' '.join(known.split())}")
+            code = console.EXIT_USER_ERROR
         elif code == 1 or cli.debug():
             logging.exception("process %d failed", processes.number())
     if code:

@@ -10,7 +10,7 @@ goes on.
 from absl import flags
 
 from mla_jax.audioset import release, transfer
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags, console
 from mla_jax.storage import paths
 
 _OUTPUT = flags.DEFINE_string("output", "", "The folder to fill; made if need be.")
@@ -32,7 +32,7 @@ _RETRIES = flags.DEFINE_integer(
 
 def main() -> None:
     """Fetches what is missing, as the flags say."""
-    cli.require(_OUTPUT)
+    common_flags.require(_OUTPUT)
     paths.require_local(_OUTPUT.value, "--output")
     try:
         lines = release.download_release(
@@ -42,9 +42,9 @@ def main() -> None:
             only=_ONLY.value or "",
             keep_archive=_KEEP_ARCHIVE.value,
             retries=_RETRIES.value,
-            say=cli.say,
+            say=console.say,
         )
     except KeyboardInterrupt:
-        cli.say("what has arrived is kept: the same command goes on from there")
+        console.say("what has arrived is kept: the same command goes on from there")
         raise
     print("\n".join(lines))

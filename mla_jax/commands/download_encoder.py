@@ -20,7 +20,7 @@ from absl import flags
 from mla_jax.audio import published, verify
 from mla_jax.audio.weights import default_path, load_weights
 from mla_jax.audioset import transfer
-from mla_jax.commands import cli
+from mla_jax.commands import console
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
 
@@ -59,11 +59,11 @@ def main() -> None:
             raise UserError(f"--{role} is no file of {encoder}; it has {', '.join(sorted(roles))}")
     files = {role: path for role, path in given.items() if path}
     if paths.as_path(output).exists():
-        cli.say(f"{output} is here already; remove it to make it again")
+        console.say(f"{output} is here already; remove it to make it again")
         weights = load_weights(encoder, output)
     else:
         weights = published.bring_weights(
-            encoder, output, files=files, fetch=_fetch, base_url=_BASE_URL.value, say=cli.say
+            encoder, output, files=files, fetch=_fetch, base_url=_BASE_URL.value, say=console.say
         )
     print(f"{output}: {encoder}, sha256 of the weights {weights.checksum}")
     if _VERIFY.value:
@@ -72,9 +72,9 @@ def main() -> None:
 
 def _fetch(url: str, path: Path, admit: transfer.Admit) -> None:
     try:
-        transfer.fetch(url, path, retries=_RETRIES.value, admit=admit, say=cli.say)
+        transfer.fetch(url, path, retries=_RETRIES.value, admit=admit, say=console.say)
     except KeyboardInterrupt:
-        cli.say("what has arrived is kept: the same command goes on from there")
+        console.say("what has arrived is kept: the same command goes on from there")
         raise
 
 

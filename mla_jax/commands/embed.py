@@ -15,17 +15,17 @@ stand behind semicolons, or in lines of their own. Every clip of a recording get
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags, console
 from mla_jax.errors import UserError
 
-_WEIGHTS = cli.define_weights()
-_PCA = cli.define_pca()
+_WEIGHTS = common_flags.define_weights()
+_PCA = common_flags.define_pca()
 _DATA = flags.DEFINE_multi_string(
     "data",
     [],
     "A sound file, a folder or glob of them, or a .txt file of their names; may be given several times.",
 )
-cli.formerly("input", _DATA)
+common_flags.formerly("input", _DATA)
 _OUTPUT = flags.DEFINE_string(
     "output", "", "The packed folder or .tfrecord file to write; must not exist yet."
 )
@@ -66,7 +66,7 @@ _THREADS = flags.DEFINE_integer("threads", 2, "Files that are decoded at once.",
 
 def main() -> None:
     """Embeds as the flags say."""
-    cli.require(_DATA, _OUTPUT)
+    common_flags.require(_DATA, _OUTPUT)
     from mla_jax.audio.encoders import make_encoder
     from mla_jax.recordings.embed import EmbedOptions, embed_recordings
 
@@ -89,5 +89,5 @@ def main() -> None:
         hop_seconds=_HOP_SECONDS.value,
         pca=_PCA.value or None,
     )
-    account = embed_recordings(_DATA.value, _OUTPUT.value, encoder, options, say=cli.say)
+    account = embed_recordings(_DATA.value, _OUTPUT.value, encoder, options, say=console.say)
     print("\n".join([f"embedded into {_OUTPUT.value}", *account.lines(_LABELS.value)]))

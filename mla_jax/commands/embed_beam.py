@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags, console
 from mla_jax.errors import UserError
 
 if TYPE_CHECKING:
     from mla_jax.recordings.beam import Work
 
-_WEIGHTS = cli.define_weights()
-_PCA = cli.define_pca()
+_WEIGHTS = common_flags.define_weights()
+_PCA = common_flags.define_pca()
 _DATA = flags.DEFINE_string("data", "", "A glob of sound files, local or gs://BUCKET/...")
-cli.formerly("input", _DATA)
+common_flags.formerly("input", _DATA)
 _OUTPUT = flags.DEFINE_string("output", "", "What the names of the shards begin with.")
 _ENCODER = flags.DEFINE_string(
     "encoder",
@@ -50,7 +50,7 @@ _CLIP_SECONDS = flags.DEFINE_float(
 
 def main(beam_flags: list[str]) -> None:
     """Runs the pipeline as the flags say."""
-    cli.require(_DATA, _OUTPUT)
+    common_flags.require(_DATA, _OUTPUT)
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -69,7 +69,7 @@ def main(beam_flags: list[str]) -> None:
         clip_seconds=_CLIP_SECONDS.value,
         num_classes=num_classes,
     )
-    cli.say(f"{len(works):,} recordings")
+    console.say(f"{len(works):,} recordings")
     with beam.Pipeline(options=PipelineOptions(beam_flags)) as pipeline:
         embed_pipeline(pipeline, works, job, _OUTPUT.value)
     print(f"{_OUTPUT.value}-*.tfrecord; what failed: {_OUTPUT.value}-failed.jsonl")
@@ -93,7 +93,7 @@ def _works() -> "tuple[list[Work], int]":
     files.write_text(
         f"{os.path.dirname(_OUTPUT.value) or '.'}/{FILE_NAME}", labels.classes.to_csv()
     )
-    cli.say(
+    console.say(
         f"{labels.of.count(None):,} recordings without a line in {_LABELS.value} are left out, "
         f"{len(labels.without_file):,} names in it are those of no recording"
     )

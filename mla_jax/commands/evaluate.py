@@ -21,27 +21,27 @@ from typing import Any
 
 from absl import flags
 
-from mla_jax.commands import cli, distributed
+from mla_jax.commands import cli, common_flags, console, distributed
 from mla_jax.errors import UserError
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.storage.parts import Share
 
-_BAD_RECORDS = cli.define_bad_records()
-_STEP = cli.define_step()
-_AVERAGE_FROM = cli.define_average_from()
-_ALLOW_OTHER = cli.define_allow_other_embeddings()
-_LABELS = cli.define_labels()
-_WEIGHTS = cli.define_weights()
-_PCA = cli.define_pca()
-_WORKDIR = cli.define_workdir_of_model()
-_DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}; or sound.")
+_BAD_RECORDS = common_flags.define_bad_records()
+_STEP = common_flags.define_step()
+_AVERAGE_FROM = common_flags.define_average_from()
+_ALLOW_OTHER = common_flags.define_allow_other_embeddings()
+_LABELS = common_flags.define_labels()
+_WEIGHTS = common_flags.define_weights()
+_PCA = common_flags.define_pca()
+_WORKDIR = common_flags.define_workdir_of_model()
+_DATA = flags.DEFINE_string("data", "", f"{common_flags.CLIPS}; or sound.")
 _OUTPUT = flags.DEFINE_string("output", "", "Where to write the scores, as JSON; may be left out.")
 
 
 def main() -> None:
     """Evaluates as the flags say."""
-    cli.require(_WORKDIR, _DATA)
-    cli.require_one_of(_STEP, _AVERAGE_FROM)
+    common_flags.require(_WORKDIR, _DATA)
+    common_flags.require_one_of(_STEP, _AVERAGE_FROM)
     distributed.run_shares(_evaluate)
 
 
@@ -53,8 +53,8 @@ def _evaluate(share: Share | None) -> None:
     if share and not _OUTPUT.value:
         raise UserError("give --output: several processes keep what they have done beside it")
     score = functools.partial(evaluate_share, share) if share else evaluate
-    score(
-        cli.one(_WORKDIR),
+    results = score(
+        common_flags.one(_WORKDIR),
         _DATA.value,
         step=_STEP.value,
         average_from=_AVERAGE_FROM.value,
@@ -63,8 +63,10 @@ def _evaluate(share: Share | None) -> None:
         labels=_LABELS.value,
         encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
         output=_OUTPUT.value,
-        show=lambda results: cli.tell(_in_one_line(results), _OUTPUT.value),
+        show=lambda results: console.tell(_in_one_line(results), _OUTPUT.value),
     )
+    if results is None:
+        distributed.say_share_done(share, _OUTPUT.value)
 
 
 def _in_one_line(results: dict[str, Any]) -> str:

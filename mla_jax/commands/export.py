@@ -9,14 +9,14 @@ has a program for each format that tags with it.
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags, console
 from mla_jax.export.formats import FORMATS
 from mla_jax.export.write import export_run
 from mla_jax.recordings.encoder_files import EncoderFiles
 
-_STEP = cli.define_step()
-_WEIGHTS = cli.define_weights()
-_PCA = cli.define_pca()
+_STEP = common_flags.define_step()
+_WEIGHTS = common_flags.define_weights()
+_PCA = common_flags.define_pca()
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder.")
 _OUTPUT = flags.DEFINE_string(
     "output",
@@ -34,7 +34,7 @@ _SOUND = flags.DEFINE_bool(
 
 def main() -> None:
     """Exports as the flags say."""
-    cli.require(_WORKDIR, _OUTPUT)
+    common_flags.require(_WORKDIR, _OUTPUT)
     encoder_files = EncoderFiles(_WEIGHTS.value, _PCA.value)
     tagger = export_run(
         _WORKDIR.value,
@@ -42,4 +42,4 @@ def main() -> None:
         step=_STEP.value,
         sound=encoder_files if _SOUND.value else None,
     )
-    cli.tell(f"{_OUTPUT.value}: {tagger}", _OUTPUT.value)
+    console.tell(f"{_OUTPUT.value}: {tagger}", _OUTPUT.value)

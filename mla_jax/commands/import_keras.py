@@ -8,7 +8,7 @@ Architecture, sizes and form follow from the graph in the file; a file with weig
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.pretrained import import_keras
 
@@ -63,7 +63,7 @@ def _form(model: ModelConfig) -> str:
 
 def main() -> None:
     """Imports as the flags say."""
-    cli.require(_WEIGHTS, _WORKDIR)
+    common_flags.require(_WEIGHTS, _WORKDIR)
     found = import_keras.import_keras(
         _WEIGHTS.value,
         _WORKDIR.value,

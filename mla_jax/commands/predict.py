@@ -26,21 +26,21 @@ import functools
 
 from absl import flags
 
-from mla_jax.commands import cli, distributed, tag_flags
+from mla_jax.commands import common_flags, console, distributed, tag_flags
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.storage.parts import Share
 from mla_jax.tagging.formats import FORMATS
 
-_BAD_RECORDS = cli.define_bad_records()
-_STEP = cli.define_step()
-_AVERAGE_FROM = cli.define_average_from()
-_SEGMENT_SECONDS = cli.define_segment_seconds()
-_ALLOW_OTHER = cli.define_allow_other_embeddings()
-_WEIGHTS = cli.define_weights()
-_PCA = cli.define_pca()
-_WORKDIR = cli.define_workdir_of_model()
-_DATA = flags.DEFINE_string("data", "", f"{cli.CLIPS}; or sound.")
-cli.formerly("input", _DATA)
+_BAD_RECORDS = common_flags.define_bad_records()
+_STEP = common_flags.define_step()
+_AVERAGE_FROM = common_flags.define_average_from()
+_SEGMENT_SECONDS = common_flags.define_segment_seconds()
+_ALLOW_OTHER = common_flags.define_allow_other_embeddings()
+_WEIGHTS = common_flags.define_weights()
+_PCA = common_flags.define_pca()
+_WORKDIR = common_flags.define_workdir_of_model()
+_DATA = flags.DEFINE_string("data", "", f"{common_flags.CLIPS}; or sound.")
+common_flags.formerly("input", _DATA)
 _OUTPUT = flags.DEFINE_string(
     "output", "", "The .jsonl, .csv, .parquet, .tsv or .txt file to write."
 )
@@ -54,8 +54,8 @@ _FORMAT = flags.DEFINE_enum(
 
 def main() -> None:
     """Predicts as the flags say."""
-    cli.require(_WORKDIR, _DATA, _OUTPUT)
-    cli.require_one_of(_STEP, _AVERAGE_FROM)
+    common_flags.require(_WORKDIR, _DATA, _OUTPUT)
+    common_flags.require_one_of(_STEP, _AVERAGE_FROM)
     distributed.run_shares(_predict)
 
 
@@ -66,7 +66,7 @@ def _predict(share: Share | None) -> None:
 
     predict = functools.partial(predict_share, share) if share else predict_to_file
     done = predict(
-        cli.one(_WORKDIR),
+        common_flags.one(_WORKDIR),
         _DATA.value,
         _OUTPUT.value,
         tag_flags.tag_options(_SEGMENT_SECONDS.value, _FORMAT.value),
@@ -76,11 +76,12 @@ def _predict(share: Share | None) -> None:
         allow_other_embeddings=_ALLOW_OTHER.value,
         encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
     )
-    if done is None:  # the last of the processes says it
+    if done is None:
+        distributed.say_share_done(share, _OUTPUT.value)
         return
     what = f"{done.clips:,} clip{'' if done.clips == 1 else 's'}"
     if done.items != done.clips:
         what += f" in {done.items:,} windows"
     if done.skipped:
         what += f", without {done.skipped:,} bad records"
-    cli.tell(f"{_OUTPUT.value}: {what}", _OUTPUT.value)
+    console.tell(f"{_OUTPUT.value}: {what}", _OUTPUT.value)

@@ -16,25 +16,25 @@ A recording is called by its path behind the fixed part of the glob. Rows are in
 
 from absl import flags
 
-from mla_jax.commands import cli, tag_flags
+from mla_jax.commands import common_flags, console, tag_flags
 from mla_jax.errors import UserError
 from mla_jax.recordings.encoder_files import EncoderFiles
 
-_STEP = cli.define_step()
-_AVERAGE_FROM = cli.define_average_from()
-_SEGMENT_SECONDS = cli.define_segment_seconds()
-_ALLOW_OTHER = cli.define_allow_other_embeddings()
-_WEIGHTS = cli.define_weights()
-_PCA = cli.define_pca()
-_WORKDIR = cli.define_workdir_of_model()
+_STEP = common_flags.define_step()
+_AVERAGE_FROM = common_flags.define_average_from()
+_SEGMENT_SECONDS = common_flags.define_segment_seconds()
+_ALLOW_OTHER = common_flags.define_allow_other_embeddings()
+_WEIGHTS = common_flags.define_weights()
+_PCA = common_flags.define_pca()
+_WORKDIR = common_flags.define_workdir_of_model()
 _DATA = flags.DEFINE_string("data", "", "A glob of files, local or gs://BUCKET/...")
 _OUTPUT = flags.DEFINE_string("output", "", "What the names of the shards begin with.")
 
 
 def main(beam_flags: list[str]) -> None:
     """Runs the pipeline as the flags say."""
-    cli.require(_WORKDIR, _DATA, _OUTPUT)
-    cli.require_one_of(_STEP, _AVERAGE_FROM)
+    common_flags.require(_WORKDIR, _DATA, _OUTPUT)
+    common_flags.require_one_of(_STEP, _AVERAGE_FROM)
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -45,7 +45,7 @@ def main(beam_flags: list[str]) -> None:
 
     works = [Work(path, name) for path, name in match(_DATA.value)]
     job = Job(
-        cli.one(_WORKDIR),
+        common_flags.one(_WORKDIR),
         tag_flags.tag_options(_SEGMENT_SECONDS.value),
         step=_STEP.value,
         average_from=_AVERAGE_FROM.value,
@@ -53,7 +53,7 @@ def main(beam_flags: list[str]) -> None:
         encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
     )
     tagger_of(job)  # what is wrong with the run is said here, not by each worker
-    cli.say(f"{len(works):,} files")
+    console.say(f"{len(works):,} files")
     pipeline = beam.Pipeline(options=PipelineOptions(beam_flags))
     tag_pipeline(pipeline, works, job, _OUTPUT.value)
     done = pipeline.run()

@@ -17,15 +17,15 @@ programs pack them. docs/guide_data.md says more.
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags
 from mla_jax.config import DataConfig
 from mla_jax.data.packing import pack_data
 from mla_jax.data.sources import open_packed
 from mla_jax.errors import UserError
 from mla_jax.storage import outputs
 
-_DATA = flags.DEFINE_string("data", "", f"What to pack: {cli.RECORDS_OR_ARRAYS}.")
-cli.formerly("input", _DATA)
+_DATA = flags.DEFINE_string("data", "", f"What to pack: {common_flags.RECORDS_OR_ARRAYS}.")
+common_flags.formerly("input", _DATA)
 _OUTPUT = flags.DEFINE_string("output", "", "The folder to write; must not exist yet.")
 _CLASS_LIST = flags.DEFINE_string(
     "class_list", "", "A class_labels_indices.csv; empty: the one found beside the data, if any."
@@ -109,7 +109,7 @@ def main() -> None:
         clips = open_packed(_VERIFY.value, verify=True)
         print(f"{_VERIFY.value} is as it was written: {len(clips):,} clips")
         return
-    cli.require(_DATA, _OUTPUT)
+    common_flags.require(_DATA, _OUTPUT)
     outputs.require_new_folder(_OUTPUT.value)
     config = DataConfig(
         class_list=_CLASS_LIST.value,

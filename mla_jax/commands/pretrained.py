@@ -16,19 +16,19 @@ from typing import Any
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags
 from mla_jax.errors import UserError
 from mla_jax.pretrained.store import store_model
 from mla_jax.runs.names import SHELF, pretrained_models
 from mla_jax.storage import files
 
-_STEP = cli.define_step()
+_STEP = common_flags.define_step()
 _WORKDIR = flags.DEFINE_string("workdir", "", "A finished run, to make a model of.")
 _NAME = flags.DEFINE_string("name", "", "What the model is to be called.")
 _DATA = flags.DEFINE_string(
     "data",
     "",
-    f"What the stored model is compared with the run on. {cli.CLIPS}. Empty: the run's data.eval.",
+    f"What the stored model is compared with the run on. {common_flags.CLIPS}. Empty: the run's data.eval.",
 )
 _ABOUT = flags.DEFINE_string(
     "about", "", "A JSON file with what the card says of the data: data, licence, limits, ..."
@@ -49,7 +49,7 @@ def main() -> None:
         for line in listed(shelf) or [f"there are no models in {shelf}"]:
             print(line)
         return
-    cli.require(_NAME, _ABOUT)
+    common_flags.require(_NAME, _ABOUT)
     if not _NAME.value.replace("-", "").replace("_", "").isalnum():
         raise UserError(f"--name={_NAME.value} must be of letters, digits, - and _")
     folder = shelf / _NAME.value

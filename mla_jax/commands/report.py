@@ -10,22 +10,23 @@ are evaluated on recordings, of which those of the examples are drawn and can be
 
 from absl import flags
 
-from mla_jax.commands import cli
+from mla_jax.commands import common_flags, console
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.report.write import write_report
 
-_SOUNDS = cli.define_sounds()
-_SEGMENT_SECONDS = cli.define_segment_seconds()
-_ALLOW_OTHER = cli.define_allow_other_embeddings()
-_LABELS = cli.define_labels()
-_WEIGHTS = cli.define_weights()
-_PCA = cli.define_pca()
-_WORKDIR = cli.define_workdirs_of_models()
+_SOUNDS = common_flags.define_sounds()
+_SEGMENT_SECONDS = common_flags.define_segment_seconds()
+_ALLOW_OTHER = common_flags.define_allow_other_embeddings()
+_LABELS = common_flags.define_labels()
+_WEIGHTS = common_flags.define_weights()
+_PCA = common_flags.define_pca()
+_WORKDIR = common_flags.define_workdirs_of_models()
 _OUTPUT = flags.DEFINE_string("output", "", "The HTML file to write.")
 _DATA = flags.DEFINE_string(
     "data",
     "",
-    f"What to evaluate on. {cli.CLIPS}; or sound. Empty: the runs' own data.eval, if it is still there.",
+    f"What to evaluate on. {common_flags.CLIPS}; or sound. Empty: the runs' own data.eval, if it is "
+    "still there.",
 )
 _CLASSES = flags.DEFINE_multi_string(
     "class",
@@ -43,7 +44,7 @@ _EVENTS = flags.DEFINE_string(
 
 def main() -> None:
     """Reports as the flags say."""
-    cli.require(_WORKDIR, _OUTPUT)
+    common_flags.require(_WORKDIR, _OUTPUT)
     report = write_report(
         _WORKDIR.value,
         _OUTPUT.value,
@@ -57,6 +58,6 @@ def main() -> None:
         encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
     )
     for note in report.notes:
-        cli.say(note)
+        console.say(note)
     names = ", ".join(run.name for run in report.runs)
-    cli.tell(f"a report of {names}: {_OUTPUT.value}", _OUTPUT.value)
+    console.tell(f"a report of {names}: {_OUTPUT.value}", _OUTPUT.value)

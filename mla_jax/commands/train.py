@@ -11,17 +11,17 @@ Every field of `mla_jax.config.Config` is a flag; `--preset` chooses the values 
 
 from absl import flags
 
-from mla_jax.commands import cli, distributed
+from mla_jax.commands import cli, common_flags, console, distributed
 from mla_jax.config import Config
 
-_CONFIG = cli.define_config()
-_ALLOW_OTHER = cli.define_allow_other_embeddings()
+_CONFIG = common_flags.define_config()
+_ALLOW_OTHER = common_flags.define_allow_other_embeddings()
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: settings, metrics, checkpoints.")
 
 
 def main() -> None:
     """Trains as the flags say."""
-    cli.require(_WORKDIR)
+    common_flags.require(_WORKDIR)
     config = _CONFIG()
     distributed.run(lambda: _train(config))
 
@@ -39,7 +39,7 @@ def _train(config: Config) -> None:
             config,
             _WORKDIR.value,
             allow_other_embeddings=_ALLOW_OTHER.value,
-            say=cli.say,
+            say=console.say,
             should_stop=should_stop,
         )
     if not processes.is_main():
@@ -50,7 +50,7 @@ def _train(config: Config) -> None:
             f"mla-evaluate --workdir={_WORKDIR.value} --data=... does it"
         )
     else:
-        cli.say(f"all scores: {RunFolder(_WORKDIR.value).results_file}")
+        console.say(f"all scores: {RunFolder(_WORKDIR.value).results_file}")
         print(
             f"step {results['step']} ({results['step_chosen_by']}) on {results['evaluated_on']}: "
             f"{cli.scores(results)}"
@@ -58,4 +58,4 @@ def _train(config: Config) -> None:
     try:
         add_to_tensorboard(_WORKDIR.value)
     except Exception as error:  # the run is finished: what is only looked at must not fail it
-        cli.say(f"warning: no pictures for TensorBoard: {' '.join(str(error).split())}")
+        console.say(f"warning: no pictures for TensorBoard: {' '.join(str(error).split())}")

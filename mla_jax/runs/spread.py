@@ -70,7 +70,8 @@ def evaluate_share(
             "weights": weights_of(model),
             "clips": {data: fingerprint(clips)},
             "parts": {"clips": size},
-        }
+        },
+        with_first=True,
     )
     count = -(-len(clips) // size)
     progress = Progress(f"predict, process {share.number} of {share.count}", 0, "clips")

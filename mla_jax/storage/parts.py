@@ -60,23 +60,30 @@ class PartFolder:
 
     def __init__(self, output: Path) -> None:
         self.folder = output.with_name(output.name + ENDING)
+        self._settings: dict[str, Any] = {}
+        self._begun = False
 
-    def claim(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    def claim(self, settings: Mapping[str, Mapping[str, Any]], *, with_first: bool = False) -> None:
         """Begins the folder, or checks that what is there was begun alike.
 
         Args:
           settings: all that a part depends on, as JSON values by kind and name.
+          with_first: begin it with the first part, so that a process that makes none leaves nothing.
 
         Raises:
-          UserError: it was begun with others; the message says which.
+          UserError: it was begun with others; the message says which. `write` raises it too.
         """
-        kept_in = self.folder / _SETTINGS
-        ours: dict[str, Any] = files.plain(settings)
-        if not kept_in.exists():
-            files.write_json(kept_in, ours)
-            return
-        kept = files.read_json(kept_in)
-        with files.taken_as(kept_in, "of work that was begun; remove its folder"):
+        self._settings = files.plain(settings)
+        if self._settings_file.exists() or not with_first:
+            self._begin()
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.folder / _SETTINGS
+
+    def _require_same(self, ours: dict[str, Any]) -> None:
+        kept = files.read_json(self._settings_file)
+        with files.taken_as(self._settings_file, "of work that was begun; remove its folder"):
             differing = [
                 f"{kind} {name} (was {old}, now {new})"
                 for kind in ours
@@ -89,8 +96,19 @@ class PartFolder:
                 "give the same to go on, or remove that folder to begin anew"
             )
 
+    def _begin(self) -> None:
+        """Keeps the settings, or compares them with those that are kept, once."""
+        if self._begun:
+            return
+        if self._settings_file.exists():
+            self._require_same(self._settings)
+        else:
+            files.write_json(self._settings_file, self._settings)
+        self._begun = True
+
     def write(self, number: int, about: Any, arrays: Mapping[str, np.ndarray]) -> None:
         """Keeps a part; it is there whole, or not at all."""
+        self._begin()
         members: dict[str, Any] = {_ABOUT: np.array(json.dumps(about)), **arrays}
         with files.replacing(self._file(number), binary=True) as file:
             np.savez(file, **members)
@@ -130,6 +148,8 @@ class PartFolder:
         Returns:
           None where a part is missing yet, or another process has joined them.
         """
+        if not count:
+            return make()
         if not self._complete(count):
             return None
         with contextlib.ExitStack() as stack:

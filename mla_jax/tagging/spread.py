@@ -57,7 +57,8 @@ def predict_share(
     parts = beside(output)
     options = options or TagOptions()
     job = TagJob.open(workdir, data, output, options, part_clips=part_clips, **opening)
-    parts.claim({**_settings(job), "parts": {"clips": part_clips}})
+    settings = {**_settings(job), "parts": {"clips": part_clips}}
+    parts.claim(settings, with_first=True)
     progress = Progress(f"predict, process {share.number} of {share.count}", 0, "windows")
     items = 0
     for part in job.stream.parts(lambda i: share.has(i) and parts.read(i) is None):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.table import comparison
-from mla_jax.commands import arguments, cli
+from mla_jax.commands import arguments, console
 from mla_jax.config import Config
 from mla_jax.storage import files, outputs
 from tests.experiments.test_table import ROWS, results_of
@@ -57,7 +57,7 @@ SHELLS: dict[str, tuple[str, dict[str, str], int, str, str]] = {
     "an output that is ASCII": ("", {"PYTHONIOENCODING": "ascii"}, 0, "Ger\\xe4usch", ""),
     "for 64 bits": ("", {"JAX_ENABLE_X64": "1"}, 0, "nan / 0.500", "JAX_ENABLE_X64=1 is not used"),
     "of other random numbers": ("", {"JAX_DEFAULT_PRNG_IMPL": "rbg"}, 0, "", "=rbg is not used"),
-    "nobody reads": ("| true", {}, cli.EXIT_NOBODY_READS, "", ""),
+    "nobody reads": ("| true", {}, console.EXIT_NOBODY_READS, "", ""),
     "a full disk": ("> /dev/full", {}, 2, "", "error: [Errno 28] No space left on device"),
     "no standard error": ("2>&-", {}, 0, "nan / 0.500", ""),
 }
@@ -109,7 +109,7 @@ def test_what_goes_to_standard_output_is_not_mixed_with_what_is_told(
     assert not outputs.is_standard_output("")
     assert outputs.is_standard_output("/dev/stdout")
     files.write_text("/dev/stdout", "{}\n")
-    cli.tell("told", "/dev/stdout")
+    console.tell("told", "/dev/stdout")
     assert capfd.readouterr() == ("{}\n", "told\n")
 
 

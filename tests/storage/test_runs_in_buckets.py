@@ -19,8 +19,10 @@ from mla_jax.runs.checkpoints import Checkpoints
 from mla_jax.runs.data import RunData
 from mla_jax.runs.metrics_log import read_metrics
 from mla_jax.runs.train import train
-from mla_jax.storage import files
-from mla_jax.tagging import tag
+from mla_jax.storage import files, paths
+from mla_jax.storage.parts import Share
+from mla_jax.tagging import spread, tag
+from mla_jax.tagging.tagger import TagOptions
 from tests.parallel import test_processes as processes
 from tests.support.bucket_server import BucketServer, bucket_config, left, put
 from tests.support.helpers import raises_user_error
@@ -155,6 +157,15 @@ def test_evaluate_and_predict_read_and_write_buckets(
     assert scores["mAP"] == files.read_json(f"{run}/results.json")["mAP"]
     tag.predict_to_file(run, data, f"{out}/tags.parquet")
     tag.predict_to_file(run, str(run_data / "eval"), tmp_path / "tags.parquet")
+    many = f"{out}/many.parquet"
+    options = TagOptions(batch_size=16)
+    done = [
+        spread.predict_share(Share(i, 2), run, data, many, options, part_clips=16) for i in range(2)
+    ]
+    assert done[0] is None
+    tag.predict_to_file(run, data, tmp_path / "one.parquet", options)
+    assert bucket_server.content(many) == (tmp_path / "one.parquet").read_bytes()
+    assert not paths.as_path(f"{many}.unfinished").exists()
     assert bucket_server.content(f"{out}/tags.parquet") == (tmp_path / "tags.parquet").read_bytes()
 
 

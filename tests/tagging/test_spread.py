@@ -118,6 +118,21 @@ def test_what_is_finished_is_not_made_again(run: Path, packed: Path, tmp_path: P
     assert left_in(tmp_path) == ["many.jsonl"]
 
 
+def test_more_processes_than_parts_and_no_parts_at_all(
+    run: Path, packed: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "tags.csv"
+    done = [predict_share(Share(i, 2), run, str(packed), output) for i in range(2)]
+    assert done[0]
+    assert done[1] is None
+    assert left_in(tmp_path) == ["tags.csv"]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/empty.tfrecord").touch()
+    with raises_user_error("the file is empty"):
+        predict_share(Share(0, 2), run, f"{tmp_path}/in", tmp_path / "none.csv")
+    assert left_in(tmp_path) == ["in", "tags.csv"]
+
+
 def test_a_stream_cannot_be_shared(run: Path, packed: Path) -> None:
     with raises_user_error("is no file, so several processes cannot share it"):
         predict_share(
