@@ -10,7 +10,7 @@
 classes is heard; where there is a column `absent`, it says nothing of those that are not in it.
 """
 
-from collections import Counter
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -55,7 +55,8 @@ def match_labels(
     """The labels of recordings, from the CSV at `path`.
 
     A name in it is that of the recording that is called so, or else of the one whose file is called so, with
-    or without its ending, unless both have a folder and these differ (`mla_jax.data.entry_names`).
+    or without its ending. A folder in a name must be the file's: `train/1.wav` is no file of `test`, also
+    where that folder alone was named and the recording is called `1.wav`.
 
     Args:
       path: the CSV.
@@ -72,16 +73,11 @@ def match_labels(
     if classes is None:
         classes = file.names()
     names_of = ClassNames(classes)
-    row_of = rows_by_name(recordings)
-    file_names = Counter(_file_name(name) for name in file.entries)
+    row_of = _Rows(recordings).of
     of: list[Heard | None] = [None] * len(recordings)
     without_file = []
     for name in file.entries:
-        row = row_of.get(PurePosixPath(name).as_posix())
-        if row is None and file_names[_file_name(name)] == 1:
-            row = row_of.get(_file_name(name))
-        if row is not None and is_elsewhere(name, recordings[row].name):
-            row = None
+        row = row_of(name)
         heard = file.heard(name, len(classes), names_of)
         if row is None:
             without_file.append(name)
@@ -90,9 +86,33 @@ def match_labels(
     if len(without_file) == len(file.entries):
         raise UserError(
             f"{path} names none of the recordings: it has {without_file[0]!r}, they are called "
-            f"{recordings[0].name!r}; give the names of the files, with or without ending"
+            f"{recordings[0].name!r}, at {recordings[0].path}; give the names of the files, with or without "
+            "folder and ending"
         )
     return Labels(classes, of, without_file)
+
+
+class _Rows:
+    """The recordings, to be found by the names in a file of labels."""
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self._recordings = recordings
+        self._by_name = rows_by_name(recordings)
+        self._by_file: dict[str, list[int]] = {}
+        for row, recording in enumerate(recordings):
+            for name in {_file_name(recording.name), _stem(recording.name)}:
+                self._by_file.setdefault(name, []).append(row)
+
+    def of(self, name: str) -> int | None:
+        """The row of the recording that a name is of; None if it is of none, or may be of several."""
+        row = self._by_name.get(PurePosixPath(name).as_posix())
+        if row is not None and self._is_there(name, row):
+            return row
+        rows = [r for r in self._by_file.get(_file_name(name), ()) if self._is_there(name, r)]
+        return rows[0] if len(rows) == 1 else None
+
+    def _is_there(self, name: str, row: int) -> bool:
+        return not is_elsewhere(name, os.path.abspath(self._recordings[row].path))
 
 
 def _both(one: Heard | None, other: Heard, where: str) -> Heard:

@@ -55,6 +55,20 @@ def test_names_are_matched_and_labels_gathered(tmp_path: Path) -> None:
     assert found.without_file == lost
 
 
+def test_a_folder_in_a_name_is_that_of_the_file_though_it_was_not_named(tmp_path: Path) -> None:
+    """As where train/ and test/ have files of the same names, and one of them is embedded."""
+    test = [Recording(tmp_path / "test" / name, name) for name in ("1.wav", "2.wav")]
+    path = write(
+        tmp_path, "filename,labels", "train/1.wav,Dog", "train/2.wav,Dog", "test/1.wav,Cat"
+    )
+    found = match_labels(path, test)
+    assert of(found) == [[found.classes.names.index("Cat")], None]
+    assert found.without_file == ["train/1.wav", "train/2.wav"]
+    path = write(tmp_path, "filename,labels", "train/1.wav,Dog", "train/2.wav,Dog")
+    with raises_user_error("names none of the recordings", "'train/1.wav'", "test/1.wav"):
+        match_labels(path, test)
+
+
 def test_columns_may_stand_behind_semicolons(tmp_path: Path) -> None:
     """As spreadsheets write them where the comma is the decimal point."""
     path = write(
