@@ -155,7 +155,9 @@ def build_model(config: ModelConfig, num_classes: int) -> MultiLevelModel:
             f"model.pooling={config.pooling!r} is not known: choose from {', '.join(POOLINGS)}"
         )
     if num_classes < 1:
-        raise UserError(f"num_classes={num_classes}: a model needs at least one class")
+        raise UserError(
+            f"num_classes={num_classes}: a model needs at least one class; give clips with labels"
+        )
     return MultiLevelModel(config, num_classes)
 
 

@@ -87,6 +87,8 @@ class Account:
                 f"{counts.max():,} clips a class"
             )
             lines += [f"without any  {self.empty:,} clips"] * bool(self.empty)
+            unheard = int((counts == 0).sum())
+            lines += [f"no clip of   {unheard:,} of the classes"] * bool(unheard)
         told = [
             ("could not be used", [f"{path} ({why})" for path, _, _, why in self.failed]),
             (f"left out, without a line in {labels}", [name for _, _, name, _ in self.unlabelled]),

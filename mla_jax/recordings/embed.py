@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from mla_jax.audio.embed import embed_files
 from mla_jax.audio.encoder import Encoder
 from mla_jax.audio.pca import Pca, bytes_of, with_pca
@@ -24,6 +26,9 @@ from mla_jax.storage import paths
 from mla_jax.storage.locks import one_writer
 
 _NO_CLASSES = ClassList((), ())
+
+
+_SAME = 1e-3  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +113,13 @@ def embed_recordings(
     plan = plan_parts([recording for recording, _ in used], encoder, options.part_seconds)
     parts = Parts(place, encoder, plan)
     length = cut_length(encoder, options.clip_seconds)
+    if length and abs(length * encoder.hop_seconds - options.clip_seconds) > _SAME:
+        logging.warning(
+            "clips are of whole segments of %g s: of %g s instead of clip_seconds=%g",
+            encoder.hop_seconds,
+            length * encoder.hop_seconds,
+            options.clip_seconds,
+        )
     if options.fit_pca:
         goes_on = parts.folder.exists()
         require_can_fit(options.fit_pca, place, encoder, options.pca_features, goes_on=goes_on)

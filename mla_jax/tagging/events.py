@@ -7,10 +7,11 @@ windows, and its score is the highest of its segments. What the whole clip or wi
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.segment_seconds import assumed_segment_seconds
@@ -131,14 +132,22 @@ def _finding(
     limits: np.ndarray, write_recording: Callable[[str, list[TaggedEvent]], None]
 ) -> Iterator[Write]:
     finder = EventFinder(limits)
+    found = 0
 
-    def write(tags: Tags) -> None:
-        for name, events in finder.add(tags):
+    def write_all(recordings: Iterable[tuple[str, list[TaggedEvent]]]) -> None:
+        nonlocal found
+        for name, events in recordings:
+            found += len(events)
             write_recording(name, events)
 
-    yield write
-    for name, events in finder.finish():
-        write_recording(name, events)
+    yield lambda tags: write_all(finder.add(tags))
+    write_all(finder.finish())
+    if not found:
+        logging.warning(
+            "there is no event: no segment's score reaches the threshold of its class, which is %s; a lower "
+            "threshold finds more",
+            f"{limits.min():g}" if limits.min() == limits.max() else f"{limits.min():g} or more",
+        )
 
 
 def _seconds(time: float) -> str:
