@@ -35,7 +35,7 @@ class EntryNames:
 
         Args:
           file: from the folder that all files are in.
-          place: from the folder of the file of labels, where the file lies below it.
+          place: from the folder of the file of labels, where the file lies below it; else from the root.
         """
         if place:
             found = self._names_for(place)

@@ -147,7 +147,7 @@ class LabelFile:
 
         Args:
           file: from the folder that all files are in.
-          place: from the folder of this CSV file, where the file lies below it.
+          place: from the folder of this CSV file, where the file lies below it; else from the root.
 
         Raises:
           UserError: several are.

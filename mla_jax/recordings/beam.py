@@ -10,6 +10,7 @@ shards appear whole.
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -160,6 +161,8 @@ def match(pattern: str) -> list[tuple[str, str]]:
     Raises:
       UserError: there are none.
     """
+    if not os.path.dirname(pattern):
+        pattern = f"./{pattern}"  # Beam finds nothing by a glob without a folder
     found = [one.path for one in FileSystems.match([pattern])[0].metadata_list]
     if not found:
         raise UserError(f"{pattern} matches no file")

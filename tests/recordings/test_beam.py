@@ -48,3 +48,13 @@ def test_the_command_writes_the_same_clips(tmp_path: Path) -> None:
         expected.labels_of(i) for i in range(len(expected))
     ]
     assert not found.embedding.difference(expected.embedding)
+
+
+def test_a_glob_without_a_folder_is_of_the_folder_that_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mla_jax.recordings.beam import match
+
+    (tmp_path / "1.flac").touch()
+    monkeypatch.chdir(tmp_path)
+    assert match("*.flac") == [("./1.flac", "1.flac")]

@@ -81,10 +81,11 @@ class RecordingFiles(Format):
         above, elsewhere = labels.path.absolute().parent, []
         for row, path in enumerate(self._paths):
             whole = path.absolute()
-            place = whole.relative_to(above).as_posix() if whole.is_relative_to(above) else ""
+            below = whole.is_relative_to(above)
+            place = (whole.relative_to(above) if below else whole).as_posix()
             entry = labels.find(self._name(path), place)
             if entry is not None and is_elsewhere(entry, place):
-                if _is_of_another(above / entry):
+                if any(_is_of_another(folder / entry) for folder in (above, *whole.parents)):
                     continue
                 elsewhere.append(f"{entry!r} for {place}")
             self._entry_of[row] = entry

@@ -70,6 +70,22 @@ def test_as_openl3_writes_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.embeddings, clips.embeddings[2:3])
 
 
+@pytest.mark.parametrize("place", ["", "labels"], ids=["beside", "elsewhere"])
+def test_labels_of_another_folder_are_not_taken(tmp_path: Path, place: str) -> None:
+    """As where train/ and test/ have files of the same names, wherever the CSV lies."""
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        np.save(tmp_path / split / "1.npy", PARTS[0])
+    csv = tmp_path / place / "l.csv"
+    csv.parent.mkdir(exist_ok=True)
+    csv.write_text("filename,labels\ntrain/1.wav,Dog\n")
+    with raises_user_error("no line of", "l.csv", "'train/1.wav'"):
+        read(tmp_path / "test", labels=str(csv), num_classes=1)
+    csv.write_text("filename,labels\ntrain/1.wav,Dog\ntest/1.wav,Cat\n")
+    for split, label in (("train", 1), ("test", 0)):
+        assert read(tmp_path / split, labels=str(csv), num_classes=2).labels_of(0) == [label]
+
+
 def test_labels_elsewhere_by_index_and_with_what_is_absent(folder: Path, tmp_path: Path) -> None:
     (folder / "labels.csv").unlink()
     with raises_user_error("has no labels.csv", "filename and labels"):
