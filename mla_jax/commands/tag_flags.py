@@ -21,6 +21,12 @@ _THRESHOLD = flags.DEFINE_string(
     "the run's thresholds.json.",
 )
 _SEGMENTS = flags.DEFINE_bool("segments", False, "Also write the scores of each label by segment.")
+_SEGMENT_SCORE = flags.DEFINE_string(
+    "segment_score",
+    "in_context",
+    "Which score a segment gets: in_context, of the clip and of windows around the segment; alone, of the "
+    "segment as a clip of its own; or clip, the clip's probability repeated.",
+)
 _WINDOW = flags.DEFINE_integer(
     "window",
     0,
@@ -48,6 +54,7 @@ def tag_options(segment_seconds: float | None, format: str = "") -> "TagOptions"
         top_k=_TOP_K.value,
         threshold=_THRESHOLD.value,
         segments=_SEGMENTS.value,
+        segment_score=_SEGMENT_SCORE.value,
         window=_WINDOW.value,
         hop=_HOP.value,
         segment_seconds=segment_seconds,

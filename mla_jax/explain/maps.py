@@ -33,7 +33,7 @@ class ClipMap(NamedTuple):
 def clip_maps(trained: TaggingModel, clips: ClipSet) -> list[dict[str, ClipMap]]:
     r"""The maps of each clip, by title, of all classes by the clip's real segments.
 
-    The first is always `segment score`, the probability of each segment as a clip by itself; an average of
+    The first is always `segment score` (`mla_jax.inference.segments` says what it is); an average of
     models has no other. A model of one
     level that attends to decisions has its `attention` as well, the weights of its segments. One of
     several has none for a class: unit k of a level is not class k (`mla_jax.explain.levels`). But its

@@ -1,7 +1,7 @@
 """The tagger in Keras, of its standard layers with the weights copied: what TensorFlow and ONNX get.
 
-Every layer has the path of our parameters as its name. To a segment as a clip of its own pooling changes
-nothing: so behind the pooling the clip goes on as one more segment, in front of the others.
+Every layer has the path of our parameters as its name. Behind the pooling the clip goes on as one more
+segment, in front of the others.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,10 +13,12 @@ import numpy as np
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.errors import UserError
 from mla_jax.export.keras import keras, layers, ops, require_tensorflow
-from mla_jax.export.keras_pooling import POOLS
+from mla_jax.export.keras_pooling import POOLS, pool_views
 from mla_jax.export.tagger import Tagger
+from mla_jax.inference.segments import IN_CONTEXT
 from mla_jax.models.pooling import POOLINGS
 
+_LEAST = 1e-7  # probabilities keep so far from 0 and 1 where logits are made of them
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
 
 
@@ -70,10 +72,12 @@ class _Built:
                 block += 1
             levels.append(self._head(f"head_{0 if config.share_heads else level}", x, counts))
         if len(levels) == 1:
-            return levels[0]
+            return ops.sigmoid(_clip_and_segments([_logits(view) for view in levels[0]]))
         if config.join == "deepest_first":
             levels.reverse()
-        y = self._dense("output", ops.concatenate(levels, axis=-1), self.num_classes)
+        views = [ops.concatenate(view, axis=-1) for view in zip(*levels, strict=True)]
+        # What follows is linear up to the sigmoid: a blend of what goes in gives that of the logits.
+        y = self._dense("output", _clip_and_segments(views), self.num_classes)
         return ops.sigmoid(self._norm("output_norm", y) if config.output_norm else y)
 
     def _block(self, name: str, x: Any) -> Any:
@@ -81,21 +85,21 @@ class _Built:
         x = self._dense(f"{name}_dense", x, config.hidden_units, use_bias=config.hidden_bias)
         return ops.relu(self._norm(f"{name}_norm", x) if config.block_norm else x)
 
-    def _head(self, name: str, x: Any, counts: Any) -> Any:
-        """The probabilities of one level, [clips, 1 + time, classes]."""
+    def _head(self, name: str, x: Any, counts: Any) -> list[Any]:
+        """The probabilities of one level: of the clip, then of the windows that a segment's score blends."""
         config, decides = self.config, self.config.attend_to == "decisions"
         size = self.num_classes if decides else config.hidden_units
         values = self._map(f"{name}_{'classify' if decides else 'value'}", x, size)
         values = ops.sigmoid(values) if decides else values
         uses_attention = POOLINGS[config.pooling].uses_attention
         attend = self._map(f"{name}_attend", x, size) if uses_attention else values
-        pooled = POOLS[config.pooling](values, attend, counts)
-        both = ops.concatenate([pooled, values], axis=1)
-        if decides:
-            return both
-        if config.block_norm:
-            both = self._norm(f"{name}_norm", both)
-        return ops.sigmoid(self._dense(f"{name}_classify", ops.relu(both), self.num_classes))
+        views = pool_views(POOLS[config.pooling], values, attend, counts, IN_CONTEXT.sizes)
+        return views if decides else [self._classify(name, view) for view in views]
+
+    def _classify(self, name: str, pooled: Any) -> Any:
+        """The probabilities of pooled vectors."""
+        y = self._norm(f"{name}_norm", pooled) if self.config.block_norm else pooled
+        return ops.sigmoid(self._dense(f"{name}_classify", ops.relu(y), self.num_classes))
 
     def _map(self, name: str, x: Any, size: int) -> Any:
         y = self._dense(name, x, size)
@@ -112,6 +116,20 @@ class _Built:
         if name not in self._layers:
             self._layers[name] = make()
         return self._layers[name]
+
+
+def _clip_and_segments(views: list[Any]) -> Any:
+    """The clip, and what `IN_CONTEXT` makes of the views of each segment: [clips, 1 + time, n]."""
+    clip, *windows = views
+    blended = IN_CONTEXT.clip * clip
+    for (_, weight), window in zip(IN_CONTEXT.windows, windows, strict=True):
+        blended = blended + weight * window
+    return ops.concatenate([clip, blended], axis=1)
+
+
+def _logits(probs: Any) -> Any:
+    probs = ops.clip(probs, _LEAST, 1 - _LEAST)
+    return ops.log(probs) - ops.log(1 - probs)
 
 
 def weight_of(model: keras.Model, path: tuple[Any, ...]) -> Any:

@@ -1,14 +1,14 @@
 """The poolings of `mla_jax.models.pooling` in Keras, for inference: the same names, the same numbers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mla_jax.export.keras import ops
 
 Pool = Callable[[Any, Any, Any], Any]
-"""A function of values and attention logits, [clips, time, n], and of which segments count, [clips, time, 1]
-bool. Returns the pooled values, [clips, 1, n]; for a clip in which none counts, any."""
+"""A function of values and attention logits, [..., time, n], and of which segments count, [..., time, 1]
+bool. Returns the pooled values, [..., 1, n]; for a clip in which none counts, any."""
 
 _SMALLEST = 1e-7  # what attention is clipped to
 _LOW = -1e9  # below every logit
@@ -19,8 +19,8 @@ def _by(attention: Callable[[Any, Any], Any]) -> Pool:
 
     def pool(values: Any, attend: Any, counts: Any) -> Any:
         weights = ops.where(counts, attention(attend, counts), 0.0)
-        total = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-20)
-        return ops.sum(weights * values, axis=1, keepdims=True) / total
+        total = ops.maximum(ops.sum(weights, axis=-2, keepdims=True), 1e-20)
+        return ops.sum(weights * values, axis=-2, keepdims=True) / total
 
     return pool
 
@@ -30,7 +30,7 @@ def _clip(attention: Any) -> Any:
 
 
 def _over_time(attend: Any, counts: Any) -> Any:
-    return _clip(ops.softmax(ops.where(counts, attend, _LOW), axis=1))
+    return _clip(ops.softmax(ops.where(counts, attend, _LOW), axis=-2))
 
 
 def _exp(attend: Any, _: Any) -> Any:
@@ -38,7 +38,7 @@ def _exp(attend: Any, _: Any) -> Any:
 
 
 def _max(values: Any, _: Any, counts: Any) -> Any:
-    return ops.max(ops.where(counts, values, _LOW), axis=1, keepdims=True)
+    return ops.max(ops.where(counts, values, _LOW), axis=-2, keepdims=True)
 
 
 POOLS: dict[str, Pool] = {
@@ -50,3 +50,22 @@ POOLS: dict[str, Pool] = {
     "max": _max,
 }
 """Every pooling by its name."""
+
+
+def pool_views(
+    pool: Pool, values: Any, attend: Any, counts: Any, sizes: Sequence[int]
+) -> list[Any]:
+    """Pooled values: of the clip, [clips, 1, n], and of the windows around each segment, [clips, time, n]."""
+    views = [pool(values, attend, counts)]
+    for size in sizes:
+        windows = (_windows(x, size) for x in (values, attend, counts))
+        views.append(values if size == 1 else ops.squeeze(pool(*windows), axis=-2))
+    return views
+
+
+def _windows(x: Any, size: int) -> Any:
+    """[clips, time, n] to the window around each segment, [clips, time, size, n]; zeros outside the clip."""
+    before, behind = size // 2, size - 1 - size // 2
+    padded = ops.pad(x, [(0, 0), (before, behind), (0, 0)])
+    ends = [i - size + 1 or None for i in range(size)]
+    return ops.stack([padded[:, i:end] for i, end in enumerate(ends)], axis=2)

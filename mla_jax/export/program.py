@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mla_jax.export.tagger import Tagger
+from mla_jax.inference.segments import IN_CONTEXT
 
 Program = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
 
@@ -18,20 +19,15 @@ def tagger_program(tagger: Tagger) -> Program:
     model, variables = tagger.trained.model, tagger.trained.variables
     scaling = tagger.embedding.scaling
 
-    def probabilities(x: jax.Array, mask: jax.Array | None) -> jax.Array:
-        logits = model.apply(variables, x, mask)
-        return jax.nn.sigmoid(logits)  # type: ignore[arg-type]
-
     def program(embeddings: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-        batch, time, features = embeddings.shape
         # Padding counts for nothing, or as zeros: what it holds, NaN even, must not matter.
         stored = jnp.where(mask[:, :, None], embeddings, 0).astype(jnp.float32)
         x = (stored - scaling.offset) / scaling.scale
-        clip = probabilities(x, mask if tagger.use_mask else None)
-        segments = probabilities(x.reshape(batch * time, 1, features), None)
+        counts = mask if tagger.use_mask else None
+        probs: jax.Array = jax.nn.sigmoid(model.apply(variables, x, counts, segments=IN_CONTEXT))  # type: ignore[arg-type]
         return {
-            "clip": jnp.where(jnp.any(mask, axis=1)[:, None], clip, 0),
-            "segments": jnp.where(mask[:, :, None], segments.reshape(batch, time, -1), 0),
+            "clip": jnp.where(jnp.any(mask, axis=1)[:, None], probs[:, 0], 0),
+            "segments": jnp.where(mask[:, :, None], probs[:, 1:], 0),
         }
 
     return program

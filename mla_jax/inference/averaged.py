@@ -13,7 +13,7 @@ import numpy as np
 from mla_jax.data.clips import ClipSet
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import ClipPredictor
-from mla_jax.inference.segments import SegmentOutput
+from mla_jax.inference.segments import DEFAULT_SCORE, SegmentOutput
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,11 +44,11 @@ class AveragedPredictor(ClipPredictor):
         return lambda: average_predictions(probs() for probs in started)
 
     def start_segments(
-        self, clips: ClipSet, *, with_levels: bool = False
+        self, clips: ClipSet, *, score: str = DEFAULT_SCORE, with_levels: bool = False
     ) -> Callable[[], SegmentOutput]:
         """As `ClipPredictor.start_segments`; an average has no levels, so there are none with it."""
         del with_levels
-        started = [member.start_segments(clips) for member in self._resized()]
+        started = [member.start_segments(clips, score=score) for member in self._resized()]
 
         def finish() -> SegmentOutput:
             outputs = [output() for output in started]

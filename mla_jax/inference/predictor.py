@@ -13,7 +13,7 @@ import numpy as np
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import Scaling
 from mla_jax.errors import UserError
-from mla_jax.inference.segments import SegmentOutput, segment_output
+from mla_jax.inference.segments import DEFAULT_SCORE, SegmentOutput, segment_output
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.multi_level import MultiLevelModel, Variables
 from mla_jax.parallel.mesh import mesh_of, spread
@@ -75,7 +75,7 @@ class ClipPredictor(abc.ABC):
 
     @abc.abstractmethod
     def start_segments(
-        self, clips: ClipSet, *, with_levels: bool = False
+        self, clips: ClipSet, *, score: str = DEFAULT_SCORE, with_levels: bool = False
     ) -> Callable[[], SegmentOutput]:
         """As `start`, for segments."""
 
@@ -97,19 +97,26 @@ class ClipPredictor(abc.ABC):
                 on_progress(done)
         return probs
 
-    def predict_segments(self, clips: ClipSet, *, with_levels: bool = False) -> SegmentOutput:
+    def predict_segments(
+        self, clips: ClipSet, *, score: str = DEFAULT_SCORE, with_levels: bool = False
+    ) -> SegmentOutput:
         """What the model says of each segment of any number of clips.
+
+        Args:
+          clips: any number of clips.
+          score: which score of a segment, one of `mla_jax.inference.segments.SEGMENT_SCORES`.
+          with_levels: whether what each level says is wanted, too.
 
         The scores alone take 4 * time * classes bytes a clip, and each level several times that; where
         that is too much, take them from `segment_batches`.
         """
-        return _joined(list(self.segment_batches(clips, with_levels=with_levels)))
+        return _joined(list(self.segment_batches(clips, score=score, with_levels=with_levels)))
 
     def segment_batches(
-        self, clips: ClipSet, *, with_levels: bool = False
+        self, clips: ClipSet, *, score: str = DEFAULT_SCORE, with_levels: bool = False
     ) -> Iterator[SegmentOutput]:
         """The same, a batch at a time and in order."""
-        start = partial(self.start_segments, with_levels=with_levels)
+        start = partial(self.start_segments, score=score, with_levels=with_levels)
         for _, output in run_ahead(self._batches(clips), start):
             yield output
 
@@ -145,10 +152,10 @@ class Predictor(ClipPredictor):
         return self._start(clips, clip_probabilities)
 
     def start_segments(
-        self, clips: ClipSet, *, with_levels: bool = False
+        self, clips: ClipSet, *, score: str = DEFAULT_SCORE, with_levels: bool = False
     ) -> Callable[[], SegmentOutput]:
         """As `ClipPredictor.start_segments`."""
-        return self._start(clips, partial(segment_output, with_levels=with_levels))
+        return self._start(clips, partial(segment_output, score=score, with_levels=with_levels))
 
     def _start(self, clips: ClipSet, program: Callable[..., Any]) -> Callable[[], Any]:
         """Starts a program whose output is an array, or a tuple of arrays, each [clips, ...]."""

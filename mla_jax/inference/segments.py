@@ -1,16 +1,25 @@
 r"""What a model says of the segments of clips.
 
-Three quantities, each `[clips, time, ...]`:
+A score of a segment that knows nothing but the segment ranks seconds worse than the probability of the whole
+clip written under each of them: one second of sound says little, its clip says much. So the segment score
+takes both. With $z(\cdot)$ the model's logit for a class of any stretch of segments, taken as a clip,
 
-- the segment score: the model applied to the segment as a clip of its own, $\mathrm{model}(x_t)$;
+$$s_t = \sigma\big(0.6\, z(\text{clip}) + 0.2\, z(x_{t-1}, x_t, x_{t+1}) + 0.2\, z(x_t)\big),$$
+
+where windows end at the ends of the clip. In a clip of one segment, or of equal segments, it is the clip's
+probability; played backwards, a clip has the same scores backwards. It lives on the scale of the clip
+probabilities, so thresholds chosen on clips apply. It needs no attention: every form of the model has it.
+
+The other quantities, each `[clips, time, ...]`:
+
+- alone: the model applied to the segment as a clip of its own, $\sigma(z(x_t))$; for where the clip must not
+  matter;
+- clip: the clip's probability, under every segment: what any other score must beat;
 - for each level, the attention $a$, which says how much each segment counts for a class of that level;
 - for each level, the classification $f$ of each segment (paper, Eqs. 1 to 4).
 
-The score is the one to read by class. Where a model has several levels, its output layer mixes all units of
-all of them, and nothing ties unit k of a level to class k: $a$ and $f$ show how a level works, not when
-class k sounds. The score goes through the whole model, so it lives on the scale of the clip
-probabilities: that of a clip of one segment is the clip's own, and thresholds chosen on clips apply. With one
-level it is $f$. It needs no attention, so that every form of the model has it.
+Where a model has several levels, its output layer mixes all units of all of them, and nothing ties unit k of
+a level to class k: $a$ and $f$ show how a level works, not when class k sounds.
 """
 
 from functools import partial
@@ -22,8 +31,34 @@ import numpy as np
 
 from mla_jax.config import parse_architecture
 from mla_jax.data.embedding import Scaling
+from mla_jax.errors import UserError
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.multi_level import MultiLevelModel, Variables
+from mla_jax.models.windows import Blend
+
+IN_CONTEXT = Blend(clip=0.6, windows=((1, 0.2), (3, 0.2)))
+"""The segment score."""
+
+SEGMENT_SCORES: dict[str, Blend] = {
+    "in_context": IN_CONTEXT,
+    "alone": Blend(clip=0, windows=((1, 1),)),
+    "clip": Blend(clip=1, windows=()),
+}
+"""The scores of segments by name: the default, the segment alone, and the clip's probability repeated."""
+
+DEFAULT_SCORE = "in_context"
+
+
+def require_known_score(name: str) -> None:
+    """Checks that a segment score has this name.
+
+    Raises:
+      UserError: none has.
+    """
+    if name not in SEGMENT_SCORES:
+        raise UserError(
+            f"segment_score={name!r} is not known: choose from {', '.join(SEGMENT_SCORES)}"
+        )
 
 
 class Level(NamedTuple):
@@ -63,7 +98,7 @@ class SegmentOutput(NamedTuple):
     levels: tuple[Level, ...]
 
 
-@partial(jax.jit, static_argnames=("model", "scaling", "use_mask", "with_levels"))
+@partial(jax.jit, static_argnames=("model", "scaling", "use_mask", "with_levels", "score"))
 def segment_output(
     model: MultiLevelModel,
     variables: Variables,
@@ -73,6 +108,7 @@ def segment_output(
     scaling: Scaling,
     use_mask: bool,
     with_levels: bool,
+    score: str,
 ) -> SegmentOutput:
     """The compiled program behind `Predictor.predict_segments`: its output, on the device."""
     inputs, mask = model_inputs(
@@ -82,11 +118,12 @@ def segment_output(
         scale=scaling.scale,
         use_mask=use_mask,
     )
-    logits, sown = model.apply(variables, inputs, mask, mutable=["intermediates"])
-    batch, time, features = inputs.shape
-    single: jax.Array = model.apply(  # type: ignore[assignment]
-        variables, inputs.reshape(batch * time, 1, features)
+    require_known_score(score)
+    logits, sown = model.apply(
+        variables, inputs, mask, segments=SEGMENT_SCORES[score], mutable=["intermediates"]
     )
+    probs: jax.Array = jax.nn.sigmoid(logits)
+    time = inputs.shape[1]
     present = (jnp.arange(time)[None, :] < num_segments[:, None])[:, :, None]
 
     def nan_in_padding(values: jax.Array) -> jax.Array:
@@ -96,8 +133,7 @@ def segment_output(
     if with_levels:
         for a, f in _levels(model, sown["intermediates"]):
             levels.append(Level(a, None if f is None else nan_in_padding(f)))  # type: ignore[arg-type]
-    scores = nan_in_padding(jax.nn.sigmoid(single).reshape(batch, time, -1))
-    return SegmentOutput(jax.nn.sigmoid(logits), scores, tuple(levels))  # type: ignore[arg-type]
+    return SegmentOutput(probs[:, 0], nan_in_padding(probs[:, 1:]), tuple(levels))  # type: ignore[arg-type]
 
 
 def _levels(model: MultiLevelModel, sown: Variables) -> list[tuple[jax.Array, jax.Array | None]]:

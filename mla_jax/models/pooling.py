@@ -38,10 +38,14 @@ class Pooling(NamedTuple):
     Attributes:
       pool: (class_logits, attention_logits, mask) -> Pooled.
       uses_attention: False: `attention_logits` is None, and a head makes none.
+      scores: (class_logits, attention_logits, mask) -> v, if the score of a segment does not depend on other
+        segments. Then many windows cost little more than one (`mla_jax.models.windows`); without it each
+        window is pooled by itself.
     """
 
     pool: Callable[[jax.Array, jax.Array | None, jax.Array], Pooled]
     uses_attention: bool
+    scores: Callable[[jax.Array, jax.Array | None, jax.Array], jax.Array] | None = None
 
 
 def normalize_over_time(scores: jax.Array, mask: jax.Array) -> jax.Array:
@@ -132,21 +136,32 @@ def pool_by(class_logits: jax.Array, scores: jax.Array, mask: jax.Array) -> Pool
     return Pooled(weighted_logits(class_logits, scores, mask), normalize_over_time(scores, mask))
 
 
-def attention(activation: Callable[[jax.Array, jax.Array], jax.Array]) -> Pooling:
+def attention(
+    activation: Callable[[jax.Array, jax.Array], jax.Array], *, over_time: bool = False
+) -> Pooling:
     """Attention pooling (paper, Eqs. 2 and 3).
 
     Args:
       activation: (attention_logits [batch, time, classes], mask [batch, time]) -> v, the attention before
         it is normalised over time; above zero.
+      over_time: whether v of a segment depends on the other segments.
     """
+
+    def scores(_: jax.Array, attention_logits: jax.Array | None, mask: jax.Array) -> jax.Array:
+        assert attention_logits is not None
+        return activation(attention_logits, mask)
 
     def pool(
         class_logits: jax.Array, attention_logits: jax.Array | None, mask: jax.Array
     ) -> Pooled:
-        assert attention_logits is not None
-        return pool_by(class_logits, activation(attention_logits, mask), mask)
+        return pool_by(class_logits, scores(class_logits, attention_logits, mask), mask)
 
-    return Pooling(pool, uses_attention=True)
+    return Pooling(pool, uses_attention=True, scores=None if over_time else scores)
+
+
+def all_equal(class_logits: jax.Array, _: jax.Array | None, __: jax.Array) -> jax.Array:
+    """The score 1 for every segment."""
+    return jnp.ones_like(class_logits)
 
 
 def mean_pooling(class_logits: jax.Array, _: jax.Array | None, mask: jax.Array) -> Pooled:
@@ -166,10 +181,10 @@ def max_pooling(class_logits: jax.Array, _: jax.Array | None, mask: jax.Array) -
 
 POOLINGS: dict[str, Pooling] = {
     "attention": attention(softmax_over_classes),
-    "attention_over_time": attention(softmax_over_time),
+    "attention_over_time": attention(softmax_over_time, over_time=True),
     "attention_sigmoid": attention(sigmoid),
     "attention_exp": attention(exp),
-    "mean": Pooling(mean_pooling, uses_attention=False),
+    "mean": Pooling(mean_pooling, uses_attention=False, scores=all_equal),
     "max": Pooling(max_pooling, uses_attention=False),
 }
 """Every pooling by the name that `model.pooling` takes."""

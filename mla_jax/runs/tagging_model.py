@@ -20,7 +20,7 @@ from mla_jax.data.skipped import Skipped
 from mla_jax.data.stated import Stated
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import ClipPredictor
-from mla_jax.inference.segments import SegmentOutput
+from mla_jax.inference.segments import DEFAULT_SCORE, SegmentOutput
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.inputs import names_sound
@@ -198,14 +198,16 @@ class TaggingModel(abc.ABC):
         self.require_same_embedding(clips)
         return self.predictor.predict(clips, on_progress)
 
-    def predict_segments(self, clips: ClipSet, *, with_levels: bool = False) -> SegmentOutput:
+    def predict_segments(
+        self, clips: ClipSet, *, score: str = DEFAULT_SCORE, with_levels: bool = False
+    ) -> SegmentOutput:
         """What the model says of each segment, as `Predictor.predict_segments`.
 
         Raises:
           UserError: the clips' embeddings are not such as the model was trained on.
         """
         self.require_same_embedding(clips)
-        return self.predictor.predict_segments(clips, with_levels=with_levels)
+        return self.predictor.predict_segments(clips, score=score, with_levels=with_levels)
 
 
 def require_models_alike(models: Mapping[str, TaggingModel]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import run_ahead
+from mla_jax.inference.segments import DEFAULT_SCORE, require_known_score
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs import thresholds
@@ -32,6 +34,7 @@ class TagOptions:
       threshold: only labels that are at least so probable are reported, so that a clip may have none;
         "validation": each class has its own, the run's (`mla_jax.runs.thresholds`).
       segments: write the scores of segments too (`mla_jax.inference.segments` says what a score is).
+      segment_score: which one, by its name there.
       window: segments of a window, into which longer clips are cut; 0: as many as clips had in training.
       hop: segments from the start of one window to that of the next; 0: `window`.
       segment_seconds: from one segment to the next, where neither data nor run say it.
@@ -45,6 +48,7 @@ class TagOptions:
     top_k: int | None = None
     threshold: float | str | None = None
     segments: bool = False
+    segment_score: str = DEFAULT_SCORE
     window: int = 0
     hop: int = 0
     segment_seconds: float | None = None
@@ -52,6 +56,7 @@ class TagOptions:
     format: str = ""
 
     def __post_init__(self) -> None:
+        require_known_score(self.segment_score)
         for name in ("top_k", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -142,7 +147,8 @@ class Tagger:
         batches = batches_of_windows(timed, self.windows, width=width, batch_size=size)
         predictor = dataclasses.replace(self.trained.predictor, batch_size=size)
         if self.options.segments:
-            for clips, output in run_ahead(batches, predictor.start_segments):
+            start = partial(predictor.start_segments, score=self.options.segment_score)
+            for clips, output in run_ahead(batches, start):
                 yield self._choose(clips, output.probs, output.scores)
         else:
             for clips, probs in run_ahead(batches, predictor.start):

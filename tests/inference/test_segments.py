@@ -24,7 +24,10 @@ FORMS = (
 
 def predictor_of(form: str, **choices: Any) -> mla.Predictor:
     """A model of this form, whose statistics and biases are none of the initial ones."""
+    form, _, over_time = form.partition(" ")
     config = dataclasses.replace(mla.preset(form).model, hidden_units=HIDDEN)
+    if over_time:
+        config = dataclasses.replace(config, pooling="attention_over_time")
     model = mla.build_model(config, CLASSES)
     variables = init_variables(model, 0, 4, class_prior=np.full(CLASSES, 0.3))
     rng = np.random.default_rng(1)
@@ -42,24 +45,70 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_score_is_the_probability_of_the_segment_as_a_clip(form: str) -> None:
-    """So that of a clip of one segment it is the clip's own."""
+def logit(p: np.ndarray) -> np.ndarray:
+    p = p.astype(np.float64)
+    return np.log(p) - np.log1p(-p)
+
+
+def windows_as_clips(clips: mla.ClipSet, size: int) -> mla.ClipSet:
+    """The window around each real segment, cut out of its clip."""
+    before, rows = size // 2, []
+    for embeddings, length in zip(clips.embeddings, clips.num_segments, strict=True):
+        rows += [
+            embeddings[max(0, t - before) : min(length, t + size - before)] for t in range(length)
+        ]
+    padded = np.zeros((len(rows), size, clips.num_features), clips.embeddings.dtype)
+    for row, window in zip(padded, rows, strict=True):
+        row[: len(window)] = window
+    lengths = np.array([len(window) for window in rows], np.int32)
+    return mla.ClipSet.from_arrays(
+        padded, [[]] * len(rows), num_segments=lengths, num_classes=CLASSES
+    )
+
+
+@pytest.mark.parametrize("form", [*FORMS, "yu2018:1-A-1-A over time"])
+def test_scores_are_blends_of_what_the_model_says_of_windows_as_clips(form: str) -> None:
     clips = random_clips(num_clips=40)
     predictor = predictor_of(form)
     found = predictor.predict_segments(clips)
-    scores, mask = found.scores, clips.mask()
-    assert scores.dtype == np.float32
-    assert scores.shape == (40, 5, CLASSES)
-    assert np.isnan(scores[~mask]).all()
-    alone = mla.ClipSet.from_arrays(
-        clips.embeddings[mask][:, None], [[]] * int(mask.sum()), num_classes=CLASSES
-    )
-    np.testing.assert_allclose(scores[mask], predictor.predict(alone), rtol=1e-5)
+    mask = clips.mask()
+    assert found.scores.dtype == np.float32
+    assert found.scores.shape == (40, 5, CLASSES)
+    assert np.isnan(found.scores[~mask]).all()
     np.testing.assert_allclose(found.probs, predictor.predict(clips), rtol=1e-5)
+    clip = np.repeat(found.probs[:, None], 5, axis=1)[mask]
+    alone, near = (predictor.predict(windows_as_clips(clips, size)) for size in (1, 3))
+    blended = sigmoid(0.6 * logit(clip) + 0.2 * logit(near) + 0.2 * logit(alone))
+    np.testing.assert_allclose(found.scores[mask], blended, rtol=2e-4)
+    by_name = {n: predictor.predict_segments(clips, score=n).scores for n in ("alone", "clip")}
+    np.testing.assert_allclose(by_name["alone"][mask], alone, rtol=1e-5)
+    np.testing.assert_allclose(by_name["clip"][mask], clip, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_score_of_one_segment_or_of_equal_ones_is_the_clips_and_time_may_run_backwards(
+    form: str,
+) -> None:
+    predictor = predictor_of(form)
+    clips = random_clips(num_clips=40)
     one = clips.num_segments == 1
     assert 0 < one.sum() < 40
-    np.testing.assert_allclose(scores[one, 0], found.probs[one], rtol=1e-5)
+    found = predictor.predict_segments(clips)
+    np.testing.assert_allclose(found.scores[one, 0], found.probs[one], rtol=1e-5)
+    held = dataclasses.replace(clips, embeddings=np.repeat(clips.embeddings[:, :1], 5, axis=1))
+    constant = predictor.predict_segments(held)
+    expected = np.where(clips.mask()[:, :, None], constant.probs[:, None], np.nan)
+    np.testing.assert_allclose(constant.scores, expected, rtol=1e-4)
+    full = clips.num_segments == 5
+    backwards = dataclasses.replace(clips, embeddings=clips.embeddings[:, ::-1])
+    np.testing.assert_allclose(
+        predictor.predict_segments(backwards).scores[full], found.scores[full][:, ::-1], rtol=1e-4
+    )
+
+
+def test_a_score_that_is_not_known_is_refused() -> None:
+    with pytest.raises(mla.UserError, match="'best' is not known: choose from in_context, alone"):
+        predictor_of("yu2018:1-A").predict_segments(random_clips(num_clips=2), score="best")
 
 
 def test_where_padding_counts_a_clip_is_more_than_its_segment() -> None:
@@ -105,8 +154,10 @@ def test_levels_add_up_to_the_clips_probability(form: str) -> None:
     np.testing.assert_allclose(sigmoid(logits), found.probs, rtol=1e-4)
 
 
-def test_with_one_level_the_score_is_f() -> None:
-    found = predictor_of("yu2018:2-A").predict_segments(random_clips(num_clips=9), with_levels=True)
+def test_with_one_level_the_score_alone_is_f() -> None:
+    found = predictor_of("yu2018:2-A").predict_segments(
+        random_clips(num_clips=9), score="alone", with_levels=True
+    )
     (level,) = found.levels
     assert level.segment_probs is not None
     np.testing.assert_allclose(found.scores, level.segment_probs, rtol=1e-5)

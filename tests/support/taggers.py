@@ -103,7 +103,7 @@ def padding_is_left_out(run: Run, tagger: Tagger, held: float = np.nan) -> None:
     alone = run(x, np.ones((1, 3), bool))
     if tagger.use_mask:
         np.testing.assert_allclose(found["clip"][0], alone["clip"][0], atol=1e-5)
-    np.testing.assert_allclose(found["segments"][0, :3], alone["segments"][0], atol=1e-5)
+        np.testing.assert_allclose(found["segments"][0, :3], alone["segments"][0], atol=1e-5)
     assert not found["segments"][~mask].any()
     assert not found["clip"][1].any(), "a clip of no segments"
 
