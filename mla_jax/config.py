@@ -75,7 +75,8 @@ class ModelConfig:
       norm_unbiased: the running variance is the unbiased one, as in PyTorch.
       hidden_bias: whether the dense layers of the blocks have a bias.
       kernel_init: how the kernels of the dense layers start: glorot_uniform or he_uniform.
-      join: the order in which the output layer sees the levels, deepest_first or shallowest_first.
+      join: how several levels make one: deepest_first or shallowest_first, by an output layer that sees them
+        in this order; or mean, of their logits, without that layer.
       prior_bias: start the last bias at the log-odds of each class's share of the training clips.
     """
 
@@ -108,7 +109,7 @@ class ModelConfig:
         _require(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "above 0")
         one_of("model.attend_to", self.attend_to, ("decisions", "features"))
         one_of("model.kernel_init", self.kernel_init, ("glorot_uniform", "he_uniform"))
-        one_of("model.join", self.join, ("deepest_first", "shallowest_first"))
+        one_of("model.join", self.join, ("deepest_first", "shallowest_first", "mean"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +237,7 @@ class OptimConfig:
       clip_norm: gradients whose norm over all parameters is larger are scaled down to it; 0: none are.
       l2: adds this times the sum of squares of the blocks' kernels to the loss, as Keras's
         `kernel_regularizer` does.
+      level_loss: adds this times the mean over the levels of the loss that each has by its own logits.
       schedule: of the learning rate: constant, or cosine, where it falls to zero over `train.steps`.
       warmup_steps: in so many first steps the learning rate rises to its full value.
       weight_decay: every kernel is made smaller by this times the learning rate in each step, as in AdamW.
@@ -250,6 +252,7 @@ class OptimConfig:
     epsilon_place: str = "before_correction"
     clip_norm: float = 0.0
     l2: float = 0.0
+    level_loss: float = 0.0
     schedule: str = "constant"
     warmup_steps: int = 0
     weight_decay: float = 0.0
@@ -262,7 +265,7 @@ class OptimConfig:
         _require(0 <= self.b2 < 1, "optim.b2", self.b2, "in [0, 1)")
         _require(self.epsilon > 0, "optim.epsilon", self.epsilon, "above 0")
         _require(self.clip_norm >= 0, "optim.clip_norm", self.clip_norm, "0 or more")
-        for name in ("l2", "warmup_steps", "weight_decay"):
+        for name in ("l2", "level_loss", "warmup_steps", "weight_decay"):
             value = getattr(self, name)
             _require(value >= 0, f"optim.{name}", value, "0 or more")
         _require(
@@ -344,6 +347,12 @@ class Config:
             "train.patience",
             self.train.patience,
             "0 without data.validation_fraction, since it looks at the validation clips",
+        )
+        _require(
+            self.optim.level_loss == 0 or len(parse_architecture(self.model.architecture)) > 1,
+            "optim.level_loss",
+            self.optim.level_loss,
+            f"0 for model.architecture={self.model.architecture}, which has one level",
         )
         _require(
             self.optim.schedule == "constant" or self.optim.warmup_steps < self.train.steps,

@@ -43,6 +43,7 @@ def test_what_is_no_architecture_is_refused(wrong: str) -> None:
         ("data", "validation_fraction", 1.0),
         ("data", "train_fraction", 0.0),
         ("optim", "learning_rate", 0.0),
+        ("optim", "level_loss", -1.0),
         ("optim", "b1", 1.0),
         ("optim", "b2", -0.1),
         ("optim", "epsilon", 0.0),

@@ -5,6 +5,9 @@ blocks of K rows are the levels. The paper's claim is that classes favour differ
 
 Unit k of a level is not class k: only the output layer is trained on labels, and it takes all units of all
 levels for every class. So what a level does for a class is seen behind that layer, not in front of it.
+
+With `model.join=mean` there is no such layer: unit k of a level is class k, and its share of the logit's
+variance is of what the level adds, its own logit over the number of levels.
 """
 
 import dataclasses
@@ -50,31 +53,34 @@ def level_shares(trained: TaggingModel, clips: ClipSet | None = None) -> LevelSh
     """
     if not isinstance(trained, TrainedModel):
         return None
-    by_level = output_by_level(trained)
-    if by_level is None:
-        return None
-    names = level_names(trained.config.model)
-    if clips is None or trained.config.model.attend_to != "decisions":
+    config, by_level = trained.config.model, output_by_level(trained)
+    names = level_names(config)
+    if clips is None or config.attend_to != "decisions":
+        if by_level is None:
+            return None
         return LevelShares(names, weight_shares(by_level), by_variance=False)
+    if len(names) == 1:
+        return None
     rows = np.unique(np.linspace(0, len(clips) - 1, _MOST_CLIPS).astype(int))
     predictor = dataclasses.replace(trained.predictor, batch_size=min(_BATCH, len(rows)))
     level_probs = [
         np.stack([level.contributions().sum(axis=1) for level in batch.levels])
         for batch in predictor.segment_batches(clips[rows], with_levels=True)
     ]
-    shares = variance_shares(by_level, np.concatenate(level_probs, axis=1))
-    return LevelShares(names, shares, by_variance=True)
+    probs = np.concatenate(level_probs, axis=1).astype(np.float64)
+    added = _logits(probs) / len(names) if by_level is None else np.matmul(probs, by_level)
+    return LevelShares(names, variance_shares(added), by_variance=True)
 
 
 def output_by_level(trained: TrainedModel) -> np.ndarray | None:
     """The output layer's kernel by level, with the scale of the batch norm behind it, if there is one.
 
     Returns:
-      [num_levels, num_classes, num_classes] float64, shallowest first; None for a single level.
+      [num_levels, num_classes, num_classes] float64, shallowest first; None without an output layer.
     """
     config = trained.config.model
     num_levels = len(parse_architecture(config.architecture))
-    if num_levels == 1:
+    if num_levels == 1 or config.join == "mean":
         return None
     params = trained.variables["params"]
     kernel = np.asarray(params["output"]["kernel"], np.float64)
@@ -107,25 +113,28 @@ def weight_shares(by_level: np.ndarray) -> np.ndarray:
         return sizes / sizes.sum(axis=0)
 
 
-def variance_shares(by_level: np.ndarray, level_probs: np.ndarray) -> np.ndarray:
+def _logits(probs: np.ndarray) -> np.ndarray:
+    probs = np.clip(probs, 1e-7, 1 - 1e-7)
+    return np.log(probs) - np.log1p(-probs)
+
+
+def variance_shares(added: np.ndarray) -> np.ndarray:
     r"""How much of what moves a class's logit from clip to clip comes from each level.
 
-    Level $l$ adds $c_l = y_l W_l[:, k]$ to the logit $z = \sum_l c_l + b$ of class $k$, so that
-    $\mathrm{var}(z) = \sum_l \mathrm{cov}(c_l, z)$, and the share of the level is
+    Level $l$ adds $c_l$ (with an output layer, $y_l W_l[:, k]$) to the logit $z = \sum_l c_l + b$ of class
+    $k$, so that $\mathrm{var}(z) = \sum_l \mathrm{cov}(c_l, z)$, and the share of the level is
     $\mathrm{cov}(c_l, z) / \mathrm{var}(z)$. It is 0 for a level that says the same of every clip, however
     large its weights, and may be below 0 for one that mostly takes back what others say. A batch norm behind
     the layer changes no share. That a share is large does not say that the class would be lost without
     the level: levels are built on each other, and say much the same.
 
     Args:
-      by_level: as in `weight_shares`.
-      level_probs: [num_levels, num_clips, num_classes] each level's clip probabilities y, shallowest first.
+      added: [num_levels, num_clips, num_classes] float64, what each level adds, shallowest first.
 
     Returns:
       [num_levels, num_classes] float64, each class's sum to one; NaN where the logit does not vary.
     """
-    added = np.matmul(level_probs.astype(np.float64), by_level)
-    added -= added.mean(axis=1, keepdims=True)
+    added = added - added.mean(axis=1, keepdims=True)
     logits = added.sum(axis=0)
     variance = np.mean(logits**2, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

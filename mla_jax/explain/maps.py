@@ -33,11 +33,10 @@ class ClipMap(NamedTuple):
 def clip_maps(trained: TaggingModel, clips: ClipSet) -> list[dict[str, ClipMap]]:
     r"""The maps of each clip, by title, of all classes by the clip's real segments.
 
-    The first is always `segment score` (`mla_jax.inference.segments` says what it is); an average of
-    models has no other. A model of one
-    level that attends to decisions has its `attention` as well, the weights of its segments. One of
-    several has none for a class: unit k of a level is not class k (`mla_jax.explain.levels`). But its
-    logit is a sum over levels and segments, up to the bias,
+    The first is always `segment score` (`mla_jax.inference.segment_scores`); an average of
+    models has no other. A model whose units are classes (one level, or `model.join=mean`) has its `attention`
+    as well, the weights of its segments. With an output layer unit k of a level is not class k
+    (`mla_jax.explain.levels`). But its logit is a sum over levels and segments, up to the bias,
 
     $$z_k = \sum_l \sum_t \sum_j W_l[j, k]\, a_{ltj} f_{ltj},$$
 
@@ -59,19 +58,23 @@ def clip_maps(trained: TaggingModel, clips: ClipSet) -> list[dict[str, ClipMap]]
 
 def _inside(trained: TrainedModel, of_levels: Sequence[Any]) -> dict[str, tuple[np.ndarray, str]]:
     """What a single model has besides its scores: what the levels add, or the attention of the only one."""
-    config = trained.config.model
-    if config.attend_to != "decisions":
-        return {}
+    config, model = trained.config.model, trained.model
     by_level = output_by_level(trained)
-    if by_level is not None:
+    if config.attend_to == "decisions" and by_level is not None:
         levels = zip(level_names(config), of_levels, by_level, strict=True)
         return {
             f"adds, {name}": (level.contributions() @ weights, "signed")
             for name, level, weights in levels
         }
-    if config.pooling == "mean":
+    if not model.units_are_classes or config.pooling == "mean":
         return {}
-    return {"attention": (of_levels[0].attention, "weight")}
+    if len(of_levels) == 1:
+        return {"attention": (of_levels[0].attention, "weight")}
+    names = level_names(config)
+    return {
+        f"attention, {name}": (level.attention, "weight")
+        for name, level in zip(names, of_levels, strict=True)
+    }
 
 
 def _map_of(values: np.ndarray, kind: str) -> ClipMap:

@@ -13,11 +13,12 @@ import numpy as np
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.errors import UserError
 from mla_jax.export.keras import keras, layers, ops, require_tensorflow
-from mla_jax.export.keras_pooling import POOLS, pool_views
+from mla_jax.export.keras_pooling import POOLS, against_the_clip, pool_views
 from mla_jax.export.tagger import Tagger
-from mla_jax.inference.segments import IN_CONTEXT
+from mla_jax.inference.segment_scores import DEFAULT_SCORE, SEGMENT_SCORES
 from mla_jax.models.pooling import POOLINGS
 
+_SCORE = SEGMENT_SCORES[DEFAULT_SCORE]
 _LEAST = 1e-7  # probabilities keep so far from 0 and 1 where logits are made of them
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
 
@@ -65,14 +66,18 @@ class _Built:
         config = self.config
         if config.input_norm:
             x = self._norm("input_norm", x)
-        levels, block = [], 0
+        levels, attention, block = [], [], 0
         for level, num_blocks in enumerate(parse_architecture(config.architecture)):
             for _ in range(num_blocks):
                 x = self._block(f"block_{block}", x)
                 block += 1
-            levels.append(self._head(f"head_{0 if config.share_heads else level}", x, counts))
-        if len(levels) == 1:
-            return ops.sigmoid(_clip_and_segments([_logits(view) for view in levels[0]]))
+            views, says = self._head(f"head_{0 if config.share_heads else level}", x, counts)
+            levels.append(views)
+            attention.append(says)
+        if len(levels) == 1 or config.join == "mean":
+            logits = [sum(map(_logits, view)) / len(levels) for view in zip(*levels, strict=True)]
+            says = sum(attention) / len(levels) if attention[0] is not None else 0.0
+            return ops.sigmoid(_clip_and_segments(logits, _SCORE.attention * says))
         if config.join == "deepest_first":
             levels.reverse()
         views = [ops.concatenate(view, axis=-1) for view in zip(*levels, strict=True)]
@@ -85,16 +90,21 @@ class _Built:
         x = self._dense(f"{name}_dense", x, config.hidden_units, use_bias=config.hidden_bias)
         return ops.relu(self._norm(f"{name}_norm", x) if config.block_norm else x)
 
-    def _head(self, name: str, x: Any, counts: Any) -> list[Any]:
-        """The probabilities of one level: of the clip, then of the windows that a segment's score blends."""
+    def _head(self, name: str, x: Any, counts: Any) -> tuple[list[Any], Any]:
+        """The probabilities of one level: of the clip, then of the windows that a segment's score blends.
+
+        And what attention says of each segment, if it is of classes.
+        """
         config, decides = self.config, self.config.attend_to == "decisions"
         size = self.num_classes if decides else config.hidden_units
         values = self._map(f"{name}_{'classify' if decides else 'value'}", x, size)
         values = ops.sigmoid(values) if decides else values
         uses_attention = POOLINGS[config.pooling].uses_attention
         attend = self._map(f"{name}_attend", x, size) if uses_attention else values
-        views = pool_views(POOLS[config.pooling], values, attend, counts, IN_CONTEXT.sizes)
-        return views if decides else [self._classify(name, view) for view in views]
+        views = pool_views(POOLS[config.pooling], values, attend, counts, _SCORE.blend.sizes)
+        if not decides:
+            return [self._classify(name, view) for view in views], None
+        return views, against_the_clip(config.pooling, attend, counts) if uses_attention else None
 
     def _classify(self, name: str, pooled: Any) -> Any:
         """The probabilities of pooled vectors."""
@@ -118,11 +128,11 @@ class _Built:
         return self._layers[name]
 
 
-def _clip_and_segments(views: list[Any]) -> Any:
-    """The clip, and what `IN_CONTEXT` makes of the views of each segment: [clips, 1 + time, n]."""
+def _clip_and_segments(views: list[Any], more: Any = 0.0) -> Any:
+    """The clip, and the blend of the views of each segment with `more` added: [clips, 1 + time, n]."""
     clip, *windows = views
-    blended = IN_CONTEXT.clip * clip
-    for (_, weight), window in zip(IN_CONTEXT.windows, windows, strict=True):
+    blended = _SCORE.blend.clip * clip + more
+    for (_, weight), window in zip(_SCORE.blend.windows, windows, strict=True):
         blended = blended + weight * window
     return ops.concatenate([clip, blended], axis=1)
 

@@ -41,15 +41,28 @@ def _max(values: Any, _: Any, counts: Any) -> Any:
     return ops.max(ops.where(counts, values, _LOW), axis=-2, keepdims=True)
 
 
+ATTENTION: dict[str, Callable[[Any, Any], Any]] = {
+    "attention": lambda attend, _: _clip(ops.softmax(attend, axis=-1)),
+    "attention_over_time": _over_time,
+    "attention_sigmoid": lambda attend, _: _clip(ops.sigmoid(attend)),
+    "attention_exp": _exp,
+}
+"""The attention of each pooling that has one: of its logits, and of which segments count, above zero."""
+
 POOLS: dict[str, Pool] = {
-    "attention": _by(lambda attend, _: _clip(ops.softmax(attend, axis=-1))),
-    "attention_over_time": _by(_over_time),
-    "attention_sigmoid": _by(lambda attend, _: _clip(ops.sigmoid(attend))),
-    "attention_exp": _by(_exp),
+    **{name: _by(attention) for name, attention in ATTENTION.items()},
     "mean": _by(lambda attend, _: ops.ones_like(attend)),
     "max": _max,
 }
 """Every pooling by its name."""
+
+
+def against_the_clip(name: str, attend: Any, counts: Any) -> Any:
+    """What attention says of each segment: its logarithm minus the mean of those that count."""
+    counts = ops.cast(counts, "float32")
+    log_a = ops.log(ATTENTION[name](attend, counts > 0)) * counts
+    number = ops.maximum(ops.sum(counts, axis=-2, keepdims=True), 1.0)
+    return (log_a - ops.sum(log_a, axis=-2, keepdims=True) / number) * counts
 
 
 def pool_views(

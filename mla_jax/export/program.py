@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mla_jax.export.tagger import Tagger
-from mla_jax.inference.segments import IN_CONTEXT
+from mla_jax.inference.segment_scores import clip_and_segment_logits
 
 Program = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
 
@@ -24,7 +24,8 @@ def tagger_program(tagger: Tagger) -> Program:
         stored = jnp.where(mask[:, :, None], embeddings, 0).astype(jnp.float32)
         x = (stored - scaling.offset) / scaling.scale
         counts = mask if tagger.use_mask else None
-        probs: jax.Array = jax.nn.sigmoid(model.apply(variables, x, counts, segments=IN_CONTEXT))  # type: ignore[arg-type]
+        logits, _ = clip_and_segment_logits(model, variables, x, counts)
+        probs = jax.nn.sigmoid(logits)
         return {
             "clip": jnp.where(jnp.any(mask, axis=1)[:, None], probs[:, 0], 0),
             "segments": jnp.where(mask[:, :, None], probs[:, 1:], 0),

@@ -29,8 +29,8 @@ class Tagger:
     In every format two arrays go in: `embeddings`, [clips, segments, features], as the data store them
     (uint8, else float32), and `mask`, [clips, segments] bool, True where there is a segment. Two come out,
     float32: `clip`, [clips, classes], the probabilities of the clips, and `segments`, [clips, segments,
-    classes], the scores of their segments (`mla_jax.inference.segments`). Scaling is part of it. What padding
-    holds changes nothing; its segments have probability 0, and so has a clip of nothing else.
+    classes], the scores of their segments (`mla_jax.inference.segment_scores`). Scaling is part of it. What
+    padding holds changes nothing; its segments have probability 0, and so has a clip of nothing else.
 
     Attributes:
       trained: the model.

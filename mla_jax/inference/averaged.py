@@ -13,7 +13,8 @@ import numpy as np
 from mla_jax.data.clips import ClipSet
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import ClipPredictor
-from mla_jax.inference.segments import DEFAULT_SCORE, SegmentOutput
+from mla_jax.inference.segment_scores import DEFAULT_SCORE
+from mla_jax.inference.segments import SegmentOutput
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,7 +13,8 @@ import numpy as np
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import Scaling
 from mla_jax.errors import UserError
-from mla_jax.inference.segments import DEFAULT_SCORE, SegmentOutput, segment_output
+from mla_jax.inference.segment_scores import DEFAULT_SCORE
+from mla_jax.inference.segments import SegmentOutput, segment_output
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.multi_level import MultiLevelModel, Variables
 from mla_jax.parallel.mesh import mesh_of, spread
@@ -104,7 +105,7 @@ class ClipPredictor(abc.ABC):
 
         Args:
           clips: any number of clips.
-          score: which score of a segment, one of `mla_jax.inference.segments.SEGMENT_SCORES`.
+          score: which score of a segment, one of `mla_jax.inference.segment_scores.SEGMENT_SCORES`.
           with_levels: whether what each level says is wanted, too.
 
         The scores alone take 4 * time * classes bytes a clip, and each level several times that; where

@@ -1,25 +1,12 @@
 r"""What a model says of the segments of clips.
 
-A score of a segment that knows nothing but the segment ranks seconds worse than the probability of the whole
-clip written under each of them: one second of sound says little, its clip says much. So the segment score
-takes both. With $z(\cdot)$ the model's logit for a class of any stretch of segments, taken as a clip,
+For each segment a score (`mla_jax.inference.segment_scores`), and for each level
 
-$$s_t = \sigma\big(0.6\, z(\text{clip}) + 0.2\, z(x_{t-1}, x_t, x_{t+1}) + 0.2\, z(x_t)\big),$$
+- the attention $a$, which says how much each segment counts for a class of that level;
+- the classification $f$ of each segment (paper, Eqs. 1 to 4).
 
-where windows end at the ends of the clip. In a clip of one segment, or of equal segments, it is the clip's
-probability; played backwards, a clip has the same scores backwards. It lives on the scale of the clip
-probabilities, so thresholds chosen on clips apply. It needs no attention: every form of the model has it.
-
-The other quantities, each `[clips, time, ...]`:
-
-- alone: the model applied to the segment as a clip of its own, $\sigma(z(x_t))$; for where the clip must not
-  matter;
-- clip: the clip's probability, under every segment: what any other score must beat;
-- for each level, the attention $a$, which says how much each segment counts for a class of that level;
-- for each level, the classification $f$ of each segment (paper, Eqs. 1 to 4).
-
-Where a model has several levels, its output layer mixes all units of all of them, and nothing ties unit k of
-a level to class k: $a$ and $f$ show how a level works, not when class k sounds.
+Where an output layer mixes the levels, it mixes all units of all of them, and nothing ties unit k of a level
+to class k: $a$ and $f$ show how a level works, not when class k sounds.
 """
 
 from functools import partial
@@ -29,36 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mla_jax.config import parse_architecture
 from mla_jax.data.embedding import Scaling
-from mla_jax.errors import UserError
+from mla_jax.inference.segment_scores import clip_and_segment_logits
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.multi_level import MultiLevelModel, Variables
-from mla_jax.models.windows import Blend
-
-IN_CONTEXT = Blend(clip=0.6, windows=((1, 0.2), (3, 0.2)))
-"""The segment score."""
-
-SEGMENT_SCORES: dict[str, Blend] = {
-    "in_context": IN_CONTEXT,
-    "alone": Blend(clip=0, windows=((1, 1),)),
-    "clip": Blend(clip=1, windows=()),
-}
-"""The scores of segments by name: the default, the segment alone, and the clip's probability repeated."""
-
-DEFAULT_SCORE = "in_context"
-
-
-def require_known_score(name: str) -> None:
-    """Checks that a segment score has this name.
-
-    Raises:
-      UserError: none has.
-    """
-    if name not in SEGMENT_SCORES:
-        raise UserError(
-            f"segment_score={name!r} is not known: choose from {', '.join(SEGMENT_SCORES)}"
-        )
 
 
 class Level(NamedTuple):
@@ -118,10 +79,7 @@ def segment_output(
         scale=scaling.scale,
         use_mask=use_mask,
     )
-    require_known_score(score)
-    logits, sown = model.apply(
-        variables, inputs, mask, segments=SEGMENT_SCORES[score], mutable=["intermediates"]
-    )
+    logits, found = clip_and_segment_logits(model, variables, inputs, mask, score)
     probs: jax.Array = jax.nn.sigmoid(logits)
     time = inputs.shape[1]
     present = (jnp.arange(time)[None, :] < num_segments[:, None])[:, :, None]
@@ -131,17 +89,6 @@ def segment_output(
 
     levels = []
     if with_levels:
-        for a, f in _levels(model, sown["intermediates"]):
+        for a, f in found:
             levels.append(Level(a, None if f is None else nan_in_padding(f)))  # type: ignore[arg-type]
     return SegmentOutput(probs[:, 0], nan_in_padding(probs[:, 1:]), tuple(levels))  # type: ignore[arg-type]
-
-
-def _levels(model: MultiLevelModel, sown: Variables) -> list[tuple[jax.Array, jax.Array | None]]:
-    """Attention and segment probabilities of each level; a shared head has sown once for each."""
-    found = []
-    for level in range(len(parse_architecture(model.config.architecture))):
-        head, call = ("head_0", level) if model.config.share_heads else (f"head_{level}", 0)
-        values = sown[head]
-        f = values["segment_probs"][call] if "segment_probs" in values else None
-        found.append((values["attention"][call], f))
-    return found

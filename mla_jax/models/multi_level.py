@@ -132,7 +132,7 @@ class Head(nn.Module):
 
 
 class MultiLevelModel(nn.Module):
-    """Dense blocks with a head at each level; if there are several levels, an output layer mixes them.
+    """Dense blocks with a head at each level; several levels are mixed by an output layer, or averaged.
 
     Attributes:
       config: the architecture and its form.
@@ -141,6 +141,13 @@ class MultiLevelModel(nn.Module):
 
     config: ModelConfig
     num_classes: int
+
+    @property
+    def units_are_classes(self) -> bool:
+        """Whether unit k of every head is class k: so it is without an output layer."""
+        config = self.config
+        one_level = len(parse_architecture(config.architecture)) == 1
+        return config.attend_to == "decisions" and (one_level or config.join == "mean")
 
     @nn.compact
     def __call__(
@@ -152,6 +159,8 @@ class MultiLevelModel(nn.Module):
         segments: Blend | None = None,
     ) -> jax.Array:
         """Clip logits; `jax.nn.sigmoid` of them are the clip probabilities.
+
+        Sows into the collection `intermediates` the `level_logits` of each level, the shallowest first.
 
         Args:
           embeddings: [B, T, M] float32, scaled (for AudioSet's bytes, (e - 128) / 128).
@@ -179,16 +188,18 @@ class MultiLevelModel(nn.Module):
                 block += 1
             head = shared or Head(config, self.num_classes, name=f"head_{level}")
             levels.append(head(h, mask, train, windows))
-        if config.join == "deepest_first":
-            levels.reverse()
-        several = len(levels) > 1
-        joined = jnp.concatenate(
-            [nn.sigmoid(logits) if several else logits for logits in levels], axis=-1
-        )
+        for logits in levels:
+            self.sow("intermediates", "level_logits", logits)
+        averaged = len(levels) == 1 or config.join == "mean"
+        if averaged:
+            joined = sum(levels[1:], levels[0]) / len(levels)
+        else:
+            levels = levels[::-1] if config.join == "deepest_first" else levels
+            joined = jnp.concatenate([nn.sigmoid(logits) for logits in levels], axis=-1)
         if segments:
             # What follows is linear: a blend of what goes in gives that of the logits, for one product.
             joined = segments.of_views(joined, embeddings.shape[1])
-        if not several:
+        if averaged:
             return joined
         logits = _dense(config, self.num_classes, "output")(joined)
         if config.output_norm:
@@ -245,12 +256,13 @@ def init_variables(
 
 def _set_last_bias(params: Variables, config: ModelConfig, value: jax.Array) -> None:
     """Sets the bias that is added last: of the batch norm if one follows the dense layer, else of that."""
-    if len(parse_architecture(config.architecture)) == 1:
-        normed = config.head_norm and config.attend_to == "decisions"
-        place = params["head_0"]["classify_norm" if normed else "classify"]
-    else:
-        place = params["output_norm" if config.output_norm else "output"]
-    place["bias"] = value
+    if len(parse_architecture(config.architecture)) > 1 and config.join != "mean":
+        params["output_norm" if config.output_norm else "output"]["bias"] = value
+        return
+    normed = config.head_norm and config.attend_to == "decisions"
+    for name in params:
+        if name.startswith("head_"):
+            params[name]["classify_norm" if normed else "classify"]["bias"] = value
 
 
 def num_parameters(variables: Variables) -> int:

@@ -20,7 +20,8 @@ from mla_jax.data.skipped import Skipped
 from mla_jax.data.stated import Stated
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import ClipPredictor
-from mla_jax.inference.segments import DEFAULT_SCORE, SegmentOutput
+from mla_jax.inference.segment_scores import DEFAULT_SCORE
+from mla_jax.inference.segments import SegmentOutput
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.inputs import names_sound

@@ -11,7 +11,7 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import run_ahead
-from mla_jax.inference.segments import DEFAULT_SCORE, require_known_score
+from mla_jax.inference.segment_scores import DEFAULT_SCORE, require_known_score
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs import thresholds
@@ -33,7 +33,7 @@ class TagOptions:
       top_k: the most labels that a clip or window gets; None: 5, or of events all.
       threshold: only labels that are at least so probable are reported, so that a clip may have none;
         "validation": each class has its own, the run's (`mla_jax.runs.thresholds`).
-      segments: write the scores of segments too (`mla_jax.inference.segments` says what a score is).
+      segments: write the scores of segments too (`mla_jax.inference.segment_scores`).
       segment_score: which one, by its name there.
       window: segments of a window, into which longer clips are cut; 0: as many as clips had in training.
       hop: segments from the start of one window to that of the next; 0: `window`.

@@ -59,6 +59,7 @@ def train_step(
     dropout_key: jax.Array,
     *,
     l2: float = 0.0,
+    level_loss: float = 0.0,
 ) -> tuple[TrainState, StepMetrics]:
     """One step of gradient descent.
 
@@ -68,6 +69,7 @@ def train_step(
       batch: the clips of the step.
       dropout_key: the same at every step; the step's own key is made of it.
       l2: the weight of `kernel_penalty` in the loss.
+      level_loss: the weight in the loss of the mean over the levels' own losses.
     """
 
     def loss_of(params: optax.Params) -> tuple[jax.Array, Any]:
@@ -77,10 +79,14 @@ def train_step(
             batch.mask,
             train=True,
             rngs={"dropout": jax.random.fold_in(dropout_key, state.step)},
-            mutable=["batch_stats"],
+            mutable=["batch_stats", "intermediates"] if level_loss else ["batch_stats"],
         )
         there = jnp.any(batch.mask, axis=1).astype(logits.dtype)
         loss = binary_cross_entropy(logits, batch.labels, there, batch.known)
+        if level_loss:
+            levels: Any = updates.pop("intermediates")["level_logits"]  # type: ignore[call-overload]
+            own = [binary_cross_entropy(x, batch.labels, there, batch.known) for x in levels]
+            loss += level_loss * sum(own) / len(own)
         return loss + l2 * kernel_penalty(params) if l2 else loss, updates
 
     (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -129,7 +135,9 @@ def run_steps(
         step_key = jax.random.fold_in(jax.random.fold_in(key, _AUGMENT_STREAM), state.step)
         changes = augment.mixes or augment.drop_segments
         batch = augmented_batch(data, rows, augment, step_key) if changes else data.batch(rows)
-        return train_step(model, optimizer, state, batch, key, l2=optim.l2)
+        return train_step(
+            model, optimizer, state, batch, key, l2=optim.l2, level_loss=optim.level_loss
+        )
 
     if key.ndim:
         axes = axes_of_seeds(state)

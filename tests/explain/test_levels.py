@@ -52,6 +52,21 @@ def test_shares_are_of_variance_where_there_are_clips_and_decisions() -> None:
     assert level_shares(untrained_model(architecture="2-A"), CLIPS) is None
 
 
+def test_without_an_output_layer_a_level_adds_its_own_logit() -> None:
+    trained = untrained_model(architecture="1-A-2-A", join="mean")
+    assert output_by_level(trained) is None
+    assert level_shares(trained) is None
+    found = level_shares(trained, CLIPS)
+    assert found is not None
+    levels = trained.predict_segments(CLIPS, with_levels=True).levels
+    p = np.stack([level.contributions().sum(axis=1) for level in levels]).astype(np.float64)
+    added = np.log(p / (1 - p)) / 2
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-added.sum(axis=0))), trained.predict(CLIPS), rtol=1e-4
+    )
+    np.testing.assert_allclose(found.shares, variance_shares(added), atol=1e-3)
+
+
 def test_shares_of_weights_follow_the_kernel() -> None:
     by_level = np.zeros((2, 2, 2))
     by_level[0, :, 0] = [3, 4]  # norm 5, class 0
@@ -66,7 +81,7 @@ def test_shares_of_variance_add_up_and_leave_out_what_never_moves() -> None:
     by_level = rng.normal(size=(3, 5, 5))
     probs = rng.random((3, 400, 5))
     probs[1] = 0.7  # says the same of every clip
-    shares = variance_shares(by_level, probs)
+    shares = variance_shares(np.matmul(probs, by_level))
     np.testing.assert_allclose(shares.sum(axis=0), 1, rtol=1e-12)
     np.testing.assert_allclose(shares[1], 0, atol=1e-12)
     # Of levels that vary independently of each other, each has its own variance.
@@ -74,6 +89,6 @@ def test_shares_of_variance_add_up_and_leave_out_what_never_moves() -> None:
     own = added.var(axis=1)
     np.testing.assert_allclose(shares, own / own.sum(axis=0), atol=0.15)
     # What a batch norm behind the layer does, and a bias, changes nothing.
-    scaled = variance_shares(by_level * np.array([1, -2, 3, 0.1, 5]), probs)
+    scaled = variance_shares(np.matmul(probs, by_level * np.array([1, -2, 3, 0.1, 5])))
     np.testing.assert_allclose(scaled, shares, rtol=1e-9, atol=1e-12)
-    assert np.isnan(variance_shares(by_level, np.ones((3, 10, 5)))).all()
+    assert np.isnan(variance_shares(np.ones((3, 10, 5)))).all()

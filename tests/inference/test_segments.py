@@ -12,6 +12,12 @@ from mla_jax.models.multi_level import init_variables
 from tests.support.helpers import random_clips
 
 HIDDEN, CLASSES = 8, 7
+CLASS_UNITS = (
+    "yu2018:2-A",
+    "yu2018:1-A-1-A join=mean",
+    "kong2019_torch:1-A-1-A join=mean pooling=attention_over_time",
+)
+"""Forms with attention in which unit k of a head is class k."""
 FORMS = (
     "yu2018:1-A-1-A",
     "kong2019_torch:1-A-1-A",
@@ -24,10 +30,9 @@ FORMS = (
 
 def predictor_of(form: str, **choices: Any) -> mla.Predictor:
     """A model of this form, whose statistics and biases are none of the initial ones."""
-    form, _, over_time = form.partition(" ")
-    config = dataclasses.replace(mla.preset(form).model, hidden_units=HIDDEN)
-    if over_time:
-        config = dataclasses.replace(config, pooling="attention_over_time")
+    form, _, others = form.partition(" ")
+    changes = dict(pair.split("=") for pair in others.split())
+    config = dataclasses.replace(mla.preset(form).model, hidden_units=HIDDEN, **changes)
     model = mla.build_model(config, CLASSES)
     variables = init_variables(model, 0, 4, class_prior=np.full(CLASSES, 0.3))
     rng = np.random.default_rng(1)
@@ -66,7 +71,7 @@ def windows_as_clips(clips: mla.ClipSet, size: int) -> mla.ClipSet:
     )
 
 
-@pytest.mark.parametrize("form", [*FORMS, "yu2018:1-A-1-A over time"])
+@pytest.mark.parametrize("form", [*FORMS, *CLASS_UNITS, "max_pooling:1-A-1-A join=mean"])
 def test_scores_are_blends_of_what_the_model_says_of_windows_as_clips(form: str) -> None:
     clips = random_clips(num_clips=40)
     predictor = predictor_of(form)
@@ -78,8 +83,15 @@ def test_scores_are_blends_of_what_the_model_says_of_windows_as_clips(form: str)
     np.testing.assert_allclose(found.probs, predictor.predict(clips), rtol=1e-5)
     clip = np.repeat(found.probs[:, None], 5, axis=1)[mask]
     alone, near = (predictor.predict(windows_as_clips(clips, size)) for size in (1, 3))
-    blended = sigmoid(0.6 * logit(clip) + 0.2 * logit(near) + 0.2 * logit(alone))
-    np.testing.assert_allclose(found.scores[mask], blended, rtol=2e-4)
+    says = np.zeros(found.scores.shape)
+    if form in (*CLASS_UNITS, "kong2017:1-A"):
+        levels = predictor.predict_segments(clips, with_levels=True).levels
+        with np.errstate(divide="ignore"):
+            log_a = np.mean([np.log(level.attention) for level in levels], axis=0)
+        log_a[~mask] = np.nan
+        says = log_a - np.nanmean(log_a, axis=1, keepdims=True)
+    blended = 0.7 * logit(clip) + 0.15 * (logit(near) + logit(alone) + says[mask])
+    np.testing.assert_allclose(found.scores[mask], sigmoid(blended), rtol=2e-4)
     by_name = {n: predictor.predict_segments(clips, score=n).scores for n in ("alone", "clip")}
     np.testing.assert_allclose(by_name["alone"][mask], alone, rtol=1e-5)
     np.testing.assert_allclose(by_name["clip"][mask], clip, rtol=1e-5)

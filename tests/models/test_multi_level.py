@@ -126,6 +126,25 @@ def test_prior_bias_is_the_log_odds_and_the_only_bias(form: str, architecture: s
     np.testing.assert_allclose(jax.nn.sigmoid(biases[0]), prior, rtol=1e-5)
 
 
+def test_a_mean_of_levels_is_that_of_their_logits_each_with_the_prior() -> None:
+    config = ModelConfig(
+        architecture="1-A-1-A", hidden_units=12, join="mean", prior_bias=True, head_norm=False
+    )
+    model, prior = mla.build_model(config, K), np.linspace(0.001, 0.6, K)
+    variables = init_variables(model, 0, M, class_prior=prior)
+    assert not any(name.startswith("output") for name in variables["params"])
+    for head in ("head_0", "head_1"):
+        bias = variables["params"][head]["classify"]["bias"]
+        np.testing.assert_allclose(jax.nn.sigmoid(bias), prior, rtol=1e-5)
+    apply = jax.jit(partial(model.apply, mutable=["intermediates"]))
+    logits, seen = apply(variables, EMBEDDINGS, MASK)
+    levels = seen["intermediates"]["level_logits"]
+    np.testing.assert_allclose(logits, np.mean(levels, axis=0), rtol=1e-5)
+    for head, level in zip(("head_0", "head_1"), levels, strict=True):
+        (a,), (f,) = (seen["intermediates"][head][n] for n in ("attention", "segment_probs"))
+        np.testing.assert_allclose(jax.nn.sigmoid(level), np.sum(a * f, axis=1), rtol=1e-4)
+
+
 def test_prior_bias_needs_a_prior() -> None:
     model = mla.build_model(dataclasses.replace(SMALL, prior_bias=True), K)
     with pytest.raises(mla.UserError, match="class_prior"):

@@ -23,6 +23,7 @@ FORMS: dict[str, dict[str, Any]] = {
         "join": "shallowest_first",
     },
     "shared": {"architecture": "1-A-1-A", "share_heads": True, "hidden_bias": False},
+    "averaged": {"architecture": "1-A-1-A", "join": "mean"},
     "features": {"architecture": "1-A", "attend_to": "features"},
     "features_of_levels": {"architecture": "1-A-1-A", "attend_to": "features", "share_heads": True},
     "plain": {

@@ -12,6 +12,7 @@ from mla_jax.config import OptimConfig
 from mla_jax.training.batches import DeviceClips
 from mla_jax.training.losses import binary_cross_entropy
 from mla_jax.training.optimizer import make_optimizer
+from mla_jax.training.state import TrainState
 from mla_jax.training.step import train_step
 from tests.support.helpers import random_clips
 from tests.support.small_runs import SMALL
@@ -51,6 +52,40 @@ def test_every_step_has_its_own_dropout(dropout_rate: float) -> None:
     step = jax.jit(lambda state: train_step(model, optimizer, state, batch, key))
     first, second = (step(state.replace(step=jnp.int32(n)))[1].loss for n in (0, 1))
     assert (float(first) == float(second)) == (dropout_rate == 0)
+
+
+@pytest.mark.parametrize("join", ["mean", "deepest_first"])
+def test_the_loss_of_the_levels_is_added_with_its_weight(join: str) -> None:
+    clips = random_clips(num_clips=12)
+    config = mla.ModelConfig(
+        architecture="1-A-1-A", hidden_units=6, dropout_rate=0.0, join=join, input_norm=False
+    )
+    model = mla.build_model(config, clips.num_classes)
+    state = mla.fresh_state(model, clips, mla.Config())
+    batch = DeviceClips.put(clips).batch(jnp.arange(12))
+    optimizer, key = make_optimizer(OptimConfig()), jax.random.key(1)
+
+    def step(weight: float) -> tuple[TrainState, float]:
+        after, metrics = jax.jit(
+            lambda state: train_step(model, optimizer, state, batch, key, level_loss=weight)
+        )(state)
+        return after, float(metrics.loss)
+
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    _, seen = model.apply(
+        variables,
+        batch.embeddings,
+        batch.mask,
+        train=True,
+        mutable=["intermediates", "batch_stats"],
+    )
+    levels = seen["intermediates"]["level_logits"]
+    own = [float(binary_cross_entropy(logits, batch.labels)) for logits in levels]
+    (without, plain), (with_it, both) = step(0.0), step(0.5)
+    assert both == pytest.approx(plain + 0.5 * np.mean(own), rel=1e-5)
+    assert jax.tree.structure(with_it) == jax.tree.structure(without)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), with_it.params, without.params)
+    assert moved["head_0"]["classify"]["kernel"] > 0
 
 
 @pytest.mark.parametrize("use_mask", [True, False])
