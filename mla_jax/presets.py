@@ -11,10 +11,12 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from mla_jax.config import (
+    AugmentConfig,
     Config,
     DataConfig,
     ModelConfig,
     OptimConfig,
+    TrainConfig,
     one_of,
     parse_architecture,
 )
@@ -45,6 +47,23 @@ def yu2018_equations() -> Config:
         model=ModelConfig(
             head_norm=False, output_norm=False, join="shallowest_first", prior_bias=True
         )
+    )
+
+
+def best() -> Config:
+    """The recipe to take: better than the paper's on the same clips, in what sounds and in when.
+
+    2-A-1-A in the form of `yu2018_equations`, but without the output layer: a clip's logits are the mean of
+    its levels', and every level has a loss of its own, so that unit k of each head is class k. Clips are mixed
+    in pairs, in shares from Beta(0.5, 0.5); the learning rate falls to zero over 2,000 steps.
+    """
+    config = yu2018_equations()
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, join="mean"),
+        augment=AugmentConfig(mixup=0.5),
+        optim=OptimConfig(schedule="cosine", level_loss=1.0),
+        train=TrainConfig(steps=2000),
     )
 
 
@@ -161,6 +180,7 @@ def _pooled(pooling: str) -> Config:
 PRESETS: dict[str, Callable[[], Config]] = {
     f.__name__: f
     for f in (
+        best,
         yu2018,
         yu2018_equations,
         kong2019_keras,
