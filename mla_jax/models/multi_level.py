@@ -262,7 +262,8 @@ def _set_last_bias(params: Variables, config: ModelConfig, value: jax.Array) -> 
     normed = config.head_norm and config.attend_to == "decisions"
     for name in params:
         if name.startswith("head_"):
-            params[name]["classify_norm" if normed else "classify"]["bias"] = value
+            # A copy for each: training gives its buffers away.
+            params[name]["classify_norm" if normed else "classify"]["bias"] = jnp.array(value)
 
 
 def num_parameters(variables: Variables) -> int:
