@@ -237,7 +237,8 @@ class OptimConfig:
       clip_norm: gradients whose norm over all parameters is larger are scaled down to it; 0: none are.
       l2: adds this times the sum of squares of the blocks' kernels to the loss, as Keras's
         `kernel_regularizer` does.
-      level_loss: adds this times the mean over the levels of the loss that each has by its own logits.
+      level_loss: adds this times the mean over the levels of the loss that each has by its own logits; of one
+        level, that is the loss once more.
       schedule: of the learning rate: constant, or cosine, where it falls to zero over `train.steps`.
       warmup_steps: in so many first steps the learning rate rises to its full value.
       weight_decay: every kernel is made smaller by this times the learning rate in each step, as in AdamW.
@@ -347,12 +348,6 @@ class Config:
             "train.patience",
             self.train.patience,
             "0 without data.validation_fraction, since it looks at the validation clips",
-        )
-        _require(
-            self.optim.level_loss == 0 or len(parse_architecture(self.model.architecture)) > 1,
-            "optim.level_loss",
-            self.optim.level_loss,
-            f"0 for model.architecture={self.model.architecture}, which has one level",
         )
         _require(
             self.optim.schedule == "constant" or self.optim.warmup_steps < self.train.steps,

@@ -54,8 +54,8 @@ def best() -> Config:
     """The recipe to take: better than the paper's on the same clips, in what sounds and in when.
 
     2-A-1-A in the form of `yu2018_equations`, but without the output layer: a clip's logits are the mean of
-    its levels', and every level has a loss of its own, so that unit k of each head is class k. Clips are mixed
-    in pairs, in shares from Beta(0.5, 0.5); the learning rate falls to zero over 2,000 steps.
+    its levels', and every level has a loss of its own, so that unit k of each head is class k. Clips are
+    mixed in pairs, in shares from Beta(0.5, 0.5); the learning rate falls to zero over 2,000 steps.
     """
     config = yu2018_equations()
     return dataclasses.replace(

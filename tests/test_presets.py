@@ -47,6 +47,7 @@ def _yu2018(architecture: str) -> int:
 _POOLED = 2 * M + _block(M, 600) + 2 * _block(600, 600) + _head(600, maps=1)
 PARAMETERS = {
     **{f"yu2018:{a}": _yu2018(a) for a in ARCHITECTURES},
+    "best": 2 * M + _block(M, 600) + 2 * _block(600, 600) + 2 * _head(600),
     "yu2018_equations:1-A-1-A-1-A": 2 * M
     + _block(M, 600)
     + 2 * _block(600, 600)
