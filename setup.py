@@ -73,8 +73,9 @@ EXTRAS = {
     # What the program `tfds` imports without declaring it.
     "tfds": ["apache-beam>=2.77", "mlcroissant>=1.1"],
     "beam": [*AUDIO, "apache-beam[gcp]>=2.77"],
-    # sed_scores_eval checks the segment metrics; its dcase_util needs pkg_resources.
-    "localization": ["sed_scores_eval>=0.0.4", "setuptools<82"],
+    # Event-based F1 and PSDS, and the tests of segment metrics. Its dcase_util needs pkg_resources, and it
+    # writes into arrays that pandas 3 gives to read alone.
+    "localization": ["sed_scores_eval>=0.0.4", "pandas<3", "setuptools<82"],
     # Exports to ONNX, and runs them.
     "onnx": ONNX,
     # Runs exported TFLite files, as phones do; without it TensorFlow does, under an older name.

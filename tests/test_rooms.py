@@ -25,7 +25,7 @@ ROOMS = {
     "parallel": "",
     "training": "data models parallel",
     "inference": "data models parallel",
-    "runs": "storage data recordings models parallel training inference evaluation",
+    "runs": "storage data recordings models parallel training inference evaluation localization",
     "tagging": "storage data recordings localization inference runs",
     "explain": "data localization runs",
     "report": "storage data audio recordings evaluation localization runs explain",

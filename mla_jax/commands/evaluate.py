@@ -12,19 +12,33 @@ training:
 
     mla-evaluate --workdir=runs/sounds --data=sounds --labels=labels.csv
 
+With --events, strong labels of some of the clips, it also says how well segment scores tell when classes
+sound, beside the clip's own probability under every segment:
+
+    mla-evaluate --workdir=runs/2-A-1-A --data=packed/eval --events=strong.tsv
+
+With --write_rules=rules.json it also chooses thresholds on them, by which mla-predict --events makes events.
+
 With --distributed=local:4, or as in training, several processes share the work; what they have done is kept
 beside --output, and killed or stopped, the same command goes on.
 """
 
 import functools
-from typing import Any
+import textwrap
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from mla_jax.commands import cli, common_flags, console, distributed
+from mla_jax.commands.when_table import when_lines
 from mla_jax.errors import UserError
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.storage.parts import Share
+
+if TYPE_CHECKING:
+    from mla_jax.runs.when import WhenOptions
+
+_LONGEST_NOTE = 300  # characters; the output has all of it
 
 _BAD_RECORDS = common_flags.define_bad_records()
 _STEP = common_flags.define_step()
@@ -35,6 +49,31 @@ _WEIGHTS = common_flags.define_weights()
 _PCA = common_flags.define_pca()
 _WORKDIR = common_flags.define_workdir_of_model()
 _DATA = flags.DEFINE_string("data", "", f"{common_flags.CLIPS}; or sound.")
+_EVENTS = flags.DEFINE_string(
+    "events",
+    "",
+    "Strong labels of some of the clips, a file or a folder: filename, onset, offset, event_label.",
+)
+_WRITE_RULES = flags.DEFINE_string(
+    "write_rules",
+    "",
+    "With --events: a .json file to write rules of events to, thresholds by class that are chosen on these "
+    "strong labels; mla-predict --events --rules takes them.",
+)
+_RULES = flags.DEFINE_string(
+    "rules",
+    "",
+    "With --collar: the rules by which events are made, of --write_rules; empty: thresholds that the run "
+    "chose on clips, or 0.5.",
+)
+_COLLAR = flags.DEFINE_float(
+    "collar",
+    None,
+    "With --events: also event-based F1, of events that may begin and end so many seconds beside the true "
+    "ones (at the end, or a fifth of their length), and PSDS, which may take minutes; needs sed_scores_eval, "
+    "mla_jax[localization].",
+)
+_SEGMENT_SECONDS = common_flags.define_segment_seconds()
 _OUTPUT = flags.DEFINE_string("output", "", "Where to write the scores, as JSON; may be left out.")
 
 
@@ -61,12 +100,39 @@ def _evaluate(share: Share | None) -> None:
         bad_records=_BAD_RECORDS.value or "",
         allow_other_embeddings=_ALLOW_OTHER.value,
         labels=_LABELS.value,
+        when=_when(),
         encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
         output=_OUTPUT.value,
-        show=lambda results: console.tell(_in_one_line(results), _OUTPUT.value),
+        show=_show,
     )
     if results is None:
         distributed.say_share_done(share, _OUTPUT.value)
+
+
+def _when() -> "WhenOptions | None":
+    from mla_jax.runs.when import WhenOptions
+
+    if _EVENTS.value:
+        return WhenOptions(
+            _EVENTS.value,
+            _SEGMENT_SECONDS.value,
+            _WRITE_RULES.value,
+            _RULES.value,
+            _COLLAR.value,
+        )
+    for flag in (_SEGMENT_SECONDS, _WRITE_RULES, _RULES, _COLLAR):
+        if flag.value:
+            raise UserError(f"--{flag.name} is about strong labels; give --events too")
+    return None
+
+
+def _show(results: dict[str, Any]) -> None:
+    console.tell(_in_one_line(results), _OUTPUT.value)
+    if when := results.get("when"):
+        for note in when["notes"]:
+            console.say(textwrap.shorten(note, _LONGEST_NOTE, placeholder=" ..."))
+        for line in when_lines(when):
+            console.tell(line, _OUTPUT.value)
 
 
 def _in_one_line(results: dict[str, Any]) -> str:

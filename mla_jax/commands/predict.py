@@ -17,16 +17,23 @@ or CSV or Parquet (one row a clip and label), by the ending of its name.
 With --distributed=local:4, or as in training, several processes share the work; what they have done is kept
 beside the output, and killed or stopped, the same command goes on.
 
-An output that ends in .tsv or .txt has one row for each event: when a label begins and ends. A .tsv has
-filename, onset, offset, event_label and score, as the DCASE challenges have it; a .txt is a label track for
-Audacity. A label sounds in a segment whose score reaches the threshold, or 0.5 if none is given.
+With --events the output says when labels begin and end. A .tsv has a row for each event, filename, onset,
+offset, event_label and score, as the DCASE challenges have it; a .txt is a label track for Audacity; a .jsonl
+has a line for each recording, with its events. (A .tsv or .txt has events without the flag, too.)
+
+    mla-predict --workdir=runs/mine --data=field_recording.mp3 --events --output=events.jsonl \
+        --threshold=0.4 --keep=0.5 --smoothing=3 --least_seconds=2 --least_gap=1
+
+An event begins at a score that reaches the threshold, 0.5 if none is given, and goes on over scores of at
+least --keep of it. --rules=FILE has thresholds by class, chosen on strong labels by mla-evaluate
+--write_rules.
 """
 
 import functools
 
 from absl import flags
 
-from mla_jax.commands import common_flags, console, distributed, tag_flags
+from mla_jax.commands import common_flags, console, distributed, event_flags, tag_flags
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.storage.parts import Share
 from mla_jax.tagging.formats import FORMATS
@@ -48,7 +55,8 @@ _FORMAT = flags.DEFINE_enum(
     "format",
     "",
     ["", *FORMATS],
-    "The output's format, where its ending does not say it: dcase is that of .tsv, audacity that of .txt.",
+    "The output's format, where its ending does not say it: dcase is that of .tsv, audacity that of .txt, "
+    "events that of .jsonl with --events.",
 )
 
 
@@ -64,12 +72,13 @@ def _predict(share: Share | None) -> None:
     from mla_jax.tagging.spread import predict_share
     from mla_jax.tagging.tag import predict_to_file
 
+    events = event_flags.event_options(_OUTPUT.value, _FORMAT.value)
     predict = functools.partial(predict_share, share) if share else predict_to_file
     done = predict(
         common_flags.one(_WORKDIR),
         _DATA.value,
         _OUTPUT.value,
-        tag_flags.tag_options(_SEGMENT_SECONDS.value, _FORMAT.value),
+        tag_flags.tag_options(_SEGMENT_SECONDS.value, _FORMAT.value, events),
         step=_STEP.value,
         average_from=_AVERAGE_FROM.value,
         bad_records=_BAD_RECORDS.value or "",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 if TYPE_CHECKING:
-    from mla_jax.tagging.tagger import TagOptions
+    from mla_jax.tagging.tagger import EventOptions, TagOptions
 
 _TOP_K = flags.DEFINE_integer(
     "top_k",
@@ -41,7 +41,9 @@ _HOP = flags.DEFINE_integer(
 )
 
 
-def tag_options(segment_seconds: float | None, format: str = "") -> "TagOptions":
+def tag_options(
+    segment_seconds: float | None, format: str = "", events: "EventOptions | None" = None
+) -> "TagOptions":
     """What the flags say, with what else a command knows.
 
     Raises:
@@ -59,4 +61,5 @@ def tag_options(segment_seconds: float | None, format: str = "") -> "TagOptions"
         hop=_HOP.value,
         segment_seconds=segment_seconds,
         format=format,
+        events=events,
     )

@@ -32,6 +32,9 @@ class ClipSet:
       label_mask: [num_clips, num_classes] bool, which labels are known; None: all. An unknown
         one is never taken for absent.
       classes: the class list, where the labels were given by name; else None.
+      end_times: [num_clips] float64, seconds into the video at which its sound ends, infinity where that is
+        not known; None: not known of any. The last segment of a clip may reach beyond it, into silence that
+        was added. Not kept on a disk.
     """
 
     embeddings: np.ndarray
@@ -44,6 +47,7 @@ class ClipSet:
     embedding: Embedding
     label_mask: np.ndarray | None = None
     classes: ClassList | None = None
+    end_times: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Checks dtypes and shapes, which cost nothing; `from_arrays` checks the values."""
@@ -261,6 +265,7 @@ class ClipSet:
             video_ids=self.video_ids[chosen],
             start_times=self.start_times[chosen],
             label_mask=None if self.label_mask is None else self.label_mask[chosen],
+            end_times=None if self.end_times is None else self.end_times[chosen],
         )
 
     def _indices(self, rows: slice | np.ndarray | Sequence[int]) -> np.ndarray:
@@ -287,6 +292,10 @@ class ClipSet:
         if self.label_mask is not None:
             return self.label_mask
         return np.broadcast_to(np.True_, (len(self), self.num_classes))
+
+    def known_ends(self) -> np.ndarray:
+        """`end_times`, or where it is None infinity for all."""
+        return np.full(len(self), np.inf) if self.end_times is None else self.end_times
 
     def class_counts(self) -> np.ndarray:
         """The number of clips that carry each class, [num_classes] int64."""
@@ -366,6 +375,8 @@ def concatenate(parts: Sequence[ClipSet]) -> ClipSet:
     }
     if any(part.label_mask is not None for part in parts):
         joined["label_mask"] = np.concatenate([part.known_labels() for part in parts])
+    if any(part.end_times is not None for part in parts):
+        joined["end_times"] = np.concatenate([part.known_ends() for part in parts])
     joined["label_offsets"] = np.concatenate([np.zeros(1, np.int64), *offsets])
     embedding = first.embedding
     for part in parts[1:]:

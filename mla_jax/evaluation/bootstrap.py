@@ -1,4 +1,6 @@
-"""How certain a mean average precision is, or a difference of two: a bootstrap over clips."""
+"""How certain a mean over classes is, or a difference of two: a bootstrap over clips."""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -45,6 +47,35 @@ def bootstrap_map(
     Raises:
       UserError: the shapes do not fit.
     """
+    return _mean_over_classes(_average_precisions, scores, labels, counts, known)
+
+
+def bootstrap_auc(
+    scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, known: np.ndarray | None = None
+) -> np.ndarray:
+    r"""Mean area under the ROC curve on each resample of the clips.
+
+    With $w_i$ the times that clip $i$ is drawn, the area of a class is
+    $\sum_{i: y_i = 1} \sum_{j: y_j = 0} w_i w_j h(s_i - s_j) / (\sum_{i: y_i = 1} w_i \sum_{j: y_j = 0} w_j)$
+    with $h$ 1 above 0, 1/2 at 0, and 0 below: that of scikit-learn on the drawn clips, ties included. A class
+    that has no positive or no negative among them is left out of that resample's mean.
+
+    Takes, returns and raises what `bootstrap_map` does.
+    """
+    return _mean_over_classes(_areas, scores, labels, counts, known)
+
+
+_OfClass = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""A figure of one class on each resample, of its scores, labels and counts; NaN where undefined."""
+
+
+def _mean_over_classes(
+    of_class: _OfClass,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    counts: np.ndarray,
+    known: np.ndarray | None,
+) -> np.ndarray:
     if scores.shape != labels.shape or len(scores) != len(counts):
         raise UserError(
             f"scores {list(scores.shape)}, labels {list(labels.shape)} and counts "
@@ -57,9 +88,9 @@ def bootstrap_map(
         rows = slice(None) if known is None else known[:, k]
         if not labels[rows, k].any():
             continue
-        precision = _average_precisions(scores[rows, k], labels[rows, k], counts[rows])
-        there = ~np.isnan(precision)
-        total[there] += precision[there]
+        found = of_class(scores[rows, k], labels[rows, k], counts[rows])
+        there = ~np.isnan(found)
+        total[there] += found[there]
         defined += there
     with np.errstate(invalid="ignore"):
         return total / defined
@@ -86,6 +117,29 @@ def _average_precisions(scores: np.ndarray, labels: np.ndarray, counts: np.ndarr
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is drawn yet, and then without hits
         precision = np.where(hits > 0, found / drawn, 0.0)
         return np.einsum("ij,ij->j", hits, precision) / found[-1]
+
+
+def _areas(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of one class on each resample, [num_resamples]; NaN where undefined."""
+    order = np.argsort(-scores, kind="stable")
+    sorted_scores, positive = scores[order], labels[order]
+    first_of_group = np.append(True, sorted_scores[1:] != sorted_scores[:-1])
+    group = np.cumsum(first_of_group) - 1
+    bounds = np.append(np.flatnonzero(first_of_group), len(order))
+    # Only groups of equal scores that have a positive count; between them the clips are summed at once.
+    judged, first_positive = np.unique(group[positive], return_index=True)
+    cuts = np.unique(np.concatenate([[0], bounds[judged], bounds[judged + 1]]))
+    sums = _sum_runs(counts[order], cuts[cuts < len(order)])
+    drawn = np.cumsum(np.insert(sums, 0, 0, axis=0), axis=0)  # before each cut
+    total = counts.sum(axis=0, dtype=np.int64)
+    hits = _sum_runs(counts[order[positive]], first_positive)
+    found = np.cumsum(hits, axis=0)
+    before, behind = (drawn[np.searchsorted(cuts, bounds[judged + i])] for i in (0, 1))
+    # Twice the negatives above a group, and of its own: half of these are lost to its positives.
+    lost = (before - (found - hits)) + (behind - found)
+    negatives = total - found[-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1 - np.einsum("ij,ij->j", hits, lost) / (2 * found[-1] * negatives)
 
 
 def _sum_runs(counts: np.ndarray, starts: np.ndarray) -> np.ndarray:

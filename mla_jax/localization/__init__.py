@@ -8,5 +8,8 @@ of the same shape with them:
     reference = segment_reference(labels, clips.video_ids, clips.mask(), len(classes))
     metrics = evaluate_segments(scores, reference.active, mask=reference.mask, known=reference.known)
 
+`figures` judges several scores at once, with intervals, also within clips alone (`within_clips`); `truth`
+reads the strong labels of clips, and says what it leaves out.
+
 NumPy only: knows no model, and of the data only the class list.
 """

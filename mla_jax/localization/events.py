@@ -8,7 +8,7 @@ a microsecond first, so that 0.1 + 0.2 ends where 0.3 begins.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Reference:
       files_without_clip: names of files that belong to no clip.
       clips_without_labels: ids of clips without a file; they are not judged, rather than taken to be silent.
       events_outside: how many events touch no segment of their clip, and so do not count.
+      events: by row, those of each clip that has strong labels.
     """
 
     active: np.ndarray
@@ -41,6 +42,14 @@ class Reference:
     files_without_clip: tuple[str, ...] = ()
     clips_without_labels: tuple[str, ...] = ()
     events_outside: int = 0
+    events: Mapping[int, Sequence[Event]] = dataclasses.field(default_factory=dict)
+
+    def labelled(self) -> "tuple[np.ndarray, Reference]":
+        """The rows of the clips with strong labels, and what is known of these alone."""
+        rows = np.flatnonzero(self.mask.any(axis=1))
+        place = {row: i for i, row in enumerate(rows.tolist())}
+        events = {place[row]: found for row, found in self.events.items() if row in place}
+        return rows, Reference(self.active[rows], self.mask[rows], self.known, events=events)
 
 
 def segment_reference(
@@ -92,7 +101,13 @@ def segment_reference(
     labelled_classes = {event.label for events in labels.values() for event in events}
     known = np.isin(np.arange(num_classes), list(labelled_classes))
     return Reference(
-        active, mask, known, matches.files_without_clip, matches.clips_without_file, num_outside
+        active,
+        mask,
+        known,
+        matches.files_without_clip,
+        matches.clips_without_file,
+        num_outside,
+        {clip: labels[name] for name, clip in matches.clip_of.items()},
     )
 
 

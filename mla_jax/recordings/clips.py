@@ -1,5 +1,7 @@
 """Clips of what an encoder gave of recordings: whole recordings, or cuts of one length."""
 
+import dataclasses
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -21,12 +23,14 @@ class Piece(NamedTuple):
       start: seconds into the recording.
       embeddings: [segments, features], one segment at least.
       heard: what is heard in it.
+      end: seconds into the recording at which it ends, if that is known; its last segment may reach further.
     """
 
     name: str
     start: float
     embeddings: np.ndarray
     heard: Heard
+    end: float = math.inf
 
 
 def cut_length(encoder: Encoder, clip_seconds: float) -> int:
@@ -44,15 +48,16 @@ def pieces_of(
     heard: Heard,
     length: int,
     first: int = 0,
+    end: float = math.inf,
 ) -> Iterator[Piece]:
     """A recording as one piece, or for `length` above 0 as pieces of so many segments; the last has fewer.
 
-    The embeddings are those of its segments from `first` on.
+    The embeddings are those of its segments from `first` on, of sound up to `end` seconds.
     """
     step = length or max(1, len(embeddings))
     for begin in range(0, len(embeddings), step):
         (start,) = encoder.starts(1, first + begin)
-        yield Piece(name, float(start), embeddings[begin : begin + step], heard)
+        yield Piece(name, float(start), embeddings[begin : begin + step], heard, end)
 
 
 def clip_sets(
@@ -85,7 +90,7 @@ def clip_set(
     embeddings = np.zeros((len(pieces), time, described.num_features), described.dtype)
     for row, piece in zip(embeddings, pieces, strict=True):
         row[: len(piece.embeddings)] = piece.embeddings
-    return ClipSet.from_arrays(
+    clips = ClipSet.from_arrays(
         embeddings,
         labels_of([piece.heard for piece in pieces], num_classes),
         num_classes=num_classes,
@@ -94,3 +99,4 @@ def clip_set(
         start_times=np.array([piece.start for piece in pieces]),
         embedding=described,
     )
+    return dataclasses.replace(clips, end_times=np.array([piece.end for piece in pieces]))

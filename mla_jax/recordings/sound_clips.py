@@ -174,7 +174,9 @@ class SoundFiles(Format):
                 yield [], [(str(recording.path), 0, recording.name, reason)]
             elif len(embedded.starts):  # else a span that is cut at once
                 rows, first = embedded.embeddings, span.first
-                yield list(pieces_of(recording.name, rows, self._encoder, heard, length, first)), []
+                end = float(embedded.starts[0]) + embedded.seconds
+                pieces = pieces_of(recording.name, rows, self._encoder, heard, length, first, end)
+                yield list(pieces), []
 
     def _heard(self, options: ReadOptions) -> dict[Recording, Heard]:
         """What is heard in the recordings; those of which nothing is known are left out and noted."""

@@ -16,13 +16,13 @@ from mla_jax.errors import UserError
 from mla_jax.evaluation.bootstrap import clip_counts
 from mla_jax.evaluation.summaries import choose_classes
 from mla_jax.explain.examples import ExampleClip, example_clips
+from mla_jax.localization.truth import read_truth
 from mla_jax.progress import Progress
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.inputs import names_sound
 from mla_jax.report.contents import EvalData, Report, ReportRun
 from mla_jax.report.sound import ClipSound, Sounds
-from mla_jax.report.truth import read_truth
 from mla_jax.runs.fingerprint import may_be_same_eval
 from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.tagging_model import require_models_alike

@@ -17,6 +17,7 @@ from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.fingerprint import fingerprint
 from mla_jax.runs.folder import require_output
 from mla_jax.runs.use import evaluation_of, open_model, weights_of, write_results
+from mla_jax.runs.when import WhenOptions, judge_when
 from mla_jax.storage.parts import Share, beside
 
 
@@ -31,6 +32,7 @@ def evaluate_share(
     bad_records: str = "",
     allow_other_embeddings: bool = False,
     labels: str = "",
+    when: WhenOptions | None = None,
     encoder_files: EncoderFiles = DEFAULT_FILES,
     part_clips: int = 1000,
     show: Callable[[dict[str, Any]], None] = lambda _: None,
@@ -42,8 +44,8 @@ def evaluate_share(
 
     Args:
       share: which process this is.
-      workdir, data, output, step, average_from, bad_records, allow_other_embeddings, labels, encoder_files,
-        show: as for `evaluate`.
+      workdir, data, output, step, average_from, bad_records, allow_other_embeddings, labels, when,
+        encoder_files, show: as for `evaluate`; segment scores are made by the last process.
       part_clips: clips of a part, in whole batches, so that they are those that one process makes.
 
     Returns:
@@ -52,7 +54,7 @@ def evaluate_share(
     Raises:
       UserError: as `evaluate`; or what was begun there had other data or weights.
     """
-    require_output(output, [data, labels])
+    require_output(output, [data, labels, when.events if when else ""])
     parts = beside(output)
     model = open_model(
         workdir,
@@ -87,6 +89,8 @@ def evaluate_share(
     def finish() -> dict[str, Any]:
         probs = np.concatenate([parts.require(i).arrays["probs"] for i in range(count)])
         results = evaluation_of(model, workdir, data, clips, probs, skipped)
+        if when:
+            results["when"] = judge_when(model, clips, when)
         show(results)
         write_results(output, results, skipped)
         return results

@@ -20,6 +20,7 @@ from mla_jax.runs.folder import list_skipped, require_output
 from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import restore
+from mla_jax.runs.when import WhenOptions, judge_when
 from mla_jax.storage import files
 
 
@@ -72,6 +73,7 @@ def evaluate(
     bad_records: str = "",
     allow_other_embeddings: bool = False,
     labels: str = "",
+    when: WhenOptions | None = None,
     encoder_files: EncoderFiles = DEFAULT_FILES,
     output: str | Path = "",
     show: Callable[[dict[str, Any]], None] = lambda _: None,
@@ -85,19 +87,21 @@ def evaluate(
       allow_other_embeddings: whether data whose embeddings differ in meaning are used all the same.
       labels: a CSV file of labels, for sound and for recordings in files of their own; "" for `labels.csv`
         beside the recordings.
+      when: strong labels of some of the clips, by which segment scores are judged.
       encoder_files: of the encoder, for sound.
       output: if given, a JSON file to write the results to; records that were left out are listed beside it.
       show: takes the results before they are written, so that a full disk loses none.
 
     Returns:
       The scores mAP, AUC, d_prime, ...; skipped_records; what was averaged as `models`, each a workdir and a
-      step, and their steps as `steps_averaged`, the last as `step`; the classes' scores, ...
+      step, and their steps as `steps_averaged`, the last as `step`; the classes' scores, ...; with `when`
+      what `mla_jax.runs.when.judge_when` returns, as `when`.
 
     Raises:
       UserError: a run or the data cannot be used, or the output cannot be written.
     """
     if output:
-        require_output(output, [data, labels])
+        require_output(output, [data, labels, when.events if when else ""])
     model = open_model(
         workdir,
         step,
@@ -107,10 +111,12 @@ def evaluate(
     )
     skipped: list[Skipped] = []
     clips = model.open_clips(data, bad_records=bad_records, labels=labels, skipped=skipped)
+    # First, so that a fault in the strong labels is said at once.
+    judged = {"when": judge_when(model, clips, when)} if when else {}
     progress = Progress("predict", len(clips), "clips")
     probs = model.predict(clips, progress.update)
     progress.close()
-    results = evaluation_of(model, workdir, data, clips, probs, skipped)
+    results = evaluation_of(model, workdir, data, clips, probs, skipped) | judged
     show(results)
     if output:
         write_results(output, results, skipped)

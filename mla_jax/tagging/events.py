@@ -1,12 +1,11 @@
-"""When labels sound: events, from the scores of segments, one row each.
+"""When labels sound: events, from the scores of segments.
 
-An event is a run of segments next to each other, each of whose score for a label is at or above the label's
-threshold. It lasts from where the first segment begins to where the last one ends, goes on over the ends of
-windows, and its score is the highest of its segments. What the whole clip or window is given does not count.
+`mla_jax.localization.event_rules` says what an event is. It goes on over the ends of windows. What the whole
+clip or window is given does not count.
 """
 
 import contextlib
-import math
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,11 +15,13 @@ from absl import logging
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.segment_seconds import assumed_segment_seconds
 from mla_jax.errors import UserError
+from mla_jax.localization.event_rules import EventRules, find_events
 from mla_jax.localization.strong_labels import COLUMNS
 from mla_jax.tagging.tags import Tags, Write
 
 _DECIMALS = 6
 _SAME = 1e-6  # seconds
+_MOST_SCORES = 2_000_000  # that are looked at at once
 
 
 class TaggedEvent(NamedTuple):
@@ -35,64 +36,115 @@ class TaggedEvent(NamedTuple):
 class EventFinder:
     """Finds the events of recordings that come as clips or windows, in order of time.
 
-    Attributes:
-      limits: [num_classes] the threshold of each class.
+    A recording's events are found when all of it is there, so they do not depend on where windows, batches
+    or parts end. Of its scores those at or above a class's `keep` are held, which are all that decide: a
+    median of an odd number of scores that is at or above `keep` is one of them, however low the others are.
     """
 
-    def __init__(self, limits: np.ndarray) -> None:
-        self.limits = limits
-        self._hop = self._example = 0.0  # seconds
-        self._name: bytes | None = None
-        self._found: list[TaggedEvent] = []
-        self._open: dict[int, tuple[float, float, float]] = {}  # onset, last segment, score
+    def __init__(self, rules: EventRules) -> None:
+        self._rules = rules
+        self._recording: _Recording | None = None
 
     def add(self, tags: Tags) -> Iterator[tuple[str, list[TaggedEvent]]]:
         """Takes a batch; yields the recordings that are complete with it, each with its events in order."""
         assert tags.scores is not None, "events are of segments"
         assert tags.segment_starts is not None, "segments have times"
-        self._hop = tags.clips.embedding.hop_seconds or assumed_segment_seconds()
-        self._example = tags.clips.embedding.example_seconds or self._hop
+        hop = tags.clips.embedding.hop_seconds or assumed_segment_seconds()
+        example = tags.clips.embedding.example_seconds or hop
         counts = np.asarray(tags.clips.num_segments)
-        ends = np.searchsorted(tags.owner, np.arange(len(counts)), side="right").tolist()
+        stops = np.searchsorted(tags.owner, np.arange(len(counts)), side="right").tolist()
         first = 0
-        for clip, end in enumerate(ends):
+        for clip, stop in enumerate(stops):
             name = bytes(tags.clips.video_ids[clip])
-            if name != self._name:
+            if self._recording is None or name != self._recording.name:
                 yield from self.finish()
-                self._name = name
+                self._recording = _Recording(name, hop)
+            scores = tags.scores[first:stop, : counts[clip]]
+            labels = tags.labels[first:stop]
             starts = tags.segment_starts[clip, : counts[clip]]
-            for row in range(first, end):
-                self._take(int(tags.labels[row]), starts, tags.scores[row, : counts[clip]])
-            first = end
+            ends = np.round(starts + example, _DECIMALS)
+            if tags.clips.end_times is not None:
+                # The last segment may reach beyond the end of the file.
+                ends = np.minimum(ends, np.round(tags.clips.end_times[clip], _DECIMALS))
+            self._recording.add(starts, ends, labels, scores, self._rules.keep[labels])
+            first = stop
 
     def finish(self) -> Iterator[tuple[str, list[TaggedEvent]]]:
         """The last recording, if there was one."""
-        if self._name is None:
-            return
-        for label in list(self._open):
-            self._close(label)
-        self._found.sort(key=lambda event: (event.onset, event.label))
-        yield self._name.decode(errors="replace"), self._found
-        self._name, self._found = None, []
+        if self._recording is not None:
+            yield self._recording.name.decode(errors="replace"), self._recording.events(self._rules)
+            self._recording = None
 
-    def _take(self, label: int, starts: np.ndarray, scores: np.ndarray) -> None:
-        for i in np.flatnonzero(scores >= self.limits[label]):
-            start, score = float(starts[i]), float(scores[i])
-            if label in self._open and start > self._open[label][1] + self._hop + _SAME:
-                self._close(label, before=start)
+
+class _Recording:
+    """The scores of a recording that is not complete."""
+
+    def __init__(self, name: bytes, hop: float) -> None:
+        self.name = name
+        self._hop = hop
+        self._starts: list[np.ndarray] = []
+        self._ends: list[np.ndarray] = []
+        self._count = 0  # of segments so far
+        self._held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # segment, label, score
+
+    def add(
+        self,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        keep: np.ndarray,
+    ) -> None:
+        """Adds a clip or window: when its segments begin and end, and scores [labels, segments]."""
+        rows, segments = np.nonzero(scores >= keep[:, None])
+        self._held.append((segments + self._count, labels[rows], scores[rows, segments]))
+        self._starts.append(starts)
+        self._ends.append(ends)
+        self._count += len(starts)
+
+    def events(self, rules: EventRules) -> list[TaggedEvent]:
+        """Its events by onset and label."""
+        segments, labels, scores = (np.concatenate(c) for c in zip(*self._held, strict=True))
+        column, begins, ends = self._columns()
+        found_labels, rows = np.unique(labels, return_inverse=True)
+        order = np.argsort(rows, kind="stable")
+        size = max(1, _MOST_SCORES // len(begins))
+        found = []
+        for first in range(0, len(found_labels), size):
+            block = found_labels[first : first + size]
+            held = order[slice(*np.searchsorted(rows[order], [first, first + size]))]
+            # NaN stands between segments that are not next to each other; lower scores do not decide.
+            dense = np.full((len(block), len(begins)), -np.inf, np.float32)
+            dense[:, np.isnan(begins)] = np.nan
             # Windows may overlap, and give a segment twice.
-            onset, last, best = self._open.get(label, (start, start, score))
-            self._open[label] = (onset, max(last, start), max(best, score))
+            np.maximum.at(dense, (rows[held] - first, column[segments[held]]), scores[held])
+            events = find_events(dense, begins, ends, block, rules)
+            found += [
+                TaggedEvent(onset, offset, int(block[row]), score)
+                for row, onset, offset, score in zip(*map(np.ndarray.tolist, events), strict=True)
+            ]
+        return sorted(found, key=lambda event: (event.onset, event.label))
 
-    def _close(self, label: int, before: float = math.inf) -> None:
-        """Ends an event; it ends before the next of its label, where segments overlap."""
-        onset, last, score = self._open.pop(label)
-        offset = min(round(last + self._example, _DECIMALS), before)
-        self._found.append(TaggedEvent(onset, offset, label, score))
+    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The place of each segment in time, and when the places begin and end.
+
+        Places between stretches begin at NaN.
+        """
+        starts = np.concatenate(self._starts)
+        order = np.argsort(starts, kind="stable")
+        apart = np.diff(starts[order], prepend=-np.inf)
+        step = np.where(apart > self._hop + _SAME, 2, np.where(apart > _SAME, 1, 0))
+        place = np.cumsum(step) - 1
+        begins, ends = np.full((2, int(place[-1]) + 1), np.nan)
+        begins[place[step > 0]] = starts[order][step > 0]
+        ends[place[step > 0]] = np.concatenate(self._ends)[order][step > 0]
+        column = np.empty(len(starts), np.int64)
+        column[order] = place
+        return column, begins, ends
 
 
 @contextlib.contextmanager
-def write_dcase(file: Any, classes: ClassList, limits: np.ndarray) -> Iterator[Write]:
+def write_dcase(file: Any, classes: ClassList, rules: EventRules) -> Iterator[Write]:
     """Tab-separated filename, onset, offset, event_label, score; where nothing sounds, the filename alone."""
     file.write("\t".join([*COLUMNS, "score"]) + "\n")
 
@@ -103,12 +155,12 @@ def write_dcase(file: Any, classes: ClassList, limits: np.ndarray) -> Iterator[W
         if not events:
             file.write(f"{_cell(name)}\t\t\t\t\n")
 
-    with _finding(limits, write_recording) as write:
+    with _finding(rules, write_recording) as write:
         yield write
 
 
 @contextlib.contextmanager
-def write_audacity(file: Any, classes: ClassList, limits: np.ndarray) -> Iterator[Write]:
+def write_audacity(file: Any, classes: ClassList, rules: EventRules) -> Iterator[Write]:
     """A label track of Audacity's: tab-separated onset, offset and label, of one recording."""
     names: list[str] = []
 
@@ -123,15 +175,40 @@ def write_audacity(file: Any, classes: ClassList, limits: np.ndarray) -> Iterato
             cells = [_seconds(onset), _seconds(offset), classes.names[label]]
             file.write("\t".join(map(_cell, cells)) + "\n")
 
-    with _finding(limits, write_recording) as write:
+    with _finding(rules, write_recording) as write:
+        yield write
+
+
+@contextlib.contextmanager
+def write_event_lines(file: Any, classes: ClassList, rules: EventRules) -> Iterator[Write]:
+    """JSON Lines, one for each recording: `video_id`, and `events`, which may be none.
+
+    An event has `onset` and `offset` in seconds, `index`, `mid` and `name` of its class, and `score`.
+    """
+
+    def write_recording(name: str, events: list[TaggedEvent]) -> None:
+        told = [
+            {
+                "onset": onset,
+                "offset": offset,
+                "index": label,
+                "mid": classes.mids[label],
+                "name": classes.names[label],
+                "score": round(score, _DECIMALS),
+            }
+            for onset, offset, label, score in events
+        ]
+        file.write(json.dumps({"video_id": name, "events": told}) + "\n")
+
+    with _finding(rules, write_recording) as write:
         yield write
 
 
 @contextlib.contextmanager
 def _finding(
-    limits: np.ndarray, write_recording: Callable[[str, list[TaggedEvent]], None]
+    rules: EventRules, write_recording: Callable[[str, list[TaggedEvent]], None]
 ) -> Iterator[Write]:
-    finder = EventFinder(limits)
+    finder = EventFinder(rules)
     found = 0
 
     def write_all(recordings: Iterable[tuple[str, list[TaggedEvent]]]) -> None:
@@ -143,10 +220,11 @@ def _finding(
     yield lambda tags: write_all(finder.add(tags))
     write_all(finder.finish())
     if not found:
+        least = rules.start.min()
         logging.warning(
             "there is no event: no segment's score reaches the threshold of its class, which is %s; a lower "
             "threshold finds more",
-            f"{limits.min():g}" if limits.min() == limits.max() else f"{limits.min():g} or more",
+            f"{least:g}" if least == rules.start.max() else f"{least:g} or more",
         )
 
 

@@ -16,7 +16,8 @@ segments one for each clip, reported label and segment, with these columns:
 
 A clip without a reported label has no row, and in JSON Lines an empty list of labels.
 
-`.tsv` (format dcase) and `.txt` (format audacity) have one row for each event: `mla_jax.tagging.events`.
+`.tsv` (format dcase) and `.txt` (format audacity) have one row for each event, and where events are asked
+for, `.jsonl` (format events) one line for each recording, with its events: `mla_jax.tagging.events`.
 """
 
 import contextlib
@@ -31,8 +32,9 @@ import numpy as np
 from mla_jax.config import one_of
 from mla_jax.data.class_list import ClassList
 from mla_jax.errors import UserError
+from mla_jax.localization.event_rules import EventRules
 from mla_jax.storage import files
-from mla_jax.tagging.events import write_audacity, write_dcase
+from mla_jax.tagging.events import write_audacity, write_dcase, write_event_lines
 from mla_jax.tagging.tags import Tags, Write
 
 _DECIMALS = 6
@@ -50,22 +52,30 @@ _COLUMNS = {
 _SEGMENT_COLUMNS = {"segment": "int32", "segment_start": "double", "score": "float"}
 
 
-def format_of(path: str | Path, name: str = "") -> str:
+def format_of(path: str | Path, name: str = "", *, events: bool = False) -> str:
     """The format of a file: the one that is named, or else that of the file's ending.
 
+    Args:
+      path: the file.
+      name: one of `FORMATS`, or empty.
+      events: whether it must be one of events.
+
     Raises:
-      UserError: the ending is none of those known, and no format is named, or one that is not known.
+      UserError: the ending is none of those known, and no format is named, or one that is not known or has
+        no events.
     """
+    formats, endings = (EVENT_FORMATS, _EVENT_ENDINGS) if events else (FORMATS, _ENDINGS)
     if name:
-        one_of("format", name, FORMATS)
+        one_of("format of events" if events else "format", name, tuple(formats))
         return name
     suffix = Path(path).suffix.lower()
-    if suffix not in _ENDINGS:
+    if suffix not in endings:
+        what = "format of events" if events else "format"
         raise UserError(
-            f"{path} has an ending that says no format; give a name that ends in {', '.join(_ENDINGS)}, or "
-            f"a format: {', '.join(FORMATS)}"
+            f"{path} has an ending that says no {what}; give a name that ends in {', '.join(endings)}, or a "
+            f"format: {', '.join(formats)}"
         )
-    return _ENDINGS[suffix]
+    return endings[suffix]
 
 
 @contextlib.contextmanager
@@ -75,7 +85,7 @@ def open_tag_file(
     segments: bool = False,
     *,
     format: str = "",
-    limits: np.ndarray | None = None,
+    rules: EventRules | None = None,
 ) -> Iterator[Write]:
     """A new file of tags, which appears when the block ends well, and else not at all.
 
@@ -84,7 +94,7 @@ def open_tag_file(
       classes: what the labels are indices of.
       segments: whether tags have scores of segments, which are then written.
       format: one of `FORMATS`; empty: that of the file's ending.
-      limits: [num_classes] the thresholds of events; 0.5 if not given.
+      rules: what makes an event; a score of 0.5 if not given.
 
     Yields:
       A function that writes the tags of a batch.
@@ -95,19 +105,20 @@ def open_tag_file(
     chosen = format_of(path, format)
     with (
         files.replacing(path, binary=chosen == "parquet") as file,
-        _writing(chosen, file, classes, segments, limits) as write,
+        _writing(chosen, file, classes, segments, rules) as write,
     ):
         yield write
 
 
 def _writing(
-    chosen: str, file: Any, classes: ClassList, segments: bool, limits: np.ndarray | None
+    chosen: str, file: Any, classes: ClassList, segments: bool, rules: EventRules | None
 ) -> contextlib.AbstractContextManager[Write]:
     if chosen not in EVENT_FORMATS:
         return _WRITERS[chosen](file, classes, segments)
-    if limits is None:
-        limits = np.full(len(classes), 0.5)
-    return EVENT_FORMATS[chosen](file, classes, limits)
+    if rules is None:
+        half = np.full(len(classes), 0.5)
+        rules = EventRules(half, half)
+    return EVENT_FORMATS[chosen](file, classes, rules)
 
 
 @contextlib.contextmanager
@@ -243,11 +254,15 @@ _WRITERS: dict[str, Callable[[Any, ClassList, bool], contextlib.AbstractContextM
     "csv": _write_csv,
     "parquet": _write_parquet,
 }
-EVENT_FORMATS = {"dcase": write_dcase, "audacity": write_audacity}
-"""The formats of one row an event."""
+EVENT_FORMATS = {"dcase": write_dcase, "audacity": write_audacity, "events": write_event_lines}
+"""The formats of events alone."""
 
 ONE_RECORDING = "audacity"
 """The format that holds one recording alone."""
 
 FORMATS = (*_WRITERS, *EVENT_FORMATS)
-_ENDINGS = {f".{name}": name for name in _WRITERS} | {".tsv": "dcase", ".txt": "audacity"}
+_EVENT_ENDINGS = {".tsv": "dcase", ".txt": "audacity", ".jsonl": "events"}
+_ENDINGS = {
+    **{f".{name}": name for name in _WRITERS},
+    **{ending: name for ending, name in _EVENT_ENDINGS.items() if ending != ".jsonl"},
+}

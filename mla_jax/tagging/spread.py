@@ -74,13 +74,15 @@ def _settings(job: TagJob) -> dict[str, dict[str, Any]]:
     """All that the tags depend on."""
     tagger = job.tagger
     encoder = tagger.trained.encoder_files
+    # Other events of the same tags are no other parts, but the file would not say which it has.
+    thresholds = [tagger.limits, *([tagger.rules.start] if tagger.rules else [])]
     return {
         "weights": weights_of(tagger.trained),
         "options": {
             **dataclasses.asdict(tagger.options),
             "format": job.format,
             "bad_records": job.bad_records,
-            "thresholds": zlib.crc32(tagger.limits.tobytes()),
+            "thresholds": zlib.crc32(b"".join(limits.tobytes() for limits in thresholds)),
         },
         "encoder": {file: state_of(file) for file in (encoder.weights, encoder.pca) if file},
         "files": job.stream.state(),
@@ -121,7 +123,11 @@ def _read(kept: Kept) -> Iterator[Tags]:
             for name, value in kept.arrays.items()
             if name.startswith(f"{i}.")
         }
-        of_clips = {name: found.pop(name) for name in ("video_ids", "start_times", "num_segments")}
+        of_clips = {
+            name: found.pop(name)
+            for name in ("video_ids", "start_times", "num_segments", "end_times")
+            if name in found
+        }
         clips = TaggedClips(**of_clips, embedding=Embedding.from_json(embedding))
         yield Tags(clips=clips, **{**_NO_SEGMENTS, **found})
 

@@ -52,8 +52,9 @@ def predict_to_file(
 
     labels by falling probability, equal ones by index. With `options.segments` a line also has
     `segment_starts`, the seconds into the video at which each segment begins, and a label `segments`, their
-    scores. A .tsv or .txt has a row for each event (`mla_jax.tagging.events`). The file appears when it is
-    complete; records that were left out (`bad_records="skip"`) are listed beside it.
+    scores. A .tsv or .txt has a row for each event, and with `options.events` a .jsonl a line for each
+    recording with its events (`mla_jax.tagging.events`). The file appears when it is complete; records that
+    were left out (`bad_records="skip"`) are listed beside it.
 
     Args:
       workdir: the run; several as "A,B,C" are used as one model, their average.
@@ -136,7 +137,7 @@ class TagJob:
 
         With `part_clips`, chunks have about so many clips, in whole batches where no clip is cut.
         """
-        format = formats.format_of(output, options.format)
+        format = formats.format_of(output, options.format, events=options.events is not None)
         require_output(output, [data])
         tagger = Tagger.open(
             workdir,
@@ -172,5 +173,5 @@ class TagJob:
             self.tagger.trained.classes,
             self.tagger.options.segments,
             format=self.format,
-            limits=self.tagger.limits,
+            rules=self.tagger.rules,
         )

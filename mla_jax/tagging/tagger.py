@@ -12,6 +12,8 @@ from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import run_ahead
 from mla_jax.inference.segment_scores import DEFAULT_SCORE, require_known_score
+from mla_jax.localization.event_rules import EventRules
+from mla_jax.localization.rule_files import read_rules
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs import thresholds
@@ -23,6 +25,50 @@ from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
 # Of long clips a batch has fewer, so that it has at most so many segments.
 _BATCH_SEGMENTS = 5000
 _TOP_K = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class EventOptions:
+    """How events are made of scores, step by step as in `mla_jax.localization.event_rules`.
+
+    Attributes:
+      rules: a file of rules, chosen by class on strong labels; empty: `TagOptions.threshold` begins an event.
+      keep: an event goes on over scores of at least this share of the threshold that begins it, above 0 to 1;
+        None: as `rules` say, else 1.
+      smoothing: how many segments a score is the median of, odd; None: as `rules` say, else 1.
+      least_seconds: shorter events are dropped; None: as `rules` say, else 0.
+      least_gap: events of a class with fewer seconds between them are joined; None: as `rules` say, else 0.
+
+    Raises:
+      UserError: `keep` is not valid; the others are looked at with the rules.
+    """
+
+    rules: str = ""
+    keep: float | None = None
+    smoothing: int | None = None
+    least_seconds: float | None = None
+    least_gap: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise UserError(
+                f"keep={self.keep:g} is not valid: it must be a share of the threshold, above 0 to 1"
+            )
+
+    def on(self, rules: EventRules) -> EventRules:
+        """The rules with what is said here.
+
+        Raises:
+          UserError: a value is not valid.
+        """
+        said = {
+            name: value
+            for name in ("smoothing", "least_seconds", "least_gap")
+            if (value := getattr(self, name)) is not None
+        }
+        if self.keep is not None:
+            said["keep"] = rules.start * self.keep
+        return dataclasses.replace(rules, **said)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +86,7 @@ class TagOptions:
       segment_seconds: from one segment to the next, where neither data nor run say it.
       batch_size: the most clips or windows in one compiled call.
       format: of the file, one of `mla_jax.tagging.formats.FORMATS`; empty: that of its ending.
+      events: write events, and how they are made; None: only where the format has nothing else.
 
     Raises:
       UserError: a value is not valid.
@@ -54,6 +101,7 @@ class TagOptions:
     segment_seconds: float | None = None
     batch_size: int = 500
     format: str = ""
+    events: EventOptions | None = None
 
     def __post_init__(self) -> None:
         require_known_score(self.segment_score)
@@ -61,6 +109,10 @@ class TagOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value} is not valid: it must be at least 1")
+        if self.threshold is not None and self.events and self.events.rules:
+            raise UserError(
+                f"{self.events.rules} has the thresholds of events; leave threshold={self.threshold} out"
+            )
         if self.threshold in (None, "validation"):
             return
         try:
@@ -82,14 +134,15 @@ class Tagger:
       options: what is said of each clip.
       windows: how longer clips are cut.
       limits: [num_classes] float64, the least probability with which each class is reported.
-      by_segments: whether a class is reported by its best segment score, not by its clip probability.
+      rules: what makes an event, where events are found: then a class is reported by its best segment score,
+        not by its clip probability.
     """
 
     trained: TaggingModel
     options: TagOptions
     windows: Windowing
     limits: np.ndarray
-    by_segments: bool = False
+    rules: EventRules | None = None
 
     @classmethod
     def open(
@@ -123,12 +176,23 @@ class Tagger:
         return cls(trained, options, windows, limits)
 
     def of_events(self) -> "Tagger":
-        """One that reports every class of which a segment reaches the threshold; 0.5 if none is given."""
-        limits = np.full_like(self.limits, 0.5) if self.options.threshold is None else self.limits
+        """One that reports all that events are made of; they begin at 0.5 if no threshold is given.
+
+        Raises:
+          UserError: the file of rules cannot be used, or a value is not valid.
+        """
+        asked = self.options.events or EventOptions()
+        if asked.rules:
+            rules = read_rules(asked.rules, self.trained.classes, self.options.segment_score)
+        else:
+            given = self.options.threshold is not None
+            limits = self.limits if given else np.full_like(self.limits, 0.5)
+            rules = EventRules(limits, limits)
+        rules = asked.on(rules)
         options = dataclasses.replace(
             self.options, segments=True, top_k=self.options.top_k or len(self.limits)
         )
-        return dataclasses.replace(self, options=options, limits=limits, by_segments=True)
+        return dataclasses.replace(self, options=options, limits=rules.keep, rules=rules)
 
     def batch_shape(self, time: int = 0) -> tuple[int, int]:
         """The segments of a window, and how many windows a batch has, of clips of at most `time` segments."""
@@ -162,7 +226,7 @@ class Tagger:
 
     def _choose(self, clips: ClipSet, probs: np.ndarray, scores: np.ndarray | None) -> Tags:
         """Labels at or above their limits, the `top_k` most probable, of equal ones the lower index."""
-        by = np.nanmax(scores, axis=1) if self.by_segments and scores is not None else probs
+        by = np.nanmax(scores, axis=1) if self.rules and scores is not None else probs
         shown = np.where(by >= self.limits, by, np.float32(-1))
         order = np.argsort(-shown, axis=1, kind="stable")[:, : self.options.top_k or _TOP_K]
         keep = np.take_along_axis(shown, order, axis=1) >= 0

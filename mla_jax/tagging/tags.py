@@ -19,12 +19,14 @@ class TaggedClips:
       start_times: [N] float64, seconds into the video.
       num_segments: [N] int32.
       embedding: what the vectors meant, and how long a segment is.
+      end_times: [N] float64, seconds into the video at which its sound ends; None: not known (`ClipSet`).
     """
 
     video_ids: np.ndarray
     start_times: np.ndarray
     num_segments: np.ndarray
     embedding: Embedding
+    end_times: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.video_ids)
@@ -32,7 +34,9 @@ class TaggedClips:
     @classmethod
     def of(cls, clips: ClipSet) -> Self:
         """What is said of these clips."""
-        return cls(clips.video_ids, clips.start_times, clips.num_segments, clips.embedding)
+        return cls(
+            clips.video_ids, clips.start_times, clips.num_segments, clips.embedding, clips.end_times
+        )
 
 
 class Tags(NamedTuple):

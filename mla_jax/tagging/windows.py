@@ -143,6 +143,7 @@ def _take(clips: ClipSet, windows: Windows, width: int) -> ClipSet:
         label_ids=np.zeros(0, np.int32),
         video_ids=clips.video_ids[windows.clip],
         start_times=segment_times(clips, windows.clip, windows.start),
+        end_times=None if clips.end_times is None else clips.end_times[windows.clip],
     )
 
 

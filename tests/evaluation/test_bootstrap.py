@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mla_jax.evaluation.bootstrap import bootstrap_map, clip_counts, interval
+from mla_jax.evaluation.bootstrap import bootstrap_auc, bootstrap_map, clip_counts, interval
 from mla_jax.evaluation.metrics import evaluate
 from tests.support.helpers import raises_user_error
 
@@ -35,11 +35,30 @@ def test_it_is_scikit_learns_average_precision_of_the_drawn_clips(levels: int) -
         np.testing.assert_allclose(ours[i], np.mean(theirs), rtol=1e-12)
 
 
+@pytest.mark.parametrize("levels", [4, 10, 10**6])
+def test_it_is_scikit_learns_area_under_the_curve_of_the_drawn_clips(levels: int) -> None:
+    scores, labels = _scored(levels)
+    labels[:, 5] = True  # no negative
+    counts = clip_counts(N, 12, seed=1)
+    ours = bootstrap_auc(scores, labels, counts)
+    for i in range(12):
+        drawn = np.repeat(np.arange(N), counts[:, i])
+        theirs = [
+            roc_auc_score(labels[drawn, k], scores[drawn, k])
+            for k in range(K)
+            if labels[drawn, k].any() and not labels[drawn, k].all()
+        ]
+        np.testing.assert_allclose(ours[i], np.mean(theirs), rtol=1e-12)
+
+
 def test_every_clip_once_is_the_plain_figure() -> None:
     scores, labels = _scored(8)
     once = np.ones((N, 1), np.uint8)
     np.testing.assert_allclose(
         bootstrap_map(scores, labels, once), evaluate(scores, labels).mAP, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        bootstrap_auc(scores, labels, once), evaluate(scores, labels).AUC, rtol=1e-12
     )
 
 

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mla_jax.localization.events import segment_reference, segments_to_events
+from mla_jax.localization.event_metrics import Collars, event_metrics
+from mla_jax.localization.event_rules import EventRules, find_events
+from mla_jax.localization.events import (
+    segment_bounds,
+    segment_reference,
+    segments_to_events,
+)
 from mla_jax.localization.segment_metrics import SegmentMetrics, evaluate_segments
 from mla_jax.localization.strong_labels import Event
 
@@ -169,3 +175,59 @@ def test_error_rates_equal_sed_eval(libraries: tuple[Any, Any, Any], threshold: 
             assert ours.class_error_rate[k] == pytest.approx(
                 by_class[name]["error_rate"]["error_rate"], rel=1e-9
             )
+
+
+def test_event_based_figures_are_sed_evals(libraries: tuple[Any, Any, Any]) -> None:
+    _, sed_eval, dcase_util = libraries
+    names = [f"class{k}" for k in range(K)]
+    scores, num_segments, ids, labels = strong_case(5)
+    mask = np.arange(T) < num_segments[:, None]
+    reference = segment_reference(labels, ids, mask, K)
+    rules = EventRules(np.full(K, 0.6), np.full(K, 0.4), least_seconds=2.0)
+    ours = event_metrics(scores, reference, rules, 1.0, Collars(0.5, 0.5, 0.2))
+    metrics = sed_eval.sound_event.EventBasedMetrics(
+        names, t_collar=0.5, percentage_of_length=0.2, event_matching_type="optimal"
+    )
+    num_events = 0
+    bounds = segment_bounds(T, 1.0)
+    for i, name in enumerate(ids):
+        end = float(num_segments[i])
+        whole = np.where(mask[i], scores[i].T, np.nan)
+        found = find_events(whole, bounds[:-1], bounds[1:], np.arange(K), rules)
+        inside = [e for e in labels[name] if e.onset < end]
+        num_events += len(inside)
+        metrics.evaluate(
+            dcase_util.containers.MetaDataContainer(
+                [
+                    {"onset": a, "offset": min(b, end), "event_label": names[k], "file": name}
+                    for a, b, k in inside
+                ]
+            ),
+            dcase_util.containers.MetaDataContainer(
+                [
+                    {"onset": a, "offset": b, "event_label": names[k], "file": name}
+                    for k, a, b, _ in zip(*found, strict=True)
+                ]
+            ),
+        )
+    assert ours["num_events"] == num_events
+    overall = metrics.results_overall_metrics()["f_measure"]["f_measure"]
+    by_class = metrics.results_class_wise_metrics()
+    assert ours["micro_f1"] == pytest.approx(overall, abs=1e-9)
+    mean = np.mean([by_class[name]["f_measure"]["f_measure"] for name in names])
+    assert ours["macro_f1"] == pytest.approx(mean, abs=1e-9)
+    assert 0.02 < mean < 0.9
+
+
+def test_true_scores_have_all_of_psds(libraries: tuple[Any, Any, Any]) -> None:
+    rng = np.random.default_rng(0)
+    active = np.repeat(rng.random((30, 5, 3)) < 0.3, 2, axis=1)
+    active[0, :2] = True
+    ids = [f"clip{i}" for i in range(30)]
+    reference = segment_reference(segments_to_events(active, ids), ids, np.ones((30, 10), bool), 3)
+    half = np.full(3, 0.5)
+    rules, collars = EventRules(half, half), Collars()
+    true = event_metrics(active.astype(np.float32), reference, rules, 1.0, collars)
+    assert [true[n] for n in ("macro_f1", "micro_f1", "psds1", "psds2")] == pytest.approx([1] * 4)
+    drawn = event_metrics(rng.random(active.shape), reference, rules, 1.0, collars)
+    assert max(drawn[n] for n in ("macro_f1", "micro_f1", "psds1")) < 0.6

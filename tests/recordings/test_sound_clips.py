@@ -71,6 +71,18 @@ def test_what_sounds_when_in_a_long_recording(run: Path, tmp_path: Path) -> None
         assert abs(offset - end) <= 1.0
 
 
+@pytest.mark.parametrize("seconds", [5.3, 7.6, 0.3])
+def test_no_event_ends_after_its_file(run: Path, tmp_path: Path, seconds: float) -> None:
+    path = write_sound(tmp_path / "a.wav", tone(seconds))
+    options = TagOptions(threshold=0.0, window=3, hop=2)
+    predict_to_file(run, str(path), tmp_path / "one.tsv", options)
+    lines = [line.split("\t") for line in (tmp_path / "one.tsv").read_text().splitlines()[1:]]
+    assert {(float(line[1]), float(line[2])) for line in lines} == {(0.0, seconds)}
+    for i in range(2):
+        predict_share(Share(i, 2), run, str(path), tmp_path / "many.tsv", options)
+    assert (tmp_path / "many.tsv").read_bytes() == (tmp_path / "one.tsv").read_bytes()
+
+
 @pytest.mark.parametrize(("window", "hop"), [(4, 4), (4, 3), (5, 2), (1, 1)])
 @pytest.mark.parametrize("seconds", [11.0, 9.3, 2.0])
 def test_spans_of_a_long_recording_have_the_windows_of_the_whole(

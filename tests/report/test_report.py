@@ -15,12 +15,13 @@ import mla_jax as mla
 from mla_jax.data.class_list import FILE_NAME
 from mla_jax.evaluation.bootstrap import bootstrap_map, clip_counts, interval
 from mla_jax.evaluation.metrics import Metrics
+from mla_jax.localization.truth import read_truth, truth_of_clip
 from mla_jax.report import clip_picture
 from mla_jax.report.contents import Report
 from mla_jax.report.gather import gather, run_names
 from mla_jax.report.page import render
 from mla_jax.report.tensorboard import add_to_tensorboard
-from mla_jax.report.truth import read_truth, segment_metrics, truth_of_clip
+from mla_jax.report.truth import segment_metrics
 from mla_jax.report.write import write_report
 from mla_jax.runs.folder import RunFolder
 from mla_jax.storage import files

@@ -1,6 +1,8 @@
 """Events: runs of segments, over the ends of windows, in the formats that other programs read."""
 
+import dataclasses
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +10,17 @@ import pytest
 
 import mla_jax as mla
 from mla_jax.data.embedding import Embedding
-from mla_jax.localization.events import segments_to_events
+from mla_jax.localization.event_rules import EventRules, find_events
+from mla_jax.localization.events import segment_bounds, segments_to_events
 from mla_jax.localization.strong_labels import read_strong_labels
-from mla_jax.tagging.events import EventFinder, write_audacity, write_dcase
+from mla_jax.tagging.events import EventFinder, write_audacity, write_dcase, write_event_lines
 from mla_jax.tagging.tags import TaggedClips, Tags
 from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
 from tests.support.helpers import raises_user_error
 
 CLASSES = mla.ClassList(("/m/0", "/m/1", "/m/2"), ("Dog", "Löwe", "Rain, on a roof"))
 LIMITS = np.array([0.5, 0.25, 0.75])
+RULES = EventRules(LIMITS, LIMITS)
 
 
 def recordings(lengths: list[int], **known: float) -> tuple[mla.ClipSet, np.ndarray]:
@@ -53,7 +57,7 @@ def starts_of(clips: mla.ClipSet) -> np.ndarray:
 def test_events_do_not_depend_on_windows(hop: int, batch_size: int, seconds: float) -> None:
     clips, scores = recordings([17, 1, 4, 9], hop_seconds=seconds)
     windowing = Windowing(4, hop)
-    finder = EventFinder(LIMITS)
+    finder = EventFinder(RULES)
     found = {}
     for batch in batches_of_windows([clips], windowing, width=4, batch_size=batch_size):
         found |= dict(finder.add(tags_of(batch)))
@@ -69,6 +73,54 @@ def test_events_do_not_depend_on_windows(hop: int, batch_size: int, seconds: flo
             assert event.score == scores[i, first:last, label].max()
 
 
+@pytest.mark.parametrize(("window", "hop"), [(1, 1), (4, 3), (4, 4), (30, 30)])
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_smoothed_events_of_windows_are_those_of_the_whole(
+    window: int, hop: int, batch_size: int
+) -> None:
+    """Though a window without a score that keeps an event is not even reported."""
+    clips, scores = recordings([23, 1, 4, 9], hop_seconds=1.0)
+    rules = EventRules(LIMITS, LIMITS / 2, smoothing=5, least_seconds=2.0, least_gap=1.5)
+    finder, found = EventFinder(rules), {}
+    batches = batches_of_windows(
+        [clips], Windowing(window, hop), width=window, batch_size=batch_size
+    )
+    for batch in batches:
+        tags = tags_of(batch)
+        assert tags.scores is not None
+        kept = (tags.scores >= rules.keep[tags.labels][:, None]).any(axis=1)
+        few = {name: getattr(tags, name)[kept] for name in ("owner", "labels", "probs", "scores")}
+        found |= dict(finder.add(tags._replace(**few)))
+    found |= dict(finder.finish())
+    bounds = segment_bounds(23, 1.0)
+    for i, events in enumerate(found.values()):
+        whole = np.where(clips.mask()[i], scores[i].T, np.nan)
+        expected = find_events(whole, bounds[:-1], bounds[1:], np.arange(3), rules)
+        columns = [c.tolist() for c in (expected.onset, expected.offset, expected.row)]
+        rows = list(zip(*columns, expected.score.tolist(), strict=True))
+        assert [tuple(e) for e in events] == sorted(rows, key=lambda row: (row[0], row[2]))
+    assert list(found) == [v.decode() for v in clips.video_ids]
+    assert any(found.values())
+
+
+def test_nothing_is_smoothed_or_goes_on_where_a_recording_has_a_hole() -> None:
+    clips, _ = recordings([3, 3], hop_seconds=1.0)
+    scores = np.array([[0.9, 0.9, 0.9], [0.9, 0.1, 0.1]], np.float32)
+    finder = EventFinder(EventRules(LIMITS, LIMITS, smoothing=3))
+    for clip, begin in ((0, 0.0), (1, 5.0)):
+        tagged = dataclasses.replace(
+            TaggedClips.of(clips[[clip]]), video_ids=np.array([b"one"]), num_segments=np.array([3])
+        )
+        zero = np.zeros(1, np.int64)
+        starts = begin + np.arange(3.0)[None]
+        row = scores[clip : clip + 1]
+        assert not list(
+            finder.add(Tags(tagged, zero, zero.astype(np.int32), row[:, 0], row, starts))
+        )
+    ((_, events),) = finder.finish()
+    assert [(e.onset, e.offset) for e in events] == [(0.0, 3.0), (5.0, 6.0)]
+
+
 @pytest.mark.parametrize(("example", "ends"), [(0.96, [1.46, 2.46]), (1.2, [1.5, 2.7])])
 def test_an_event_ends_where_its_last_segment_stops_hearing(
     example: float, ends: list[float]
@@ -76,7 +128,7 @@ def test_an_event_ends_where_its_last_segment_stops_hearing(
     """Or where the next event of the label begins."""
     clips, _ = recordings([4], hop_seconds=0.5, example_seconds=example)
     scores = np.array([[0.9, 0.9, 0.1, 0.9]], np.float32)
-    finder = EventFinder(LIMITS)
+    finder = EventFinder(RULES)
     zeros = np.zeros(1, np.int64)
     tags = Tags(
         TaggedClips.of(clips), zeros, zeros.astype(np.int32), scores[:, 0], scores, starts_of(clips)
@@ -98,15 +150,29 @@ def test_files_that_other_programs_read(tmp_path: Path) -> None:
         video_ids=["a.wav", "b.wav"],
     )
     file = io.StringIO()
-    with write_dcase(file, CLASSES, LIMITS) as write:
+    with write_dcase(file, CLASSES, RULES) as write:
         write(tags_of(clips))
     (tmp_path / "events.tsv").write_text(file.getvalue())
     assert file.getvalue().splitlines()[0] == "filename\tonset\toffset\tevent_label\tscore"
     active = (scores >= LIMITS) & clips.mask()[:, :, None]
     expected = segments_to_events(active, clips.video_ids)
     assert read_strong_labels(tmp_path / "events.tsv", CLASSES) == expected
+    lines = io.StringIO()
+    with write_event_lines(lines, CLASSES, RULES) as write:
+        write(tags_of(clips))
+    told = {
+        one["video_id"]: one["events"] for one in map(json.loads, lines.getvalue().splitlines())
+    }
+    for name, events in told.items():
+        assert [(e["onset"], e["offset"], e["index"]) for e in events] == expected[name]
+        for event in events:
+            assert (event["mid"], event["name"]) == (
+                CLASSES.mids[event["index"]],
+                CLASSES.names[event["index"]],
+            )
+    assert list(told) == ["a.wav", "b.wav"]
     track = io.StringIO()
-    with write_audacity(track, CLASSES, LIMITS) as write:
+    with write_audacity(track, CLASSES, RULES) as write:
         write(tags_of(clips[:1]))
     rows = [line.split("\t") for line in track.getvalue().splitlines()]
     assert [(float(a), float(b), CLASSES.names.index(c)) for a, b, c in rows] == [
@@ -114,6 +180,6 @@ def test_files_that_other_programs_read(tmp_path: Path) -> None:
     ]
     with (
         raises_user_error("a label track is of one recording", "'a.wav', 'b.wav'"),
-        write_audacity(io.StringIO(), CLASSES, LIMITS) as write,
+        write_audacity(io.StringIO(), CLASSES, RULES) as write,
     ):
         write(tags_of(clips))

@@ -1,5 +1,7 @@
 """Tagging and evaluating by several processes, here one after the other: the bytes of one process."""
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +20,7 @@ from mla_jax.runs.use import evaluate
 from mla_jax.storage.parts import Share
 from mla_jax.tagging.spread import predict_share
 from mla_jax.tagging.tag import predict_to_file
-from mla_jax.tagging.tagger import TagOptions
+from mla_jax.tagging.tagger import EventOptions, TagOptions
 from tests.support.helpers import raises_user_error, random_clips
 from tests.support.programs import children_of, ok, one_device
 from tests.support.small_runs import ROOT, run_config, wait_until
@@ -67,6 +69,27 @@ def test_the_bytes_are_those_of_one_process(
     assert last == one
     assert (tmp_path / f"many.{ending}").read_bytes() == (tmp_path / f"one.{ending}").read_bytes()
     assert left_in(tmp_path) == [f"many.{ending}", f"one.{ending}"]
+
+
+def test_events_over_the_ends_of_parts_are_those_of_one_process(
+    run: Path, packed: Path, tmp_path: Path
+) -> None:
+    clips = mla.open_packed(packed)
+    one_name = dataclasses.replace(
+        clips,
+        video_ids=np.full(len(clips), b"one"),
+        start_times=np.append(0.0, np.cumsum(clips.num_segments)[:-1]),
+    )
+    mla.pack([one_name], tmp_path / "in")
+    made = EventOptions(keep=0.9, smoothing=3, least_seconds=2.0, least_gap=2.0)
+    options = TagOptions(threshold=0.22, segment_seconds=1.0, batch_size=16, events=made)
+    predict_to_file(run, str(tmp_path / "in"), tmp_path / "one.jsonl", options)
+    tag_in(3, run, tmp_path / "in", tmp_path / "many.jsonl", options)
+    assert (tmp_path / "many.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+    (line,) = (tmp_path / "one.jsonl").read_text().splitlines()
+    events = json.loads(line)["events"]
+    assert max(e["offset"] - e["onset"] for e in events) > 20  # over many parts of 32 clips
+    assert min(e["offset"] - e["onset"] for e in events) >= 2
 
 
 def test_records_of_unknown_number_and_bad_ones(run: Path, packed: Path, tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import mla_jax as mla
+from mla_jax.localization.event_rules import EventRules
+from mla_jax.localization.rule_files import write_rules
 from mla_jax.runs import thresholds
 from mla_jax.runs.train import train
 from mla_jax.tagging.formats import open_tag_file
 from mla_jax.tagging.tag import Tagged, predict_to_file
-from mla_jax.tagging.tagger import Tagger, TagOptions
+from mla_jax.tagging.tagger import EventOptions, Tagger, TagOptions
 from tests.support.helpers import raises_user_error, random_clips
 from tests.support.small_runs import run_config
 
@@ -281,6 +283,48 @@ def test_events_without_a_threshold_are_those_of_a_half(
     for name, options in (("none", TagOptions()), ("half", TagOptions(threshold=0.5))):
         predict_to_file(run, str(packed), tmp_path / f"{name}.tsv", options)
     assert (tmp_path / "none.tsv").read_bytes() == (tmp_path / "half.tsv").read_bytes()
+
+
+def test_events_as_they_are_asked_for(run: Path, packed: Path, tmp_path: Path) -> None:
+    classes = mla.TrainedModel.open(run).classes
+    plain = TagOptions(threshold=0.3)
+    predict_to_file(run, str(packed), tmp_path / "p.tsv", plain)
+    asked = dataclasses.replace(plain, events=EventOptions())
+    predict_to_file(run, str(packed), tmp_path / "asked.tsv", asked)
+    assert (tmp_path / "asked.tsv").read_bytes() == (tmp_path / "p.tsv").read_bytes()
+    start = np.full(len(classes), 0.3)
+    write_rules(tmp_path / "rules.json", EventRules(start, start), classes)
+    by_file = TagOptions(events=EventOptions(rules=str(tmp_path / "rules.json")))
+    predict_to_file(run, str(packed), tmp_path / "by_file.tsv", by_file)
+    assert (tmp_path / "by_file.tsv").read_bytes() == (tmp_path / "p.tsv").read_bytes()
+    predict_to_file(run, str(packed), tmp_path / "p.jsonl", asked)
+    told = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    rows = [
+        [one["video_id"], f"{e['onset']:g}", f"{e['offset']:g}", e["name"], f"{e['score']:.6f}"]
+        for one in told
+        for e in one["events"] or [{"onset": 0, "offset": 0, "name": "", "score": 0}]
+    ]
+    lines = (tmp_path / "p.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    expected = [line.split("\t") for line in lines]
+    assert [r for r in rows if r[3]] == [r for r in expected if r[3]]
+    assert [r[0] for r in rows] == [r[0] for r in expected]
+
+
+def test_what_events_cannot_be(run: Path, packed: Path, tmp_path: Path) -> None:
+    with raises_user_error(
+        "p.csv has an ending that says no format of events", ".tsv, .txt, .jsonl"
+    ):
+        predict_to_file(
+            run, str(packed), tmp_path / "p.csv", TagOptions(events=EventOptions(smoothing=3))
+        )
+    with raises_user_error("keep=1.5 is not valid"):
+        EventOptions(keep=1.5)
+    with raises_user_error("r.json has the thresholds of events; leave threshold=0.3 out"):
+        TagOptions(threshold=0.3, events=EventOptions(rules="r.json"))
+    with raises_user_error("smoothing=4 is not valid"):
+        predict_to_file(
+            run, str(packed), tmp_path / "p.tsv", TagOptions(events=EventOptions(smoothing=4))
+        )
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
