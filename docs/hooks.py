@@ -11,6 +11,10 @@ ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
 PAGES |= {name: name for name in ("BUILD_NOTES.md", "CHANGELOG.md")}
 PAGES["experiments/cloud_tpu/README.md"] = "cloud_tpu.md"
+PAGES |= {
+    page.relative_to(ROOT).as_posix(): f"card_{page.parent.name}.md"
+    for page in (ROOT / "mla_jax/pretrained/models").glob("*/README.md")
+}
 PAGES |= {f"docs/{page.name}": page.name for page in (ROOT / "docs").glob("guide_*.md")}
 _LINK = re.compile(r"(?<=\]\()[^)#:\s]+(?=[)#])")
 

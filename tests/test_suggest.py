@@ -20,11 +20,23 @@ FIELDS = config.field_names()
         ("model.dropout", "model.dropout_rate"),
         ("optim.wd", "optim.weight_decay"),
         ("learning_rate", "optim.learning_rate"),
+        ("lr", "optim.learning_rate"),
+        ("epochs", "train.steps"),
+        ("num_layers", "model.architecture"),
+        ("model.hidden", "model.hidden_units"),
+        ("random_seed", "train.seed"),
+        ("batch-size", "data.batch_size"),
+        ("dataset", "data.train"),
         ("nothing.of_the_kind", ""),
     ],
 )
 def test_a_setting_is_found_by_meaning_and_by_spelling(given: str, meant: str) -> None:
     assert suggest.nearest(given, FIELDS) == meant
+
+
+def test_a_synonym_of_several_means_what_there_is() -> None:
+    assert suggest.nearest("model", ["workdir", "data"]) == "workdir"
+    assert suggest.nearest("dataset", ["workdir", "data"]) == "data"
 
 
 def test_every_setting_is_found_when_a_letter_is_missing() -> None:
@@ -35,9 +47,10 @@ def test_every_setting_is_found_when_a_letter_is_missing() -> None:
 
 
 def test_every_synonym_is_of_something_and_hides_nothing() -> None:
-    known = {name.split(".")[1] for name in FIELDS} | {"data", "workdir", "output", "step"}
-    assert set(suggest.SYNONYMS.values()) <= known
-    assert not suggest.SYNONYMS.keys() & known
+    settings = {name.split(".")[1] for name in FIELDS}
+    others = {"data", "workdir", "output", "step", "debug", "top_k"}
+    assert suggest.SYNONYMS.keys() <= settings | others
+    assert not set(" ".join(suggest.SYNONYMS.values()).split()) & settings
 
 
 def test_a_settings_file_gets_the_same_hint() -> None:

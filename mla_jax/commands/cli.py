@@ -5,8 +5,7 @@ import logging as standard_logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
@@ -30,14 +29,6 @@ _DEBUG = flags.DEFINE_bool("debug", False, "Show the stack trace of an error.")
 def debug() -> bool:
     """Whether `--debug` is given."""
     return bool(_DEBUG.value)
-
-
-def scores(results: Mapping[str, Any]) -> str:
-    """The scores of an evaluation in one line."""
-    return (
-        f"mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, d-prime {results['d_prime']:.3f}, "
-        f"{results['num_clips']:,} clips"
-    )
 
 
 def run(main: Callable[[], None], about: str = "") -> None:

@@ -34,6 +34,16 @@ def tell(line: str, output: str) -> None:
 
 
 @contextlib.contextmanager
+def keeps(what: str) -> Iterator[None]:
+    """Says, where Ctrl-C ends the block, that `what` is kept and the same command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"{what} is kept: the same command goes on from there")
+        raise
+
+
+@contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
     """Lets the block print, whatever stdout and stderr are.
 

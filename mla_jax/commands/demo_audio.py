@@ -19,14 +19,16 @@ from pathlib import Path
 from absl import flags
 
 from mla_jax import presets
-from mla_jax.commands import cli, console
+from mla_jax.commands import console
 from mla_jax.commands.demo_sounds import MINUTE, Sounds, made_up_sounds, real_sounds
 from mla_jax.commands.markdown import markdown_table
 from mla_jax.config import Config, DataConfig, TrainConfig
 from mla_jax.data.class_list import FILE_NAME, ClassList
 from mla_jax.data.sources import is_packed
 from mla_jax.errors import UserError
+from mla_jax.evaluation import summaries
 from mla_jax.localization.strong_labels import Event, read_strong_labels
+from mla_jax.parallel.signals import StopOnSignal
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.folder import claim
 from mla_jax.runs.train import train
@@ -65,7 +67,9 @@ def main() -> None:
     classes = _embed(sounds, "yamnet" if data else "log_mel_statistics", workdir / "packed")
     run = workdir / "2-A-1-A"
     console.say(f"training in {run}")
-    results = train(_config(workdir / "packed"), run, say=console.say)
+    with StopOnSignal() as should_stop:
+        config = _config(workdir / "packed")
+        results = train(config, run, say=console.say, should_stop=should_stop)
     tags = workdir / "minute.tsv"
     # Half of what a clip of training has, so that a window has one sound more often than two.
     options = TagOptions(threshold=0.5, window=5)
@@ -75,7 +79,7 @@ def main() -> None:
     truth = read_strong_labels(sounds.truth, classes)[MINUTE]
     found = read_strong_labels(tags, classes)[MINUTE]
     print(markdown_table(beside(truth, found, classes)), flush=True)
-    console.say(f"eval clips   {cli.scores(results)}")
+    console.say(f"eval clips   {summaries.in_words(results)}")
     console.say(f"the minute   {sounds.minute}; its tags {tags}")
     console.say(f"the report   {_report(run, workdir / 'report.html', sounds)}")
 

@@ -34,7 +34,7 @@ def main() -> None:
     """Fetches what is missing, as the flags say."""
     common_flags.require(_OUTPUT)
     paths.require_local(_OUTPUT.value, "--output")
-    try:
+    with console.keeps("what has arrived"):
         lines = release.download_release(
             _OUTPUT.value,
             region=_REGION.value,
@@ -44,7 +44,4 @@ def main() -> None:
             retries=_RETRIES.value,
             say=console.say,
         )
-    except KeyboardInterrupt:
-        console.say("what has arrived is kept: the same command goes on from there")
-        raise
     print("\n".join(lines))

@@ -71,11 +71,8 @@ def main() -> None:
 
 
 def _fetch(url: str, path: Path, admit: transfer.Admit) -> None:
-    try:
+    with console.keeps("what has arrived"):
         transfer.fetch(url, path, retries=_RETRIES.value, admit=admit, say=console.say)
-    except KeyboardInterrupt:
-        console.say("what has arrived is kept: the same command goes on from there")
-        raise
 
 
 def _verify(weights: verify.Weights) -> None:

@@ -89,5 +89,6 @@ def main() -> None:
         hop_seconds=_HOP_SECONDS.value,
         pca=_PCA.value or None,
     )
-    account = embed_recordings(_DATA.value, _OUTPUT.value, encoder, options, say=console.say)
+    with console.keeps("what is finished"):
+        account = embed_recordings(_DATA.value, _OUTPUT.value, encoder, options, say=console.say)
     print("\n".join([f"embedded into {_OUTPUT.value}", *account.lines(_LABELS.value)]))

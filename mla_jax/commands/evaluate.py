@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mla_jax.commands import cli, common_flags, console, distributed
+from mla_jax.commands import common_flags, console, distributed
 from mla_jax.commands.when_table import when_lines
 from mla_jax.errors import UserError
 from mla_jax.recordings.encoder_files import EncoderFiles
@@ -136,6 +136,8 @@ def _show(results: dict[str, Any]) -> None:
 
 
 def _in_one_line(results: dict[str, Any]) -> str:
+    from mla_jax.evaluation import summaries
+
     averaged = results["steps_averaged"]
     runs = len({model["workdir"] for model in results["models"]})
     what = f"step {averaged[0]}"
@@ -147,4 +149,4 @@ def _in_one_line(results: dict[str, Any]) -> str:
         what += f", the only checkpoint kept from {_AVERAGE_FROM.value} on: nothing to average"
     if results["skipped_records"]:
         what += f", without {results['skipped_records']:,} bad records"
-    return f"{what}: {cli.scores(results)}"
+    return f"{what}: {summaries.in_words(results)}"

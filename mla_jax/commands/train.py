@@ -11,7 +11,7 @@ Every field of `mla_jax.config.Config` is a flag; `--preset` chooses the values 
 
 from absl import flags
 
-from mla_jax.commands import cli, common_flags, console, distributed
+from mla_jax.commands import common_flags, console, distributed
 from mla_jax.config import Config
 
 _CONFIG = common_flags.define_config()
@@ -28,6 +28,7 @@ def main() -> None:
 
 def _train(config: Config) -> None:
     # Imported here: it takes seconds, and the parent of several processes needs none of it.
+    from mla_jax.evaluation import summaries
     from mla_jax.parallel import processes
     from mla_jax.parallel.signals import StopOnSignal
     from mla_jax.report.tensorboard import add_to_tensorboard
@@ -53,7 +54,7 @@ def _train(config: Config) -> None:
         console.say(f"all scores: {RunFolder(_WORKDIR.value).results_file}")
         print(
             f"step {results['step']} ({results['step_chosen_by']}) on {results['evaluated_on']}: "
-            f"{cli.scores(results)}"
+            f"{summaries.in_words(results)}"
         )
     try:
         add_to_tensorboard(_WORKDIR.value)

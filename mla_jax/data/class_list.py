@@ -93,6 +93,11 @@ class ClassList:
                 )
         return ""
 
+    @property
+    def shown_names(self) -> tuple[str, ...]:
+        """[num_classes] names for a person to read: a class whose name is its own index is `class 3`."""
+        return tuple(f"class {k}" if name == str(k) else name for k, name in enumerate(self.names))
+
     @classmethod
     def numbered(cls, num_classes: int) -> "ClassList":
         """A list for data that came without one: every class is shown by its index."""

@@ -27,6 +27,8 @@ _EVENT_CHANCES = (1.0, 0.6, 0.3)  # of a first, a second and a third event in a 
 _FAINTNESS = (0.2, 0.6)  # of a faint sound, relative to the mean loudness of events
 _BACKGROUND = 0.5  # relative to the noise
 _BYTES_PER_UNIT = 30.0
+ENCODER = "synthetic"
+"""What embeddings of generated clips name as their encoder."""
 _BLOCK = 1000  # clips made at a time, which bounds what floats need
 
 
@@ -102,7 +104,7 @@ def synthetic_clips(config: SyntheticConfig, split: str = "train") -> SyntheticC
             "uint8",
             config.num_features,
             Scaling(128.0, 128.0),
-            encoder="synthetic",
+            encoder=ENCODER,
             hop_seconds=1.0,
             example_seconds=1.0,
         ),

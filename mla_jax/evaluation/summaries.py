@@ -1,6 +1,7 @@
 """An evaluation as plain values for a JSON file, and which classes to show of many."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,19 @@ def summarize(metrics: Metrics) -> dict[str, Any]:
         "num_clips": metrics.num_clips,
         "classes_left_out": metrics.undefined_classes,
     }
+
+
+def in_words(results: Mapping[str, Any]) -> str:
+    """The scores of `summarize` in one line; what is not defined is said, not printed as a number."""
+    clips = f"{results['num_clips']:,} clips"
+    if math.isnan(results["mAP"]):
+        return (
+            f"no score of {clips}: a class can be scored where some clips have it and others do not"
+        )
+    d_prime = f"d-prime {results['d_prime']:.3f}"
+    if math.isinf(results["d_prime"]):
+        d_prime = f"no d-prime (it is infinite where AUC is {results['AUC']:.0f})"
+    return f"mAP {results['mAP']:.4f}, AUC {results['AUC']:.4f}, {d_prime}, {clips}"
 
 
 def per_class(

@@ -83,7 +83,7 @@ def _what_is_left_out(
 def _which(classes: ClassList, known: np.ndarray) -> str:
     """The classes that are known or, if they are fewer, those that are not."""
     fewer = known if 2 * known.sum() <= len(known) else ~known
-    names = _shortened([classes.names[k] for k in np.flatnonzero(fewer)])
+    names = _shortened([classes.shown_names[k] for k in np.flatnonzero(fewer)])
     return f"It {'knows' if fewer is known else 'does not know'} {names or 'none'}"
 
 

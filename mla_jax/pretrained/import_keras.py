@@ -109,7 +109,7 @@ def _settings(model: KerasModel) -> tuple[str, Config]:
 
 
 def _write(workdir: Path, model: KerasModel, config: Config, classes: ClassList) -> None:
-    """The folder appears whole or not at all; in a bucket its checkpoint does, and config.json last.
+    """The folder appears only when it is complete; in a bucket its checkpoint does, and config.json last.
 
     What Orbax writes in a bucket is not what it writes on a disk, so it writes there itself.
     """

@@ -4,7 +4,7 @@
 
 Spans are of whole segments, so that a long recording is embedded by many workers, and gives what it gives at
 once. A worker that dies, or does its work twice, changes nothing: Beam keeps one result of each span, and
-shards appear whole.
+a shard appears only when it is complete.
 """
 
 import contextlib

@@ -99,7 +99,7 @@ def write_clip_picture(
     sound = _sound_of(one, sounds or data, seconds)
     figure = attention.attention_map(
         {title: values.of(shown) for title, values in _maps(runs, one).items()},
-        [first.classes.names[k] for k in shown],
+        [first.classes.shown_names[k] for k in shown],
         [bool(labels[k]) for k in shown],
         probabilities=probs[shown] if len(runs) == 1 else None,
         events=None if truth is None else heard[shown],

@@ -1,6 +1,7 @@
 """What a report shows: its runs, each with its evaluation. `gather` makes a `Report`, `page` renders it."""
 
 import dataclasses
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,7 @@ class Report:
       examples: clips of the first run.
       notes: what is left out, and why; each a sentence.
       sounds: of each example its sound, or None; empty where no recordings are known.
+      written: the day; None leaves it out.
     """
 
     runs: list[ReportRun]
@@ -233,6 +235,7 @@ class Report:
     examples: list[ExampleClip]
     notes: list[str]
     sounds: tuple[ClipSound | None, ...] = ()
+    written: datetime.date | None = None
 
     def examples_with_sound(self) -> list[tuple[ExampleClip, ClipSound | None]]:
         """The examples, each with its sound if that is known."""

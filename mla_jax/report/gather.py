@@ -1,6 +1,7 @@
 """Gathers what finished runs left, and evaluates them: makes the `Report` that `page` renders."""
 
 import dataclasses
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def gather(
     Raises:
       UserError: a run or the data cannot be used.
     """
+    today = datetime.datetime.now().astimezone().date()
     names = run_names(workdirs)
     runs = [
         ReportRun.open(
@@ -89,7 +91,7 @@ def gather(
             f"{run.name} has no results without the eval data." for run in runs if run.members
         ]
         runs = _only_comparable([run.with_results() for run in runs])
-        return Report(runs, all_classes, None, [], notes)
+        return Report(runs, all_classes, None, [], notes, written=today)
     known = (run.trained.embedding for run in runs if run.trained is not None)
     seconds = known_segment_seconds(clips.embedding, *known, stated=segment_seconds)
     truth = None
@@ -102,7 +104,7 @@ def gather(
     notes += [note for run in runs for note in _compare_with_results(run, path)]
     sounds = sounds or (path if names_sound(path) else "")
     heard = _sounds_of(examples, sounds, notes) if sounds else ()
-    return Report(runs, all_classes, eval_data, examples, notes, heard)
+    return Report(runs, all_classes, eval_data, examples, notes, heard, today)
 
 
 def _sounds_of(

@@ -6,7 +6,6 @@ put in as they are, and a policy in the page lets no other script run and nothin
 
 import base64
 import hashlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import mla_jax
 from mla_jax.explain.examples import ExampleClip
 from mla_jax.report import pictures, tables
 from mla_jax.report.contents import Report
+from mla_jax.report.summary import summary
 
 _FOLDER = Path(__file__).parent / "template"
 
@@ -59,7 +59,7 @@ def _context(report: Report) -> dict[str, Any]:
     drawn = pictures.pictures(report)
     return {
         "title": f"Report: {names[0]}" if len(names) == 1 else f"Report of {len(names)} runs",
-        "summary": _summary(report),
+        "summary": summary(report),
         "results": tables.results(report),
         "results_note": tables.results_note(report),
         "when": tables.segments(report),
@@ -73,7 +73,7 @@ def _context(report: Report) -> dict[str, Any]:
             {
                 "title": f"{example.kind.capitalize()}: {example.video_id}, from {_seconds(example)} s",
                 "labels": [
-                    report.classes.names[k]
+                    report.classes.shown_names[k]
                     for k, labelled in zip(example.classes, example.is_label, strict=True)
                     if labelled
                 ],
@@ -85,9 +85,9 @@ def _context(report: Report) -> dict[str, Any]:
             )
         ],
         "examples_notes": [
-            f"Clips as {names[0]} hears them, chosen by how well their labels stand out: the mean "
-            "probability of the labels minus the highest of any other class, from 1 (best) to "
-            "\N{MINUS SIGN}1 (worst); typical is next to the median of all clips. Of clips with the same "
+            f"Clips as {names[0]} hears them: the best, the typical and the worst. A clip is good where its "
+            "labels stand out: the mean probability of the labels minus the highest of any other class, from "
+            "1 (best) to \N{MINUS SIGN}1 (worst). Typical clips are next to the median. Of clips with equal "
             "labels one is taken.",
             pictures.meaning_of_maps(report.examples),
         ],
@@ -100,36 +100,16 @@ def _seconds(example: ExampleClip) -> str:
     return f"{example.start_time:.6f}".rstrip("0").rstrip(".")
 
 
-def _summary(report: Report) -> list[str]:
-    """The lines at the top."""
-    lines = []
-    evaluated = [(run, run.metrics) for run in report.runs if run.metrics is not None]
-    if evaluated:
-        best, metrics = max(evaluated, key=lambda pair: (not math.isnan(pair[1].mAP), pair[1].mAP))
-        span = best.interval()
-        text = f"mAP {metrics.mAP:.3f}"
-        if span:
-            text += f" (95 % interval {span[0]:.3f} to {span[1]:.3f})"
-        clips = f"on {metrics.num_clips:,} clips of {len(report.classes):,} classes"
-        who = f"The highest is {best.name}: " if len(evaluated) > 1 else ""
-        lines.append(f"{who}{text} {clips}.")
-    else:
-        lines.append("No run here has been evaluated.")
-    if report.notes:
-        lines.append("Something is left out; the last part says what, and why.")
-    return lines
-
-
 def _parts(context: dict[str, Any]) -> Sequence[tuple[str, str]]:
     """The id and title of every part that is there."""
     there = {
         "results": ("Results", True),
         "comparison": ("Comparison", context["comparison"]),
-        "when": ("When", context["when"]),
-        "training": ("What was trained on what", True),
-        "classes": ("Classes", context["classes"]),
-        "levels": ("Levels", context["pictures"]["levels"]),
         "examples": ("Example clips", context["examples"]),
+        "when": ("When", context["when"]),
+        "classes": ("Classes", context["classes"]),
+        "training": ("What was trained on what", True),
+        "levels": ("Inside the models", context["pictures"]["levels"]),
         "notes": ("What is not here", context["notes"]),
     }
     return [(part, name) for part, (name, shown) in there.items() if shown]

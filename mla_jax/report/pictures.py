@@ -50,12 +50,12 @@ def pictures(report: Report) -> dict[str, Any]:
         "intervals": _intervals(report),
         "classes": _classes(report),
         "levels": [
-            _levels(run.name, run.levels, report.classes.names)
+            _levels(run.name, run.levels, report.classes.shown_names)
             for run in report.runs
             if run.levels is not None
         ],
         "examples": [
-            _example(example, report.classes.names, sound)
+            _example(example, report.classes.shown_names, sound)
             for example, sound in report.examples_with_sound()
         ],
     }
@@ -147,7 +147,7 @@ def _precision_recall(report: Report) -> list[Picture]:
     if report.data is None or not probs:
         return []
     chosen, mask = report.data.chosen, report.data.clips.label_mask
-    names = [report.classes.names[k] for k in chosen]
+    names = [report.classes.shown_names[k] for k in chosen]
     known = None if mask is None else mask[:, chosen]
     return [
         _picture(
@@ -186,7 +186,10 @@ def _levels(name: str, weighed: LevelShares, class_names: tuple[str, ...]) -> Pi
 
 
 _MEANINGS = {
-    "probability": "A segment's score is the probability that the model gives it as a clip by itself.",
+    "probability": (
+        "A segment's score is made of what the model says of the clip, of the segment and of its neighbours, "
+        "on the scale of probabilities."
+    ),
     "weight": "Attention is how much each segment counts; it sums to one along a row.",
     "signed": (
         "The others are what a segment adds to the class's logit through a level, against the clip's mean "

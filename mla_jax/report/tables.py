@@ -1,5 +1,6 @@
 """The tables of a report, as what the page's template takes: captions, headings, cells as text."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -37,11 +38,13 @@ def number(value: Any, digits: int = 3) -> str:
         return value
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, float) and math.isinf(value):
+        return "\N{INFINITY}" if value > 0 else f"{_MINUS}\N{INFINITY}"
     return f"{value:.{digits}f}"
 
 
 def _span(low_high: tuple[float, float] | None, sign: str = "") -> str:
-    if low_high is None:
+    if low_high is None or any(map(math.isnan, low_high)):
         return NOTHING
     low, high = low_high
     return f"{low:{sign}.3f} to {high:{sign}.3f}"
@@ -69,7 +72,10 @@ def results(report: Report) -> Table:
 def results_note(report: Report) -> str:
     """What the metrics are of, and how sure they are."""
     sizes = {len(run.resampled) for run in report.runs if run.resampled is not None}
-    text = "mAP is mean average precision, AUC the area under the ROC curve, d-prime that AUC as a distance."
+    text = (
+        "mAP is mean average precision, AUC the area under the ROC curve, and d-prime sqrt(2) times the "
+        "inverse normal CDF of AUC, each the mean over classes."
+    )
     if sizes:
         text += (
             f" The interval holds the mAP of 95 % of {max(sizes)} resamples of the clips, set about the "
@@ -107,22 +113,54 @@ def segments(report: Report) -> Table | None:
     return _table(f"By {unit}, from strong labels", ["run", *columns], rows) if rows else None
 
 
-def comparison(report: Report) -> Table | None:
-    """A row for each pair of runs that were evaluated on the same resamples; None without such pairs."""
-    rows = []
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two runs that were evaluated on the same resamples of the clips.
+
+    Attributes:
+      first, second: their names.
+      difference: the first's mAP minus the second's.
+      span: its 95 % interval.
+    """
+
+    first: str
+    second: str
+    difference: float
+    span: tuple[float, float]
+
+    @property
+    def ahead(self) -> str:
+        """The run that is ahead by more than the choice of clips explains; or nothing."""
+        low, high = self.span
+        if low <= 0 <= high or math.isnan(self.difference):
+            return ""
+        return self.first if self.difference > 0 else self.second
+
+
+def pairs(report: Report) -> list[Pair]:
+    """Every pair of runs that can be compared."""
     evaluated = [
         (run.name, run.metrics.mAP, run.resampled)
         for run in report.runs
         if run.metrics is not None and run.resampled is not None
     ]
-    for (a, a_map, a_resampled), (b, b_map, b_resampled) in itertools.combinations(evaluated, 2):
-        difference = a_map - b_map
-        low, high = interval(a_resampled - b_resampled, difference)
-        verdict = "not told apart"
-        if not low <= 0 <= high:
-            verdict = f"{a if difference > 0 else b} is ahead"
-        span = _span((low, high), "+")
-        rows.append([f"{a} {_MINUS} {b}", f"{difference:+.3f}", span, verdict])
+    return [
+        Pair(a, b, a_map - b_map, interval(a_resampled - b_resampled, a_map - b_map))
+        for (a, a_map, a_resampled), (b, b_map, b_resampled) in itertools.combinations(evaluated, 2)
+    ]
+
+
+def comparison(report: Report) -> Table | None:
+    """A row for each pair of runs that were evaluated on the same resamples; None without such pairs."""
+    rows = [
+        [
+            f"{pair.first} {_MINUS} {pair.second}",
+            NOTHING if math.isnan(pair.difference) else f"{pair.difference:+.3f}",
+            _span(pair.span, "+"),
+            f"{pair.ahead} is ahead" if pair.ahead else "not told apart",
+        ]
+        for pair in pairs(report)
+    ]
     if not rows:
         return None
     head = ["runs", "difference in mAP", "95 % interval", "verdict"]
@@ -220,7 +258,7 @@ def classes(report: Report) -> Table | None:
     rows = [
         {
             "index": int(k),
-            "name": report.classes.names[k],
+            "name": report.classes.shown_names[k],
             "id": report.classes.mids[k],
             "cells": [_cell(values[k], form) for _, values, form in columns],
         }

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 from absl import logging
 
 from mla_jax.config import Config, DataConfig
@@ -75,6 +76,7 @@ class RunData:
                 allow_other=allow_other_embeddings,
             )
         classes = found or ClassList.numbered(num_classes)
+        _warn_of_labels_without_contrast(train, validation, evaluation, classes)
         return cls(train, validation, evaluation, classes, tuple(skipped), allow_other_embeddings)
 
     def sets(self) -> dict[str, ClipSet]:
@@ -98,6 +100,37 @@ class RunData:
             f"{', '.join(parts)} clips; {train.max_segments} x {train.num_features} "
             f"{train.embeddings.dtype}, {train.num_classes} classes"
         )
+
+
+def _warn_of_labels_without_contrast(
+    train: ClipSet, validation: ClipSet | None, evaluation: ClipSet | None, classes: ClassList
+) -> None:
+    """Says which classes cannot be learned, and which clips give no score."""
+    everywhere = np.flatnonzero(train.class_counts() == len(train))
+    if len(everywhere):
+        names = ", ".join(classes.shown_names[k] for k in everywhere[:3])
+        logging.warning(
+            "every training clip has the label %s%s, so a model learns to say it of every clip; add clips "
+            "without it",
+            names,
+            f" and {len(everywhere) - 3} others" if len(everywhere) > 3 else "",
+        )
+    for name, clips in (("validation", validation), ("eval", evaluation)):
+        if clips is not None and not _scorable(clips):
+            logging.warning(
+                "the %d %s clips give no score: no class is in some of them and not in others",
+                len(clips),
+                name,
+            )
+
+
+def _scorable(clips: ClipSet) -> bool:
+    """Whether some class has clips that are known to have it, and others that are known not to."""
+    known = np.full(clips.num_classes, len(clips))
+    if clips.label_mask is not None:
+        known = clips.label_mask.sum(axis=0)
+    counts = clips.class_counts()
+    return bool(((counts > 0) & (counts < known)).any())
 
 
 def _warn_of_shared_ids(data: DataConfig, train: ClipSet, evaluation: ClipSet) -> None:

@@ -68,7 +68,7 @@ class MetricsLog:
         self._file.write(to_json(entry) + "\n")
         self._file.flush()
         for name, value in entry.items():
-            if isinstance(value, float):
+            if isinstance(value, float) and math.isfinite(value):  # curves have no other points
                 self._board.add_scalar(name, value, entry["step"])
         self._board.flush()
         if time.monotonic() - self._published >= PUBLISH_SECONDS:

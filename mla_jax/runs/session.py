@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -336,8 +337,9 @@ class Session:
 
 
 def _one_line(entry: LogEntry) -> str:
+    """What a log entry says to a person: scores that are not defined are left out."""
     return ", ".join(
         f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in entry.items()
-        if name != "grad_norm"
+        if name != "grad_norm" and math.isfinite(value)
     )

@@ -131,7 +131,7 @@ def fetch(
 def put_folder(folder: Path, url: str, *, last: str = "") -> None:
     """Puts all files of a folder, and of the folders within it, below a URL, several at once.
 
-    Each appears whole, and in the place of an older object; the file named `last` after all others.
+    Each appears when it is complete, in the place of an older object; the file named `last` after all others.
 
     Raises:
       UserError: one cannot be put.

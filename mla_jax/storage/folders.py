@@ -1,4 +1,4 @@
-"""New folders that appear whole or not at all, on a disk or in a bucket."""
+"""New folders that appear only when they are complete, on a disk or in a bucket."""
 
 import contextlib
 import os

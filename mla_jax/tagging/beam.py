@@ -4,7 +4,7 @@
 
 A file is sound, or embeddings in any form that `mla_jax.predict_to_file` takes. Long recordings are shared
 out by the hour, and have the windows of the whole. A worker that dies, or does its work twice, changes
-nothing: Beam keeps one result of each part, and shards appear whole.
+nothing: Beam keeps one result of each part, and a shard appears only when it is complete.
 """
 
 import dataclasses

@@ -119,6 +119,8 @@ def test_the_pages_build_without_a_warning_and_without_the_network(tmp_path: Pat
         assert not re.search(r"<p>(Args|Returns|Raises|Attributes):", html)
     for html in site.rglob("*.html"):
         text = html.read_text(encoding="utf-8")
+        # Names that nobody calls; a search that a page on the disk cannot do.
+        assert not re.search(r'id="[\w.]*__post_init__"|role="search"', text), html
         # What a reader's browser would fetch from elsewhere.
         assert not re.search(r'<(script|img)[^>]+src="(https?:)?//|@import', text), html
         assert not re.search(r'<link[^>]+rel="stylesheet"[^>]+href="(https?:)?//', text), html

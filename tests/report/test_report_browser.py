@@ -33,6 +33,16 @@ def page(file: Path) -> Iterator[chromium.Page]:
         yield page
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_is_cut_says_that_it_scrolls(page: chromium.Page, file: Path, width: int) -> None:
+    page.open(file, width)
+    cut = "Array.from(document.querySelectorAll('.wide'), (e) => e.scrollWidth > e.clientWidth)"
+    told = "Array.from(document.querySelectorAll('.wide'), (e) => !e.nextElementSibling.hidden)"
+    assert page.run(f"JSON.stringify({cut}) === JSON.stringify({told})")
+    assert page.run(f"{cut}.some(Boolean)") == (width == 390)
+    assert page.run("document.body.getBoundingClientRect().right") > 0.8 * width
+
+
 def column(page: chromium.Page, number: int) -> list[str]:
     """The texts of a column's cells in the rows that are shown."""
     rows = json.loads(

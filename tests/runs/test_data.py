@@ -25,7 +25,10 @@ def packed_pair(tmp_path: Path) -> Callable[[list[str], list[str]], Config]:
         for name, ids in (("train", train), ("eval", evaluation)):
             shutil.rmtree(tmp_path / name, ignore_errors=True)
             clips = ClipSet.from_arrays(
-                np.ones((len(ids), 2, 3), np.uint8), np.ones((len(ids), 4)), video_ids=ids
+                np.ones((len(ids), 2, 3), np.uint8),
+                [[i % 2] for i in range(len(ids))],
+                num_classes=4,
+                video_ids=ids,
             )
             pack([clips], tmp_path / name)
         data = DataConfig(train=str(tmp_path / "train"), eval=str(tmp_path / "eval"))
@@ -39,7 +42,7 @@ def test_an_id_in_both_train_and_eval(
 ) -> None:
     RunData.open(packed_pair(["a", "b", "c"], ["d", "e"]))
     # Clips without ids are numbered, in train as in eval.
-    RunData.open(packed_pair(["clip0000000", "clip0000001"], ["clip0000000"]))
+    RunData.open(packed_pair(["clip0000000", "clip0000001"], ["clip0000000", "clip0000001"]))
     assert not caplog.messages
     config = packed_pair(["a", "b", "-c", "clip0000000"], ["b", "x", "-c", "clip0000000"])
     opened = RunData.open(config)
@@ -48,6 +51,34 @@ def test_an_id_in_both_train_and_eval(
     for part in ("2 video ids", config.data.train, config.data.eval, "'-c'"):
         assert part in warned
     assert "\n" not in warned
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([[0], [1]], []),
+        ([[0], [0, 1]], ["every training clip has the label class 0"]),
+        (
+            [[0], [0]],
+            ["every training clip has the label class 0", "the 2 eval clips give no score"],
+        ),
+    ],
+)
+def test_labels_that_tell_nothing_apart_are_warned_of(
+    labels: list[list[int]],
+    said: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ("train", "eval"):
+        ids = [f"{name}{i}" for i in range(2)]
+        embeddings = np.ones((2, 2, 3), np.uint8)
+        clips = ClipSet.from_arrays(embeddings, labels, num_classes=3, video_ids=ids)
+        pack([clips], tmp_path / name)
+    data = DataConfig(train=str(tmp_path / "train"), eval=str(tmp_path / "eval"))
+    RunData.open(Config(data=data))
+    assert len(caplog.messages) == len(said)
+    assert all(start in message for start, message in zip(said, caplog.messages, strict=True))
 
 
 def test_a_run_gathers_what_was_left_out(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def require_format(path: str | Path) -> str:
 
 
 def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
-    """Writes the figure, in the format that the name ends in; the file appears whole.
+    """Writes the figure, in the format that the name ends in; the file appears when it is complete.
 
     Raises:
       UserError: it cannot be written there.

@@ -1,4 +1,16 @@
 "use strict";
+// Says under each table and picture that is cut that it scrolls.
+(() => {
+  const tell = () => {
+    for (const each of document.querySelectorAll(".wide")) {
+      each.nextElementSibling.hidden = each.scrollWidth <= each.clientWidth;
+    }
+  };
+  tell();
+  window.addEventListener("resize", tell);
+  for (const each of document.querySelectorAll("details")) each.addEventListener("toggle", tell);
+})();
+
 // Sorts and searches the table of classes; without scripts it stands there whole, sorted as it came.
 (() => {
   const table = document.getElementById("class-table");
