@@ -194,7 +194,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
 }
 """Every preset by its name."""
 
-DEFAULT = "yu2018"
+DEFAULT = "best"
 """The preset that is taken where none is named."""
 
 

@@ -160,7 +160,13 @@ WRONG = {
         "/no/where does not exist",
     ),
     "another run": (
-        ["train", "--workdir={r}", "--config.data.train={f}/train", "--config.optim.b1=0.5"],
+        [
+            "train",
+            "--preset=yu2018",
+            "--workdir={r}",
+            "--config.data.train={f}/train",
+            "--config.optim.b1=0.5",
+        ],
         "optim.b1 (was 0.9, now 0.5)",
     ),
     "step and average": (

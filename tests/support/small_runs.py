@@ -76,14 +76,15 @@ def without_seconds(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_flags(run_data: Path | str, **train: Any) -> list[str]:
-    """The settings of `run_config` as flags."""
+    """The settings of `run_config` as flags, of the preset that is `Config()`."""
     config = run_config(paths.as_path(run_data), **train).to_dict()
-    return [
+    changed = [
         f"--config.{section}.{name}={value}"
         for section, fields in config.items()
         for name, value in fields.items()
         if value != mla.Config().to_dict()[section][name]
     ]
+    return ["--preset=yu2018", *changed]
 
 
 def train_command(
