@@ -17,6 +17,7 @@ REQUIRES = [
     "numpy>=2.1",
     "tensorflow-datasets>=4.9.9",
     "orbax-checkpoint>=0.11.25",
+    "tensorstore>=0.1.86",
     "absl-py>=2.3",
     "ml_collections>=1.1",
     # tensorflow-cpu has no wheels for these two; there the package `tensorflow` is the CPU build.

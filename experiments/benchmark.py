@@ -25,6 +25,7 @@ from experiments.benchmarks import (
     reading,
     sampling,
     sound,
+    starting,
 )
 from experiments.benchmarks.rows import NotMeasuredError, Row, machine, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[Setting], list[Row]]] = {
     "cpu_inference": cpu.cpu_inference,
     "gpu_step": gpu.gpu_step,
     "gpu_run": gpu.gpu_run,
+    "start": starting.starting,
     "import": importing.importing,
     "host_path": growth.host_path,
     "growth": growth.growth,

@@ -64,6 +64,7 @@ ONLY_IN = {
         "experiments/exports.py",
     ],
     "orbax": ["runs/checkpoints.py"],
+    "tensorstore": ["runs/saved_weights.py"],
     "matplotlib": ["report/figures/", "experiments/table/figure.py"],
     "h5py": ["data/formats/array_columns.py", "pretrained/keras/file.py"],
     "optax": ["training/", "experiments/"],

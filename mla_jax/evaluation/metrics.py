@@ -30,6 +30,8 @@ Float64Array = npt.NDArray[np.float64]
 # Classes copied and sorted at a time: 16 float32 are one cache line of a row of scores, and the
 # copy stays small beside the scores themselves.
 _BLOCK_CLASSES = 16
+_BLOCK_CLIPS = 512
+_MOST_POSITIVES = 32  # of so many labels one is a positive, in what is worked on at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,52 +157,98 @@ def _rank_statistics(
     known: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """AP, AUC, positives and known clips of each class, [num_classes] each, from validated arguments."""
-    starts = range(0, scores.shape[1], _BLOCK_CLASSES)
-    blocks = [np.s_[:, start : start + _BLOCK_CLASSES] for start in starts]
-    with ThreadPoolExecutor(min(len(blocks), os.cpu_count() or 1)) as pool:
-        found = pool.map(
-            lambda block: _of_block(
-                scores[block], labels[block], None if known is None else known[block]
-            ),
-            blocks,
-        )
-        ap, auc, num_positives, num_known = map(np.concatenate, zip(*found, strict=True))
+    # Where many clips have a class, not all at once: what is kept of a positive is many times a score.
+    strips = max(1, round(_MOST_POSITIVES * np.count_nonzero(labels) / labels.size))
+    width = -(-labels.shape[1] // strips)
+    found = [
+        _of_classes(scores[strip], labels[strip], None if known is None else known[strip])
+        for strip in (np.s_[:, i : i + width] for i in range(0, labels.shape[1], width))
+    ]
+    ap, auc, num_positives, num_known = map(np.concatenate, zip(*found, strict=True))
     return ap, auc, num_positives, num_known
 
 
-def _of_block(
+def _of_classes(
     scores: npt.NDArray[Any], labels: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_] | None
 ) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """As `_rank_statistics`, of a few classes; NumPy sorts without Python's lock, so threads share them."""
-    num_classes = scores.shape[1]
-    num_known = np.full(num_classes, len(scores), np.int64)
-    ap = np.full(num_classes, np.nan)
-    auc = np.full(num_classes, np.nan)
-    num_positives = np.zeros(num_classes, np.int64)
-    # Widening half precision loses nothing, and it sorts at least twice as fast.
-    dtype = np.result_type(scores.dtype, np.float32)
-    rows = np.array(scores.T, dtype, order="C")  # a copy: sorted in place below
-    masks = np.ascontiguousarray(labels.T)
-    for k, (row, mask) in enumerate(zip(rows, masks, strict=True)):
-        if known is not None:
-            row, mask = row[known[:, k]], mask[known[:, k]]
-        num_known[k] = num_clips = row.size
-        positives = row[np.flatnonzero(mask)]
-        num_positives[k] = p = positives.size
-        if p == 0 or p == num_clips:
-            continue
-        row.sort()
-        positives.sort()
-        below = np.searchsorted(row, positives, side="left")
-        up_to = np.searchsorted(row, positives, side="right")
-        positives_below = np.searchsorted(positives, positives, side="left")
-        ap[k] = np.mean((p - positives_below) / (num_clips - below))
+    """As `_rank_statistics`, of some classes."""
+    num_clips, num_classes = scores.shape
+    num_known = np.full(num_classes, num_clips) if known is None else known.sum(axis=0)
+    clip, owner = np.divmod(
+        np.flatnonzero(labels if known is None else labels & known), num_classes
+    )
+    order = np.argsort(owner.astype(np.int32), kind="stable")
+    clip, owner = clip[order], owner[order]
+    p = np.bincount(owner, minlength=num_classes)
+    ends = np.cumsum(p)
+    below, up_to = _places(scores, known, scores[clip, owner], ends)
+    ap, auc = np.full((2, num_classes), np.nan)
+    for k in np.flatnonzero((p > 0) & (p < num_known)):
+        own = slice(ends[k] - p[k], ends[k])
+        # Of positives of equal score, the first: those before it score less.
+        positives_below = below[own].searchsorted(below[own], side="left")
+        ap[k] = np.mean((p[k] - positives_below) / (num_known[k] - below[own]))
         # (below + up_to) / 2 counts clips below plus half of those equal. The positives' share
         # of that sum is p * p / 2 whatever their ties, since of each ordered pair (i, j) either
         # j is below i, or i is up to j; the rest are negatives.
-        twice_wins = int(below.sum()) + int(up_to.sum()) - p * p
-        auc[k] = twice_wins / (2 * p * (num_clips - p))
-    return ap, auc, num_positives, num_known
+        twice_wins = int(below[own].sum() + up_to[own].sum()) - int(p[k]) ** 2
+        auc[k] = twice_wins / int(2 * p[k] * (num_known[k] - p[k]))
+    return ap, auc, p, num_known
+
+
+def _places(
+    scores: npt.NDArray[Any],
+    known: npt.NDArray[np.bool_] | None,
+    positives: npt.NDArray[Any],
+    ends: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """How many known clips of its class score less than each positive, and how many at most as much.
+
+    Args:
+      scores, known: as `evaluate` takes them.
+      positives: the scores of the positives, class by class, of the dtype of `scores`.
+      ends: [num_classes], where those of a class end.
+
+    Returns:
+      Two arrays as long as `positives`, in ascending order of the scores within each class.
+    """
+    num_clips, num_classes = scores.shape
+    # Widening half precision loses nothing, and it sorts at least twice as fast.
+    dtype = np.result_type(scores.dtype, np.float32)
+    wide = positives.astype(dtype)
+    below, up_to = np.empty((2, len(wide)), np.int64)
+
+    def look_up(starts: range) -> None:
+        # One for all blocks: fresh memory costs as much as the copy.
+        buffer = np.empty((_BLOCK_CLASSES, num_clips), dtype)
+        for start in starts:
+            block = np.s_[:, start : start + _BLOCK_CLASSES]
+            rows = buffer[: scores[block].shape[1]]
+            _transpose(scores[block], rows)
+            if known is not None:
+                rows[~known[block].T] = np.inf  # above all scores, which are finite
+            rows.sort(axis=1)
+            for k, row in enumerate(rows, start):
+                part = slice(ends[k - 1] if k else 0, ends[k])
+                own = wide[part]
+                own.sort()
+                below[part] = row.searchsorted(own, side="left")
+                up_to[part] = row.searchsorted(own, side="right")
+
+    # NumPy sorts and copies without Python's lock, so threads share the classes.
+    workers = min(-(-num_classes // _BLOCK_CLASSES), os.cpu_count() or 1)
+    step = workers * _BLOCK_CLASSES
+    shares = [range(i * _BLOCK_CLASSES, num_classes, step) for i in range(workers)]
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(look_up, shares))
+    return below, up_to
+
+
+def _transpose(values: npt.NDArray[Any], into: npt.NDArray[Any]) -> None:
+    """Copies [clips, classes] into [classes, clips], in parts of which the cache holds all lines."""
+    for first in range(0, len(values), _BLOCK_CLIPS):
+        part = np.s_[first : first + _BLOCK_CLIPS]
+        into[:, part] = values[part].T
 
 
 def mean_of_defined(values: Float64Array) -> float:

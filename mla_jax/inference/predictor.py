@@ -5,7 +5,7 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import jax
 import numpy as np
@@ -15,19 +15,26 @@ from mla_jax.data.embedding import Scaling
 from mla_jax.errors import UserError
 from mla_jax.inference.segment_scores import DEFAULT_SCORE
 from mla_jax.inference.segments import SegmentOutput, segment_output
+from mla_jax.models.folded import ModelForm, folded_logits
 from mla_jax.models.inputs import model_inputs
-from mla_jax.models.multi_level import MultiLevelModel, Variables
+from mla_jax.models.variables import Variables
 from mla_jax.parallel.mesh import mesh_of, spread
+
+if TYPE_CHECKING:
+    from mla_jax.models.multi_level import MultiLevelModel
 
 # So many batches are with the device while the host takes the results of those before.
 _BATCHES_AHEAD = 2
+
+# The least batch that is made for few clips. Of fewer rows a product is another sum, of other last bits.
+_LEAST_BATCH = 64
 
 T = TypeVar("T")
 
 
 @partial(jax.jit, static_argnames=("model", "scaling", "use_mask"))
 def clip_probabilities(
-    model: MultiLevelModel,
+    model: "ModelForm | MultiLevelModel",
     variables: Variables,
     embeddings: jax.Array,
     num_segments: jax.Array,
@@ -43,8 +50,7 @@ def clip_probabilities(
         scale=scaling.scale,
         use_mask=use_mask,
     )
-    logits: jax.Array = model.apply(variables, inputs, mask)  # type: ignore[assignment]
-    return jax.nn.sigmoid(logits)
+    return jax.nn.sigmoid(folded_logits(model.config, variables, inputs, mask))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,8 +96,8 @@ class ClipPredictor(abc.ABC):
           on_progress: called after each batch with the number of clips done so far.
         """
         probs = np.empty((len(clips), self.num_classes), np.float32)
-        done = 0
-        for part, found in run_ahead(self._batches(clips), self.start):
+        done, fitted = 0, self.fitted(len(clips))
+        for part, found in run_ahead(fitted._batches(clips), fitted.start):
             probs[done : done + len(part)] = found
             done += len(part)
             if on_progress:
@@ -117,9 +123,15 @@ class ClipPredictor(abc.ABC):
         self, clips: ClipSet, *, score: str = DEFAULT_SCORE, with_levels: bool = False
     ) -> Iterator[SegmentOutput]:
         """The same, a batch at a time and in order."""
-        start = partial(self.start_segments, score=score, with_levels=with_levels)
-        for _, output in run_ahead(self._batches(clips), start):
+        fitted = self.fitted(len(clips))
+        start = partial(fitted.start_segments, score=score, with_levels=with_levels)
+        for _, output in run_ahead(fitted._batches(clips), start):
             yield output
+
+    def fitted(self, count: int) -> Self:
+        """One whose batches are no larger than so many clips need, to the next power of two."""
+        least = max(_LEAST_BATCH, 1 << max(0, count - 1).bit_length())
+        return dataclasses.replace(self, batch_size=min(self.batch_size, least))
 
     def _batches(self, clips: ClipSet) -> Iterator[ClipSet]:
         """The clips, `batch_size` at a time; of no clips an empty batch."""
@@ -135,11 +147,12 @@ class Predictor(ClipPredictor):
     several devices hold the variables, each takes its share of a batch.
 
     Attributes:
-      model, variables: what `model.apply` takes.
+      model: what it looks like.
+      variables: what `MultiLevelModel.apply` takes.
       use_mask: as in training; False makes padding count as segments, as the original programs do.
     """
 
-    model: MultiLevelModel
+    model: "ModelForm | MultiLevelModel"
     variables: Variables
     use_mask: bool = True
 

@@ -21,16 +21,20 @@ Other scores have names of their own:
 - clip: the clip's probability, under every segment: what any other score must beat.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from mla_jax.config import parse_architecture
 from mla_jax.errors import UserError
-from mla_jax.models.multi_level import MultiLevelModel, Variables
+from mla_jax.models.folded import ModelForm
 from mla_jax.models.pooling import POOLINGS
+from mla_jax.models.variables import Variables
 from mla_jax.models.windows import Blend
+
+if TYPE_CHECKING:
+    from mla_jax.models.multi_level import MultiLevelModel
 
 
 class SegmentScore(NamedTuple):
@@ -70,7 +74,7 @@ def require_known_score(name: str) -> None:
 
 
 def clip_and_segment_logits(
-    model: MultiLevelModel,
+    model: "ModelForm | MultiLevelModel",
     variables: Variables,
     inputs: jax.Array,
     mask: jax.Array | None,
@@ -88,10 +92,14 @@ def clip_and_segment_logits(
       UserError: there is no such score.
     """
     require_known_score(score)
+    # Clips alone do not need Flax.
+    from mla_jax.models.multi_level import build_model
+
     blend, weight = SEGMENT_SCORES[score]
-    logits, sown = model.apply(variables, inputs, mask, segments=blend, mutable=["intermediates"])
-    levels = _levels(model, sown["intermediates"])
-    if weight and model.units_are_classes and POOLINGS[model.config.pooling].uses_attention:
+    whole = build_model(model.config, model.num_classes)
+    logits, sown = whole.apply(variables, inputs, mask, segments=blend, mutable=["intermediates"])
+    levels = _levels(whole, sown["intermediates"])
+    if weight and whole.units_are_classes and POOLINGS[model.config.pooling].uses_attention:
         says = sum(_against_the_clip(a, mask) for a, _ in levels) / len(levels)
         logits = logits.at[:, 1:].add(weight * says)
     return logits, levels
@@ -106,7 +114,7 @@ def _against_the_clip(attention: jax.Array, mask: jax.Array | None) -> jax.Array
     return jnp.where(there, log_a - jnp.sum(log_a, axis=1, keepdims=True) / number, 0)
 
 
-def _levels(model: MultiLevelModel, sown: Variables) -> list[tuple[jax.Array, jax.Array | None]]:
+def _levels(model: "MultiLevelModel", sown: Variables) -> list[tuple[jax.Array, jax.Array | None]]:
     """Attention and segment probabilities of each level; a shared head has sown once for each."""
     found = []
     for level in range(len(parse_architecture(model.config.architecture))):

@@ -10,7 +10,7 @@ to class k: $a$ and $f$ show how a level works, not when class k sounds.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,12 @@ import numpy as np
 
 from mla_jax.data.embedding import Scaling
 from mla_jax.inference.segment_scores import clip_and_segment_logits
+from mla_jax.models.folded import ModelForm
 from mla_jax.models.inputs import model_inputs
-from mla_jax.models.multi_level import MultiLevelModel, Variables
+from mla_jax.models.variables import Variables
+
+if TYPE_CHECKING:
+    from mla_jax.models.multi_level import MultiLevelModel
 
 
 class Level(NamedTuple):
@@ -61,7 +65,7 @@ class SegmentOutput(NamedTuple):
 
 @partial(jax.jit, static_argnames=("model", "scaling", "use_mask", "with_levels", "score"))
 def segment_output(
-    model: MultiLevelModel,
+    model: "ModelForm | MultiLevelModel",
     variables: Variables,
     embeddings: jax.Array,
     num_segments: jax.Array,

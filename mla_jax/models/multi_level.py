@@ -3,8 +3,6 @@
 Sizes: B clips in a batch, T segments, M features, H hidden units, K classes, L levels, V views.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,9 +12,8 @@ from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.errors import UserError
 from mla_jax.models.batch_norm import BatchNorm
 from mla_jax.models.pooling import POOLINGS, Pooling
+from mla_jax.models.variables import Variables
 from mla_jax.models.windows import Blend, logits_of_windows, pool_windows
-
-Variables = dict[str, Any]
 
 
 def _norm(config: ModelConfig, name: str) -> BatchNorm:

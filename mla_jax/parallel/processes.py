@@ -68,6 +68,9 @@ def join(
     """
     # How CPUs talk to each other; other devices have their own ways.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Only process 0 would keep what it compiles, and the keys of processors differ between processes: one
+    # that loads waits in a collective for others that compile, and Gloo waits for 30 seconds at most.
+    jax.config.update("jax_enable_compilation_cache", False)
     try:
         jax.distributed.initialize(
             coordinator or None,

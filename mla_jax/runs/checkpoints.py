@@ -17,11 +17,19 @@ from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, Preservat
 from mla_jax.errors import UserError
 from mla_jax.parallel.mesh import everywhere
 from mla_jax.parallel.processes import anywhere, from_main, lost_contact
+from mla_jax.runs.saved_weights import (
+    META_SHA256,
+    SCORE,
+    WEIGHTS_SHA256,
+    best_of,
+    meta_checksum,
+    weights_checksum,
+)
 from mla_jax.storage import paths  # before Orbax opens a path: it says how gs:// is opened
 from mla_jax.storage.files import to_json
 from mla_jax.training.state import TrainState
 
-_SCORE, _STOPPED = "validation_mAP", "stopped"
+_STOPPED = "stopped"
 
 
 class DamagedCheckpointError(UserError):
@@ -44,11 +52,6 @@ def layout(state: TrainState) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     }
-
-
-def _meta_checksum(meta: dict[str, Any]) -> str:
-    kept = {name: value for name, value in meta.items() if name != "meta_sha256"}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def require_readable_later(folder: str | Path) -> None:
@@ -129,7 +132,7 @@ class Checkpoints:
             self._manager.close()
 
     def _note(self, step: int, meta: dict[str, Any]) -> None:
-        self._scores[step] = meta[_SCORE]
+        self._scores[step] = meta[SCORE]
         if meta.get(_STOPPED):
             self._stops.add(step)
 
@@ -143,8 +146,7 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step with the highest validation mAP, of equal ones the latest; None without validation."""
-        scored = [(score, step) for step, score in self._scores.items() if score is not None]
-        return max(scored)[1] if scored else None
+        return best_of(self._scores)
 
     def save(
         self,
@@ -171,14 +173,15 @@ class Checkpoints:
             to_json(
                 {
                     **meta,
-                    _SCORE: validation_mAP,  # NaN, which chooses nothing, becomes None
+                    SCORE: validation_mAP,  # NaN, which chooses nothing, becomes None
                     _STOPPED: stopped,
                     "arrays": layout(state),
                     "sha256": checksum(state),
+                    WEIGHTS_SHA256: weights_checksum(state.variables),
                 }
             )
         )
-        kept["meta_sha256"] = _meta_checksum(kept)
+        kept[META_SHA256] = meta_checksum(kept)
         self._note(step, kept)
         with _writing(self.folder):
             self._manager.save(
@@ -220,7 +223,7 @@ class Checkpoints:
                 step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
             ).meta
             # Older checkpoints have no checksum of these values.
-            if meta.get("meta_sha256", _meta_checksum(meta)) != _meta_checksum(meta):
+            if meta.get(META_SHA256, meta_checksum(meta)) != meta_checksum(meta):
                 raise ValueError("the checksum of its settings differs")
         return meta
 

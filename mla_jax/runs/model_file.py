@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import flax
-import jax
 import numpy as np
 
 from mla_jax.errors import UserError
-from mla_jax.models.multi_level import Variables
+from mla_jax.models.variables import Variables, flat, nested
 from mla_jax.storage import files
 
 _META, _SCALE = "meta.json", " scale"
@@ -37,7 +35,7 @@ def write_model(path: Path, variables: Variables, meta: Mapping[str, Any]) -> No
       UserError: it cannot be written.
     """
     arrays: dict[str, Any] = {_META: np.frombuffer(files.to_json(dict(meta)).encode(), np.uint8)}
-    for name, value in flax.traverse_util.flatten_dict(variables, sep="/").items():
+    for name, value in flat(variables).items():
         arrays |= _packed(name, np.asarray(value))
     with files.replacing(path, binary=True) as file:
         np.savez_compressed(file, **arrays)
@@ -58,7 +56,7 @@ def read_model(path: Path) -> tuple[Variables, dict[str, Any]]:
             for name, value in arrays.items()
             if not name.endswith(_SCALE)
         }
-        return flax.traverse_util.unflatten_dict(values, sep="/"), meta
+        return nested(values), meta
     except Exception as error:  # of many kinds: NumPy's, zipfile's, zlib's, JSON's
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is damaged ({reason}); get the model again") from error
@@ -76,7 +74,7 @@ def require_shapes(path: Path, variables: Variables, like: Variables) -> None:
       UserError: they are not.
     """
     ours, theirs = (
-        {name: (value.shape, value.dtype) for name, value in _flat(one).items()}
+        {name: (value.shape, value.dtype) for name, value in flat(one).items()}
         for one in (variables, like)
     )
     for name in sorted(ours.keys() | theirs.keys()):
@@ -85,13 +83,6 @@ def require_shapes(path: Path, variables: Variables, like: Variables) -> None:
                 f"{path} does not fit its settings: {name} is {ours.get(name)}, not {theirs.get(name)}; get "
                 "the model again"
             )
-
-
-def _flat(variables: Variables) -> dict[str, Any]:
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
-    }
 
 
 def _packed(name: str, value: np.ndarray) -> dict[str, np.ndarray]:

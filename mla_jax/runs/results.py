@@ -1,11 +1,9 @@
 """What a run says of itself: beside the state in a checkpoint, and in its results."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from mla_jax.config import Config
-from mla_jax.data.embedding import Embedding
 from mla_jax.evaluation import summaries
 from mla_jax.evaluation.metrics import Metrics
 from mla_jax.models.multi_level import num_parameters
@@ -25,11 +23,6 @@ def checkpoint_meta(config: Config, data: RunData) -> dict[str, Any]:
         "embedding": data.train.embedding.to_json(),
         **fingerprint.describe(data.sets()),
     }
-
-
-def embedding_of(meta: Mapping[str, Any]) -> Embedding | None:
-    """What the training data's embeddings mean, of what a checkpoint keeps; older ones do not say."""
-    return Embedding.from_json(meta["embedding"]) if "embedding" in meta else None
 
 
 def results_of(

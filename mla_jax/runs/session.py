@@ -27,7 +27,8 @@ from mla_jax.runs.data import RunData
 from mla_jax.runs.evaluation import AveragedPredictions, Evaluation, Evaluator
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.metrics_log import MetricsLog
-from mla_jax.runs.results import checkpoint_meta, embedding_of, results_of
+from mla_jax.runs.results import checkpoint_meta, results_of
+from mla_jax.runs.saved_weights import embedding_of
 from mla_jax.training.loop import NotFiniteError, Trainer, due, next_stop
 from mla_jax.training.state import TrainState, fresh_state, stack_states, unstack_state
 

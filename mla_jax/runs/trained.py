@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -14,17 +13,22 @@ from mla_jax.config import Config, DataConfig
 from mla_jax.data.class_list import ClassList
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import Predictor
-from mla_jax.models.multi_level import MultiLevelModel, Variables, build_model, init_variables
+from mla_jax.models.folded import ModelForm
+from mla_jax.models.variables import Variables
+from mla_jax.parallel.mesh import everywhere
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
-from mla_jax.runs.checkpoints import Checkpoints, DamagedCheckpointError
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.model_file import read_model, require_shapes
 from mla_jax.runs.names import PREFIX, folder_of, one_workdir
-from mla_jax.runs.results import embedding_of
+from mla_jax.runs.saved_weights import SavedWeights, embedding_of
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.storage import files
-from mla_jax.training.state import TrainState, init_state
+
+# Flax, Orbax and Optax, which these modules import, take longer to be imported than many a model to be used.
+if TYPE_CHECKING:
+    from mla_jax.models.multi_level import MultiLevelModel
+    from mla_jax.runs.checkpoints import Checkpoints
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,14 +36,13 @@ class TrainedModel(TaggingModel):
     """A model restored from a checkpoint of a run, and what is needed to use it.
 
     Attributes:
-      model, variables: what `model.apply` takes.
+      variables: what `model.apply` takes.
       config: the settings of the run.
       step: the step of the checkpoint.
       made_with: what is known of the clips that it was trained on (`mla_jax.runs.fingerprint`); nothing in
         older checkpoints.
     """
 
-    model: MultiLevelModel
     variables: Variables
     config: Config
     step: int
@@ -79,6 +82,18 @@ class TrainedModel(TaggingModel):
         return cls.open(folder_of(f"{PREFIX}{name}", shelf), **options)
 
     @property
+    def form(self) -> ModelForm:
+        """What the model looks like."""
+        return ModelForm(self.config.model, len(self.classes))
+
+    @property
+    def model(self) -> "MultiLevelModel":
+        """The model as a Flax module."""
+        from mla_jax.models.multi_level import build_model
+
+        return build_model(*self.form)
+
+    @property
     def data_settings(self) -> DataConfig:
         """The settings of the run's data."""
         return self.config.data
@@ -86,7 +101,7 @@ class TrainedModel(TaggingModel):
     @property
     def predictor(self) -> Predictor:
         """Applies the model to clips, with padding masked or not as in training."""
-        return Predictor(self.model, self.variables, use_mask=self.config.data.mask)
+        return Predictor(self.form, self.variables, use_mask=self.config.data.mask)
 
 
 def restore(workdir: str | Path, step: int = 0, average_from: int = 0) -> list[TrainedModel]:
@@ -105,13 +120,36 @@ def restore(workdir: str | Path, step: int = 0, average_from: int = 0) -> list[T
     if folder.model_file.exists():
         found = [_given_away(folder.model_file, step, average_from)]
         return [dataclasses.replace(one, name=str(workdir)) for one in found]
-    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-        steps = _choose_steps(checkpoints, step, average_from)
-        found = [_restore(checkpoints, step) for step in steps]
+    found = _read_whole(folder, step, average_from) or _read_all(folder, step, average_from)
     return [dataclasses.replace(one, name=str(workdir)) for one in found]
 
 
-def _choose_steps(checkpoints: Checkpoints, step: int, average_from: int) -> list[int]:
+def _read_whole(folder: RunFolder, step: int, average_from: int) -> list[TrainedModel]:
+    """The models, read without Orbax; none if any of them cannot be."""
+    saved = SavedWeights(folder.checkpoints)
+    if not saved.steps():
+        return []
+    found = []
+    for chosen in _choose_steps(saved, step, average_from):
+        read = saved.read(chosen)
+        if read is None:
+            return []
+        meta, variables = read
+        found.append(_of_meta(meta, chosen, jax.device_put(variables, everywhere())))
+    return found
+
+
+def _read_all(folder: RunFolder, step: int, average_from: int) -> list[TrainedModel]:
+    from mla_jax.runs.checkpoints import Checkpoints
+
+    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+        steps = _choose_steps(checkpoints, step, average_from)
+        return [_restore(checkpoints, step) for step in steps]
+
+
+def _choose_steps(
+    checkpoints: "SavedWeights | Checkpoints", step: int, average_from: int
+) -> list[int]:
     """All steps from `average_from` on, if it is given; else `step`, or for 0 the best or the newest."""
     steps = checkpoints.steps()
     if not steps:
@@ -133,7 +171,9 @@ def _choose_steps(checkpoints: Checkpoints, step: int, average_from: int) -> lis
     return [step or checkpoints.best_step() or steps[-1]]
 
 
-def _restore(checkpoints: Checkpoints, step: int) -> TrainedModel:
+def _restore(checkpoints: "Checkpoints", step: int) -> TrainedModel:
+    from mla_jax.runs.checkpoints import DamagedCheckpointError
+
     try:
         return _read(checkpoints, step)
     except DamagedCheckpointError as error:
@@ -142,7 +182,9 @@ def _restore(checkpoints: Checkpoints, step: int) -> TrainedModel:
         raise UserError(f"{error}{hint if others else ', and there is no other'}") from error
 
 
-def _read(checkpoints: Checkpoints, step: int) -> TrainedModel:
+def _read(checkpoints: "Checkpoints", step: int) -> TrainedModel:
+    from mla_jax.training.state import TrainState, init_state
+
     meta = checkpoints.read_meta(step)
 
     def fresh() -> TrainState:
@@ -162,22 +204,21 @@ def _given_away(path: Path, step: int, average_from: int) -> TrainedModel:
                 f"{path} has the model of step {meta['step']} alone, not {step or average_from}"
             )
         require_shapes(path, variables, jax.eval_shape(lambda: _fresh_variables(meta)))
-        return _of_meta(meta, meta["step"], jax.tree.map(jnp.asarray, variables))
-
-
-def _model_of(meta: Mapping[str, Any]) -> MultiLevelModel:
-    return build_model(Config.from_dict(meta["config"]).model, len(meta["classes"]["names"]))
+        return _of_meta(meta, meta["step"], jax.device_put(variables, everywhere()))
 
 
 def _fresh_variables(meta: Mapping[str, Any]) -> Variables:
-    prior = np.full(len(meta["classes"]["names"]), 0.5)
-    return init_variables(_model_of(meta), 0, meta["num_features"], class_prior=prior)
+    from mla_jax.models.multi_level import build_model, init_variables
+
+    num_classes = len(meta["classes"]["names"])
+    model = build_model(Config.from_dict(meta["config"]).model, num_classes)
+    prior = np.full(num_classes, 0.5)
+    return init_variables(model, 0, meta["num_features"], class_prior=prior)
 
 
 def _of_meta(meta: Mapping[str, Any], step: int, variables: Variables) -> TrainedModel:
     config = Config.from_dict(meta["config"])
     return TrainedModel(
-        model=_model_of(meta),
         variables=variables,
         classes=ClassList(tuple(meta["classes"]["mids"]), tuple(meta["classes"]["names"])),
         config=config,

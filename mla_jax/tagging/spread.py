@@ -92,7 +92,7 @@ def _settings(job: TagJob) -> dict[str, dict[str, Any]]:
 def _tags(job: TagJob, part: StreamPart) -> Iterator[Tags]:
     for clips in part.chunks:
         job.tagger.trained.require_same_embedding(clips, job.data)
-    yield from job.tagger.tag(part.chunks, job.stream.time)
+    yield from job.tag(part.chunks)
 
 
 def _write(parts: PartFolder, part: StreamPart, batches: Sequence[Tags]) -> None:

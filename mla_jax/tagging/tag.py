@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from mla_jax.data.clips import ClipSet
 from mla_jax.data.sources import ClipStream
 from mla_jax.errors import UserError
 from mla_jax.progress import Progress
@@ -13,7 +15,7 @@ from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.folder import list_skipped, require_output
 from mla_jax.tagging import formats
 from mla_jax.tagging.tagger import Tagger, TagOptions
-from mla_jax.tagging.tags import Write
+from mla_jax.tagging.tags import Tags, Write
 
 
 class Tagged(NamedTuple):
@@ -83,16 +85,15 @@ def predict_to_file(
         allow_other_embeddings=allow_other_embeddings,
         encoder_files=encoder_files,
     )
-    stream, windows = job.stream, job.tagger.windows
-    whole = 0 < stream.time <= windows.length  # no clip is cut: progress is in clips
-    progress = Progress("predict", *((stream.total, "clips") if whole else (0, "windows")))
+    stream = job.stream
+    progress = Progress("predict", *((stream.total, "clips") if job.whole else (0, "windows")))
     items = 0
     with job.writing() as write:
-        for tags in job.tagger.tag(stream.chunks, stream.time):
+        for tags in job.tag(stream.chunks):
             write(tags)
             items += len(tags.clips)
             read = stream.place or f"{stream.clips:,} of {stream.total:,} clips begun"
-            progress.update(items, "" if whole else read)
+            progress.update(items, "" if job.whole else read)
     progress.close()
     list_skipped(output, stream.skipped)
     return Tagged(stream.clips, items, len(stream.skipped))
@@ -165,6 +166,16 @@ class TagJob:
                 "ends in .tsv, or one recording"
             )
         return cls(tagger, stream, data, output, format, bad_records)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is known that no clip is cut."""
+        return 0 < self.stream.time <= self.tagger.windows.length
+
+    def tag(self, chunks: Iterable[ClipSet]) -> Iterator[Tags]:
+        """The tags of all clips, or of those of a part, in order and a batch at a time."""
+        total = self.stream.total if self.whole else 0
+        return self.tagger.tag(chunks, self.stream.time, total)
 
     def writing(self) -> contextlib.AbstractContextManager[Write]:
         """The file of tags, to be written in the block."""

@@ -199,17 +199,21 @@ class Tagger:
         width = min(self.windows.length, time or self.windows.length)
         return width, max(1, min(self.options.batch_size, _BATCH_SEGMENTS // width))
 
-    def tag(self, chunks: Iterable[ClipSet], time: int = 0) -> Iterator[Tags]:
+    def tag(self, chunks: Iterable[ClipSet], time: int = 0, total: int = 0) -> Iterator[Tags]:
         """The tags of the clips, or of their windows, in order and a batch at a time.
 
         Args:
           chunks: the clips; taken as they are needed, a few batches ahead, which the device has.
           time: the most segments that a clip has, if that is known; else 0.
+          total: how many clips are tagged in all, with these or in other parts, if that is known and none is
+            cut; else 0. Few make small batches.
         """
         width, size = self.batch_shape(time)
         timed = map(self._timed, chunks)
         batches = batches_of_windows(timed, self.windows, width=width, batch_size=size)
         predictor = dataclasses.replace(self.trained.predictor, batch_size=size)
+        if total:
+            predictor = predictor.fitted(total)
         if self.options.segments:
             start = partial(predictor.start_segments, score=self.options.segment_score)
             for clips, output in run_ahead(batches, start):

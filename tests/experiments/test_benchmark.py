@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.benchmarks import cpu, gpu, growth, reading, sampling, sound
+from experiments.benchmarks import cpu, gpu, growth, reading, sampling, sound, starting
 from experiments.benchmarks.rows import NotMeasuredError, Row, compare, table
 from experiments.benchmarks.setting import QUICK, Setting, Sizes, many_clips, random_clips
 from tests.support.programs import ok, run
@@ -113,6 +113,7 @@ def test_the_host_path_makes_the_same_steps(setting: Setting) -> None:
         reading.opening,
         sampling.sampler,
         pytest.param(sound.encoder, marks=pytest.mark.slow),
+        pytest.param(starting.starting, marks=pytest.mark.slow),
     ],
 )
 def test_a_part_measures_ours_and_its_peer(

@@ -59,7 +59,6 @@ def tagger_of(encoder: Encoder) -> Tagger:
     config = mla.Config(model=mla.ModelConfig(hidden_units=8, architecture="1-A"))
     model = mla.build_model(config.model, K)
     trained = mla.TrainedModel(
-        model=model,
         variables=init_variables(model, 0, encoder.num_features),
         classes=mla.ClassList.numbered(K),
         config=config,

@@ -28,7 +28,6 @@ def untrained_model(hidden_units: int = 8, **form: Any) -> mla.TrainedModel:
     model = mla.build_model(config.model, K)
     variables = init_variables(model, 0, WORLD.num_features)
     return mla.TrainedModel(
-        model=model,
         variables=variables,
         classes=mla.ClassList.numbered(K),
         config=config,
