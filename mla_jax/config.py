@@ -111,6 +111,12 @@ class ModelConfig:
         one_of("model.kernel_init", self.kernel_init, ("glorot_uniform", "he_uniform"))
         one_of("model.join", self.join, ("deepest_first", "shallowest_first", "mean"))
 
+    @property
+    def units_are_classes(self) -> bool:
+        """Whether unit k of every head is class k: so it is where no output layer mixes the levels."""
+        one_level = len(parse_architecture(self.architecture)) == 1
+        return self.attend_to == "decisions" and (one_level or self.join == "mean")
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:

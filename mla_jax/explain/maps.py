@@ -58,7 +58,7 @@ def clip_maps(trained: TaggingModel, clips: ClipSet) -> list[dict[str, ClipMap]]
 
 def _inside(trained: TrainedModel, of_levels: Sequence[Any]) -> dict[str, tuple[np.ndarray, str]]:
     """What a single model has besides its scores: what the levels add, or the attention of the only one."""
-    config, model = trained.config.model, trained.model
+    config = trained.config.model
     by_level = output_by_level(trained)
     if config.attend_to == "decisions" and by_level is not None:
         levels = zip(level_names(config), of_levels, by_level, strict=True)
@@ -66,7 +66,7 @@ def _inside(trained: TrainedModel, of_levels: Sequence[Any]) -> dict[str, tuple[
             f"adds, {name}": (level.contributions() @ weights, "signed")
             for name, level, weights in levels
         }
-    if not model.units_are_classes or config.pooling == "mean":
+    if not config.units_are_classes or config.pooling == "mean":
         return {}
     if len(of_levels) == 1:
         return {"attention": (of_levels[0].attention, "weight")}

@@ -74,16 +74,22 @@ class _Built:
             views, says = self._head(f"head_{0 if config.share_heads else level}", x, counts)
             levels.append(views)
             attention.append(says)
+        views = list(zip(*levels, strict=True))
         if len(levels) == 1 or config.join == "mean":
-            logits = [sum(map(_logits, view)) / len(levels) for view in zip(*levels, strict=True)]
-            says = sum(attention) / len(levels) if attention[0] is not None else 0.0
-            return ops.sigmoid(_clip_and_segments(logits, _SCORE.attention * says))
+            clip, *windows = (sum(map(_logits, view)) / len(levels) for view in views)
+            q = _blended(windows)
+            if attention[0] is not None:
+                q = q + _SCORE.attention * sum(attention) / len(levels)
+            return _clip_and_segments(ops.sigmoid(clip), ops.sigmoid(q))
         if config.join == "deepest_first":
-            levels.reverse()
-        views = [ops.concatenate(view, axis=-1) for view in zip(*levels, strict=True)]
+            views = [view[::-1] for view in views]
+        clip, *windows = (ops.concatenate(view, axis=-1) for view in views)
         # What follows is linear up to the sigmoid: a blend of what goes in gives that of the logits.
-        y = self._dense("output", _clip_and_segments(views), self.num_classes)
-        return ops.sigmoid(self._norm("output_norm", y) if config.output_norm else y)
+        y = self._dense(
+            "output", ops.concatenate([clip, _blended(windows)], axis=1), self.num_classes
+        )
+        y = ops.sigmoid(self._norm("output_norm", y) if config.output_norm else y)
+        return _clip_and_segments(y[:, :1], y[:, 1:])
 
     def _block(self, name: str, x: Any) -> Any:
         config = self.config
@@ -101,7 +107,9 @@ class _Built:
         values = ops.sigmoid(values) if decides else values
         uses_attention = POOLINGS[config.pooling].uses_attention
         attend = self._map(f"{name}_attend", x, size) if uses_attention else values
-        views = pool_views(POOLS[config.pooling], values, attend, counts, _SCORE.blend.sizes)
+        views = pool_views(
+            POOLS[config.pooling], values, attend, counts, [size for size, _ in _SCORE.windows]
+        )
         if not decides:
             return [self._classify(name, view) for view in views], None
         return views, against_the_clip(config.pooling, attend, counts) if uses_attention else None
@@ -128,13 +136,16 @@ class _Built:
         return self._layers[name]
 
 
-def _clip_and_segments(views: list[Any], more: Any = 0.0) -> Any:
-    """The clip, and the blend of the views of each segment with `more` added: [clips, 1 + time, n]."""
-    clip, *windows = views
-    blended = _SCORE.blend.clip * clip + more
-    for (_, weight), window in zip(_SCORE.blend.windows, windows, strict=True):
-        blended = blended + weight * window
-    return ops.concatenate([clip, blended], axis=1)
+def _blended(windows: list[Any]) -> Any:
+    """The weighted sum over the windows around each segment."""
+    weights = [weight for _, weight in _SCORE.windows]
+    return sum(weight * window for weight, window in zip(weights, windows, strict=True))
+
+
+def _clip_and_segments(p: Any, q: Any) -> Any:
+    """The clip's probability, then the scores of its segments: [clips, 1 + time, n]."""
+    scores = ops.power(p, _SCORE.clip) * ops.power(q, 1 - _SCORE.clip)
+    return ops.concatenate([p, scores], axis=1)
 
 
 def _logits(probs: Any) -> Any:

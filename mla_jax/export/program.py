@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mla_jax.export.tagger import Tagger
-from mla_jax.inference.segment_scores import clip_and_segment_logits
+from mla_jax.inference.segment_scores import clip_and_segment_probs
 
 Program = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
 
@@ -16,19 +16,18 @@ def tagger_program(tagger: Tagger) -> Program:
 
     Shapes may have dimensions that are symbols of `jax.export`.
     """
-    model, variables = tagger.trained.model, tagger.trained.variables
+    config, variables = tagger.trained.config.model, tagger.trained.variables
     scaling = tagger.embedding.scaling
 
     def program(embeddings: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
         # Padding counts for nothing, or as zeros: what it holds, NaN even, must not matter.
         stored = jnp.where(mask[:, :, None], embeddings, 0).astype(jnp.float32)
         x = (stored - scaling.offset) / scaling.scale
-        counts = mask if tagger.use_mask else None
-        logits, _ = clip_and_segment_logits(model, variables, x, counts)
-        probs = jax.nn.sigmoid(logits)
+        counts = mask if tagger.use_mask else jnp.ones_like(mask)
+        probs, scores, _ = clip_and_segment_probs(config, variables, x, counts)
         return {
-            "clip": jnp.where(jnp.any(mask, axis=1)[:, None], probs[:, 0], 0),
-            "segments": jnp.where(mask[:, :, None], probs[:, 1:], 0),
+            "clip": jnp.where(jnp.any(mask, axis=1)[:, None], probs, 0),
+            "segments": jnp.where(mask[:, :, None], scores, 0),
         }
 
     return program

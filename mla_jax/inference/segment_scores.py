@@ -2,57 +2,57 @@ r"""The score of a segment: what a model says of it in its clip.
 
 A score of a segment that knows nothing but the segment ranks seconds worse than the probability of the whole
 clip written under each of them: one second of sound says little, its clip says much. So the segment score
-takes both. With $z(\cdot)$ the model's logit for a class of any stretch of segments, taken as a clip,
+takes both, as the weighted geometric mean of two probabilities,
 
-$$s_t = \sigma\big(0.7\, z(\text{clip}) + 0.15\, z(x_{t-1}, x_t, x_{t+1}) + 0.15\, z(x_t) + 0.15\, r_t\big),$$
+$$s_t = p^{0.7} q_t^{0.3}, \quad
+q_t = \sigma\big(\tfrac12 z(x_{t-1}, x_t, x_{t+1}) + \tfrac12 z(x_t) + \tfrac12 r_t\big).$$
 
-where windows end at the ends of the clip. Where unit k of every level is class k (one level, or
-`model.join=mean`), $r_t$ is what the attention says of the segment against the others of its clip,
+$p$ is the clip's probability and $z(\cdot)$ the model's logit for the segments in brackets, taken as a clip; at
+the ends of a clip there are fewer. Where unit k of every level is class k (`ModelConfig.units_are_classes`),
+$r_t$ is what the attention says of the segment against the others of its clip,
 $\log a_t - \frac1T \sum_s \log a_s$, mean over the levels; else, and without attention, it is 0.
 
 In a clip of one segment, or of equal segments, the score is the clip's probability; played backwards, a clip
-has the same scores backwards. It lives on the scale of the clip probabilities, so thresholds chosen on clips
-apply. Every form of the model has it.
+has the same scores backwards. It lies between $p$ and $q_t$, so it lives on the scale of the clip
+probabilities, and thresholds chosen on clips apply. Every form of the model has it.
 
 Other scores have names of their own:
 
-- alone: the model applied to the segment as a clip of its own, $\sigma(z(x_t))$; for where the clip must not
+- alone: $\sigma(z(x_t))$, the model applied to the segment as a clip of its own; for where the clip must not
   matter;
-- clip: the clip's probability, under every segment: what any other score must beat.
+- clip: $p$, under every segment: what any other score must beat.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from mla_jax.config import parse_architecture
+from mla_jax.config import ModelConfig
 from mla_jax.errors import UserError
-from mla_jax.models.folded import ModelForm
+from mla_jax.models.folded import FoldedLevel, FoldedModel
 from mla_jax.models.pooling import POOLINGS
 from mla_jax.models.variables import Variables
-from mla_jax.models.windows import Blend
-
-if TYPE_CHECKING:
-    from mla_jax.models.multi_level import MultiLevelModel
 
 
 class SegmentScore(NamedTuple):
     """What the score of a segment is made of.
 
     Attributes:
-      blend: of the logits of the clip and of windows around the segment.
-      attention: the weight of r, what attention says of the segment.
+      clip: the exponent of p; that of q is 1 - clip.
+      windows: in q, (size, weight) of the windows around the segment; the weights sum to one.
+      attention: in q, the weight of r.
     """
 
-    blend: Blend
+    clip: float
+    windows: tuple[tuple[int, float], ...]
     attention: float = 0.0
 
 
 SEGMENT_SCORES: dict[str, SegmentScore] = {
-    "in_context": SegmentScore(Blend(clip=0.7, windows=((1, 0.15), (3, 0.15))), attention=0.15),
-    "alone": SegmentScore(Blend(clip=0, windows=((1, 1),))),
-    "clip": SegmentScore(Blend(clip=1, windows=())),
+    "in_context": SegmentScore(clip=0.7, windows=((1, 0.5), (3, 0.5)), attention=0.5),
+    "alone": SegmentScore(clip=0.0, windows=((1, 1.0),)),
+    "clip": SegmentScore(clip=1.0, windows=()),
 }
 """The scores of segments by name: the default, the segment alone, and the clip's probability repeated."""
 
@@ -73,53 +73,54 @@ def require_known_score(name: str) -> None:
         )
 
 
-def clip_and_segment_logits(
-    model: "ModelForm | MultiLevelModel",
+def clip_and_segment_probs(
+    config: ModelConfig,
     variables: Variables,
     inputs: jax.Array,
-    mask: jax.Array | None,
+    mask: jax.Array,
     score: str = DEFAULT_SCORE,
-) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array | None]]]:
-    """The logits of clips and segments, [clips, 1 + time, classes]; and attention and f of each level.
+) -> tuple[jax.Array, jax.Array, list[FoldedLevel]]:
+    """The probabilities of clips, the scores of their segments, and the levels that both are made of.
+
+    The segments go through blocks and maps once, whatever they are part of.
 
     Args:
-      model, variables: what is applied.
+      config, variables: the model.
       inputs: [clips, time, features] float32, scaled.
-      mask: [clips, time] bool, which segments count; None: all of them.
+      mask: [clips, time] bool, which segments count.
       score: of the segments, by its name.
+
+    Returns:
+      [clips, classes], [clips, time, classes], and the levels.
 
     Raises:
       UserError: there is no such score.
     """
     require_known_score(score)
-    # Clips alone do not need Flax.
-    from mla_jax.models.multi_level import build_model
+    parts = SEGMENT_SCORES[score]
+    model = FoldedModel(config, variables)
+    levels = model.levels(inputs)
+    clip = model.logits([level.of_clips(mask) for level in levels])
+    log_p = jax.nn.log_sigmoid(clip)[:, None]
+    if not parts.windows:
+        shape = (*inputs.shape[:2], clip.shape[1])
+        return jnp.exp(log_p[:, 0]), jnp.broadcast_to(jnp.exp(log_p), shape), levels
+    q = model.blended_logits(
+        [
+            (weight, [level.of_windows(mask, size) for level in levels])
+            for size, weight in parts.windows
+        ]
+    )
+    if parts.attention and config.units_are_classes and POOLINGS[config.pooling].uses_attention:
+        says = [_against_the_clip(level.attention(mask), mask) for level in levels]
+        q = q + parts.attention * sum(says) / len(says)
+    log_s = parts.clip * log_p + (1 - parts.clip) * jax.nn.log_sigmoid(q)
+    return jnp.exp(log_p[:, 0]), jnp.exp(log_s), levels
 
-    blend, weight = SEGMENT_SCORES[score]
-    whole = build_model(model.config, model.num_classes)
-    logits, sown = whole.apply(variables, inputs, mask, segments=blend, mutable=["intermediates"])
-    levels = _levels(whole, sown["intermediates"])
-    if weight and whole.units_are_classes and POOLINGS[model.config.pooling].uses_attention:
-        says = sum(_against_the_clip(a, mask) for a, _ in levels) / len(levels)
-        logits = logits.at[:, 1:].add(weight * says)
-    return logits, levels
 
-
-def _against_the_clip(attention: jax.Array, mask: jax.Array | None) -> jax.Array:
+def _against_the_clip(attention: jax.Array, mask: jax.Array) -> jax.Array:
     """Log a minus its mean over the segments that count; 0 for others."""
-    counts = jnp.ones(attention.shape[:2], bool) if mask is None else mask
-    there = counts[:, :, None]
+    there = mask[:, :, None]
     log_a = jnp.where(there, jnp.log(jnp.maximum(attention, _LEAST_ATTENTION)), 0)
     number = jnp.maximum(jnp.sum(there, axis=1, keepdims=True), 1)
     return jnp.where(there, log_a - jnp.sum(log_a, axis=1, keepdims=True) / number, 0)
-
-
-def _levels(model: "MultiLevelModel", sown: Variables) -> list[tuple[jax.Array, jax.Array | None]]:
-    """Attention and segment probabilities of each level; a shared head has sown once for each."""
-    found = []
-    for level in range(len(parse_architecture(model.config.architecture))):
-        head, call = ("head_0", level) if model.config.share_heads else (f"head_{level}", 0)
-        values = sown[head]
-        f = values["segment_probs"][call] if "segment_probs" in values else None
-        found.append((values["attention"][call], f))
-    return found

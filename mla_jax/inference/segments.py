@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mla_jax.data.embedding import Scaling
-from mla_jax.inference.segment_scores import clip_and_segment_logits
+from mla_jax.inference.segment_scores import clip_and_segment_probs
 from mla_jax.models.folded import ModelForm
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.variables import Variables
@@ -83,16 +83,16 @@ def segment_output(
         scale=scaling.scale,
         use_mask=use_mask,
     )
-    logits, found = clip_and_segment_logits(model, variables, inputs, mask, score)
-    probs: jax.Array = jax.nn.sigmoid(logits)
-    time = inputs.shape[1]
-    present = (jnp.arange(time)[None, :] < num_segments[:, None])[:, :, None]
+    probs, scores, found = clip_and_segment_probs(model.config, variables, inputs, mask, score)
+    present = (jnp.arange(inputs.shape[1])[None, :] < num_segments[:, None])[:, :, None]
 
     def nan_in_padding(values: jax.Array) -> jax.Array:
         return jnp.where(present, values, jnp.nan)
 
     levels = []
     if with_levels:
-        for a, f in found:
-            levels.append(Level(a, None if f is None else nan_in_padding(f)))  # type: ignore[arg-type]
-    return SegmentOutput(probs[:, 0], nan_in_padding(probs[:, 1:]), tuple(levels))  # type: ignore[arg-type]
+        decides = model.config.attend_to == "decisions"
+        for level in found:
+            f = nan_in_padding(jax.nn.sigmoid(level.values)) if decides else None
+            levels.append(Level(level.attention(mask), f))  # type: ignore[arg-type]
+    return SegmentOutput(probs, nan_in_padding(scores), tuple(levels))  # type: ignore[arg-type]

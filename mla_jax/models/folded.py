@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from mla_jax.config import ModelConfig, parse_architecture
-from mla_jax.models.pooling import POOLINGS
+from mla_jax.models.pooling import POOLINGS, Pooling
 from mla_jax.models.variables import Variables
+from mla_jax.models.windows import logits_of_windows, pool_windows
 
 
 class ModelForm(NamedTuple):
@@ -42,37 +43,114 @@ def folded_logits(
     Returns:
       [B, K] float32.
     """
-    whole = _Part(config, variables["params"], variables.get("batch_stats", {}))
-    h = whole.normed(embeddings, "input_norm")
-    levels, block = [], 0
-    for level, num_blocks in enumerate(parse_architecture(config.architecture)):
-        for _ in range(num_blocks):
-            h = jax.nn.relu(whole.part(f"block_{block}").mapped(h, "dense", norm="norm"))
-            block += 1
-        levels.append(
-            _pooled(whole.part("head_0" if config.share_heads else f"head_{level}"), h, mask)
-        )
-    if len(levels) == 1 or config.join == "mean":
-        return sum(levels[1:], levels[0]) / len(levels)
-    if config.join == "deepest_first":
-        levels.reverse()
-    joined = jnp.concatenate([jax.nn.sigmoid(logits) for logits in levels], axis=-1)
-    return whole.mapped(joined, "output", norm="output_norm")
+    model = FoldedModel(config, variables)
+    return model.logits([level.of_clips(mask) for level in model.levels(embeddings)])
 
 
-def _pooled(head: "_Part", h: jax.Array, mask: jax.Array) -> jax.Array:
-    """The clip logits of a head, [B, K]."""
-    config = head.config
-    pooling = POOLINGS[config.pooling]
-    decides = config.attend_to == "decisions"
-    maps = ["classify" if decides else "value", *(["attend"] if pooling.uses_attention else [])]
-    value, *attend = head.mapped_together(h, maps)
-    logits, weights = pooling.pool(value, attend[0] if attend else None, mask)
-    if decides:
-        return logits
-    # Zero times an infinity in padding would be NaN.
-    vector = jnp.sum(weights * jnp.where(mask[:, :, None], value, 0), axis=1)
-    return head.mapped(jax.nn.relu(head.normed(vector, "norm")), "classify")
+class FoldedModel:
+    """A model in its parts: the levels of segments, and what makes one of the levels.
+
+    Args:
+      config: what the model looks like.
+      variables: its `params` and, if it has batch norms, `batch_stats`.
+    """
+
+    def __init__(self, config: ModelConfig, variables: Variables) -> None:
+        self.config = config
+        self._whole = _Part(config, variables["params"], variables.get("batch_stats", {}))
+        one_level = len(parse_architecture(config.architecture)) == 1
+        self._averages = one_level or config.join == "mean"
+
+    def levels(self, embeddings: jax.Array) -> "list[FoldedLevel]":
+        """The maps of every level, the shallowest first, of [B, T, M] float32, scaled."""
+        h = self._whole.normed(embeddings, "input_norm")
+        levels, block = [], 0
+        for level, num_blocks in enumerate(parse_architecture(self.config.architecture)):
+            for _ in range(num_blocks):
+                h = jax.nn.relu(self._whole.part(f"block_{block}").mapped(h, "dense", norm="norm"))
+                block += 1
+            head = self._whole.part("head_0" if self.config.share_heads else f"head_{level}")
+            levels.append(FoldedLevel.of(head, h))
+        return levels
+
+    def logits(self, levels: list[jax.Array]) -> jax.Array:
+        """Of the logits of every level, the shallowest first, those of the model; [..., K]."""
+        return self.blended_logits([(1.0, levels)])
+
+    def blended_logits(self, views: list[tuple[float, list[jax.Array]]]) -> jax.Array:
+        """The weighted sum of the logits of several views of one thing, for one product.
+
+        Behind the levels the model is linear, so what goes in is summed instead of what comes out.
+
+        Args:
+          views: (weight, what `logits` takes); the weights sum to one.
+        """
+        blend = sum(weight * self._joined(levels) for weight, levels in views)
+        return blend if self._averages else self._whole.mapped(blend, "output", norm="output_norm")
+
+    def _joined(self, levels: list[jax.Array]) -> jax.Array:
+        if self._averages:
+            return sum(levels[1:], levels[0]) / len(levels)
+        ordered = levels[::-1] if self.config.join == "deepest_first" else levels
+        return jnp.concatenate([jax.nn.sigmoid(logits) for logits in ordered], axis=-1)
+
+
+class FoldedLevel(NamedTuple):
+    """The maps that the head of a level makes of segments.
+
+    Attributes:
+      head: the head.
+      values: [B, T, K] class logits, or with `attend_to=features` the features, [B, T, H].
+      attend: the logits of the attention, of the same shape; None if the pooling uses none.
+    """
+
+    head: "_Part"
+    values: jax.Array
+    attend: jax.Array | None
+
+    @classmethod
+    def of(cls, head: "_Part", h: jax.Array) -> "FoldedLevel":
+        """Of what lies below the head, [B, T, H]."""
+        decides = head.config.attend_to == "decisions"
+        uses_attention = POOLINGS[head.config.pooling].uses_attention
+        maps = ["classify" if decides else "value", *(["attend"] if uses_attention else [])]
+        values, *attend = head.mapped_together(h, maps)
+        return cls(head, values, attend[0] if attend else None)
+
+    def attention(self, mask: jax.Array) -> jax.Array:
+        """a, which sums to one over the segments of a clip; of the shape of `values`."""
+        return self._pooling.pool(self.values, self.attend, mask).weights
+
+    def of_clips(self, mask: jax.Array) -> jax.Array:
+        """The level's clip logits, [B, K]."""
+        if self._decides:
+            return self._pooling.pool(self.values, self.attend, mask).logits
+        return self._classified(self._pool_vectors(self.values, self.attend, mask))
+
+    def of_windows(self, mask: jax.Array, size: int) -> jax.Array:
+        """The level's logits of the window around each segment, as a clip; [B, T, K]."""
+        if self._decides:
+            return logits_of_windows(self._pooling, self.values, self.attend, mask, size)
+        pooled = pool_windows(self._pool_vectors, self.values, self.attend, mask, size)
+        return self._classified(pooled)
+
+    @property
+    def _decides(self) -> bool:
+        return self.head.config.attend_to == "decisions"
+
+    @property
+    def _pooling(self) -> Pooling:
+        return POOLINGS[self.head.config.pooling]
+
+    def _pool_vectors(
+        self, values: jax.Array, attend: jax.Array | None, mask: jax.Array
+    ) -> jax.Array:
+        weights = self._pooling.pool(values, attend, mask).weights
+        # Zero times an infinity in padding would be NaN.
+        return jnp.sum(weights * jnp.where(mask[:, :, None], values, 0), axis=1)
+
+    def _classified(self, vectors: jax.Array) -> jax.Array:
+        return self.head.mapped(jax.nn.relu(self.head.normed(vectors, "norm")), "classify")
 
 
 class _Part:

@@ -1,6 +1,6 @@
 """The multi-level attention model as Linen modules.
 
-Sizes: B clips in a batch, T segments, M features, H hidden units, K classes, L levels, V views.
+Sizes: B clips in a batch, T segments, M features, H hidden units, K classes, L levels.
 """
 
 import flax.linen as nn
@@ -11,9 +11,8 @@ import numpy as np
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.errors import UserError
 from mla_jax.models.batch_norm import BatchNorm
-from mla_jax.models.pooling import POOLINGS, Pooling
+from mla_jax.models.pooling import POOLINGS
 from mla_jax.models.variables import Variables
-from mla_jax.models.windows import Blend, logits_of_windows, pool_windows
 
 
 def _norm(config: ModelConfig, name: str) -> BatchNorm:
@@ -59,10 +58,8 @@ class Head(nn.Module):
     num_classes: int
 
     @nn.compact
-    def __call__(
-        self, h: jax.Array, mask: jax.Array, train: bool, windows: tuple[int, ...] | None = None
-    ) -> jax.Array:
-        """Maps h [B, T, H] to clip logits [B, K]; with sizes of windows to those of V views, [B, V, K].
+    def __call__(self, h: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps h [B, T, H] to clip logits [B, K].
 
         Sows into the collection `intermediates`: `attention` a, [B, T, K or H], and, if decisions are pooled,
         `segment_probs` f, [B, T, K].
@@ -73,53 +70,17 @@ class Head(nn.Module):
         size = self.num_classes if decides else config.hidden_units
         value = self._map(h, mask, train, "classify" if decides else "value", size)
         attend = self._map(h, mask, train, "attend", size) if pooling.uses_attention else None
-        if decides:
-            return self._decided(pooling, value, attend, mask, windows)
-        return self._classified(pooling, value, attend, mask, train, windows)
-
-    def _decided(
-        self,
-        pooling: Pooling,
-        class_logits: jax.Array,
-        attend: jax.Array | None,
-        mask: jax.Array,
-        windows: tuple[int, ...] | None,
-    ) -> jax.Array:
-        """Clip logits of the segments' decisions."""
-        logits, weights = pooling.pool(class_logits, attend, mask)
+        logits, weights = pooling.pool(value, attend, mask)
         self.sow("intermediates", "attention", weights)
-        self.sow("intermediates", "segment_probs", nn.sigmoid(class_logits))
-        if windows is None:
+        if decides:
+            self.sow("intermediates", "segment_probs", nn.sigmoid(value))
             return logits
-        near = [logits_of_windows(pooling, class_logits, attend, mask, size) for size in windows]
-        return jnp.concatenate([logits[:, None], *near], axis=1)
-
-    def _classified(
-        self,
-        pooling: Pooling,
-        value: jax.Array,
-        attend: jax.Array | None,
-        mask: jax.Array,
-        train: bool,
-        windows: tuple[int, ...] | None,
-    ) -> jax.Array:
-        """Clip logits of the pooled vector."""
-
-        def pool(value: jax.Array, attend: jax.Array | None, mask: jax.Array) -> jax.Array:
-            # Zero times an infinity in padding would be NaN.
-            weights = pooling.pool(value, attend, mask).weights
-            return jnp.sum(weights * jnp.where(mask[:, :, None], value, 0), axis=1)
-
-        self.sow("intermediates", "attention", pooling.pool(value, attend, mask).weights)
-        pooled = pool(value, attend, mask)
-        if windows is not None:
-            near = [pool_windows(pool, value, attend, mask, size) for size in windows]
-            pooled = jnp.concatenate([pooled[:, None], *near], axis=1)
-        if self.config.block_norm:
-            pooled = _norm(self.config, "norm")(pooled, jnp.any(mask, axis=1), train)
-        rate = self.config.dropout_rate
-        pooled = nn.Dropout(rate, deterministic=not train)(nn.relu(pooled))
-        return _dense(self.config, self.num_classes, "classify")(pooled)
+        # Zero times an infinity in padding would be NaN.
+        pooled = jnp.sum(weights * jnp.where(mask[:, :, None], value, 0), axis=1)
+        if config.block_norm:
+            pooled = _norm(config, "norm")(pooled, jnp.any(mask, axis=1), train)
+        pooled = nn.Dropout(config.dropout_rate, deterministic=not train)(nn.relu(pooled))
+        return _dense(config, self.num_classes, "classify")(pooled)
 
     def _map(self, h: jax.Array, mask: jax.Array, train: bool, name: str, size: int) -> jax.Array:
         h = _dense(self.config, size, name)(h)
@@ -139,13 +100,6 @@ class MultiLevelModel(nn.Module):
     config: ModelConfig
     num_classes: int
 
-    @property
-    def units_are_classes(self) -> bool:
-        """Whether unit k of every head is class k: so it is without an output layer."""
-        config = self.config
-        one_level = len(parse_architecture(config.architecture)) == 1
-        return config.attend_to == "decisions" and (one_level or config.join == "mean")
-
     @nn.compact
     def __call__(
         self,
@@ -153,7 +107,6 @@ class MultiLevelModel(nn.Module):
         mask: jax.Array | None = None,
         *,
         train: bool = False,
-        segments: Blend | None = None,
     ) -> jax.Array:
         """Clip logits; `jax.nn.sigmoid` of them are the clip probabilities.
 
@@ -164,11 +117,9 @@ class MultiLevelModel(nn.Module):
           mask: [B, T] bool, True where there is a segment; all of them if left out. Padding affects
             no output, no statistic and no gradient, whatever it holds.
           train: use batch statistics and dropout (needs the rng `dropout`, and `batch_stats` mutable).
-          segments: if given, the score of each segment as well, in inference. Segments go through blocks and
-            maps once, in the clip and in all windows.
 
         Returns:
-          [B, K] float32; with segments [B, 1 + T, K]: the clip, then its segments.
+          [B, K] float32.
         """
         config = self.config
         if mask is None:
@@ -178,26 +129,19 @@ class MultiLevelModel(nn.Module):
             h = _norm(config, "input_norm")(h, mask, train)
         levels, block = [], 0
         shared = Head(config, self.num_classes, name="head_0") if config.share_heads else None
-        windows = segments.sizes if segments else None
         for level, num_blocks in enumerate(parse_architecture(config.architecture)):
             for _ in range(num_blocks):
                 h = DenseBlock(config, name=f"block_{block}")(h, mask, train)
                 block += 1
             head = shared or Head(config, self.num_classes, name=f"head_{level}")
-            levels.append(head(h, mask, train, windows))
+            levels.append(head(h, mask, train))
         for logits in levels:
             self.sow("intermediates", "level_logits", logits)
-        averaged = len(levels) == 1 or config.join == "mean"
-        if averaged:
-            joined = sum(levels[1:], levels[0]) / len(levels)
-        else:
-            levels = levels[::-1] if config.join == "deepest_first" else levels
-            joined = jnp.concatenate([nn.sigmoid(logits) for logits in levels], axis=-1)
-        if segments:
-            # What follows is linear: a blend of what goes in gives that of the logits, for one product.
-            joined = segments.of_views(joined, embeddings.shape[1])
-        if averaged:
-            return joined
+        if len(levels) == 1 or config.join == "mean":
+            return sum(levels[1:], levels[0]) / len(levels)
+        if config.join == "deepest_first":
+            levels.reverse()
+        joined = jnp.concatenate([nn.sigmoid(logits) for logits in levels], axis=-1)
         logits = _dense(config, self.num_classes, "output")(joined)
         if config.output_norm:
             # Clips of nothing but padding, which fill up a batch, do not count.

@@ -1,7 +1,6 @@
-"""Segments in their surroundings: windows around each segment, pooled as clips, and blended with the clip."""
+"""Windows around each segment of a clip, pooled as clips; they end at the ends of the clip."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,40 +13,6 @@ Pool = Callable[[jax.Array, jax.Array | None, jax.Array], jax.Array]
 _TINY = 1e-37  # near the smallest normal float32: logits of windows end at some +-85
 
 
-class Blend(NamedTuple):
-    """How the score of a segment is made of the logits of what it lies in; the weights sum to one.
-
-    Attributes:
-      clip: the weight of the whole clip.
-      windows: (size, weight) of windows around the segment, `size` segments long; of an even size, one
-        more lies before the segment than behind it. Windows end at the ends of the clip.
-    """
-
-    clip: float
-    windows: tuple[tuple[int, float], ...]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Those of the windows."""
-        return tuple(size for size, _ in self.windows)
-
-    def of_views(self, views: jax.Array, time: int) -> jax.Array:
-        """The clip, and the blend of each segment.
-
-        Args:
-          views: [batch, 1 + len(windows) * time, n]: the clip, then the windows by size and time.
-          time: how many segments the clips have.
-
-        Returns:
-          [batch, 1 + time, n].
-        """
-        clip = views[:, :1]
-        blended = jnp.broadcast_to(self.clip * clip, (views.shape[0], time, views.shape[2]))
-        for i, (_, weight) in enumerate(self.windows):
-            blended = blended + weight * views[:, 1 + i * time : 1 + (i + 1) * time]
-        return jnp.concatenate([clip, blended], axis=1)
-
-
 def pool_windows(
     pool: Pool, values: jax.Array, attend: jax.Array | None, mask: jax.Array, size: int
 ) -> jax.Array:
@@ -58,7 +23,7 @@ def pool_windows(
       values: [batch, time, n].
       attend: of the same shape, or None.
       mask: [batch, time] bool, True where there is a segment.
-      size: segments in a window.
+      size: segments in a window; of an even number, one more lies before the segment than behind it.
 
     Returns:
       [batch, time, n]; of a window without a segment, any finite number.

@@ -90,8 +90,8 @@ def test_scores_are_blends_of_what_the_model_says_of_windows_as_clips(form: str)
             log_a = np.mean([np.log(level.attention) for level in levels], axis=0)
         log_a[~mask] = np.nan
         says = log_a - np.nanmean(log_a, axis=1, keepdims=True)
-    blended = 0.7 * logit(clip) + 0.15 * (logit(near) + logit(alone) + says[mask])
-    np.testing.assert_allclose(found.scores[mask], sigmoid(blended), rtol=2e-4)
+    q = sigmoid((logit(near) + logit(alone) + says[mask]) / 2)
+    np.testing.assert_allclose(found.scores[mask], clip**0.7 * q**0.3, rtol=2e-4)
     by_name = {n: predictor.predict_segments(clips, score=n).scores for n in ("alone", "clip")}
     np.testing.assert_allclose(by_name["alone"][mask], alone, rtol=1e-5)
     np.testing.assert_allclose(by_name["clip"][mask], clip, rtol=1e-5)
