@@ -12,7 +12,6 @@ import numpy as np
 
 from experiments.benchmarks.rows import Row, compare
 from experiments.benchmarks.setting import Setting, random_clips
-from mla_jax.data.formats.record_writer import write_records
 from mla_jax.data.packing import pack
 
 _PEER = "import jax"
@@ -68,6 +67,9 @@ def _row(name: str, flags: Sequence[str], work: Path, repeats: int) -> Row:
 
 def _prepare(setting: Setting, folder: Path) -> None:
     """A run of two steps, and clips in each format."""
+    # It imports TensorFlow, and this module is imported with the benchmark.
+    from mla_jax.data.formats.record_writer import write_records
+
     shutil.rmtree(folder, ignore_errors=True)
     few = random_clips(10)
     pack([few], folder / "ten")
