@@ -85,7 +85,8 @@ class FoldedModel:
         Args:
           views: (weight, what `logits` takes); the weights sum to one.
         """
-        blend = sum(weight * self._joined(levels) for weight, levels in views)
+        first, *others = (weight * self._joined(levels) for weight, levels in views)
+        blend = sum(others, first)
         return blend if self._averages else self._whole.mapped(blend, "output", norm="output_norm")
 
     def _joined(self, levels: list[jax.Array]) -> jax.Array:
