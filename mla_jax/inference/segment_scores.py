@@ -9,8 +9,8 @@ q_t = \sigma\big(\tfrac12 z(x_{t-1}, x_t, x_{t+1}) + \tfrac12 z(x_t) + \tfrac12 
 
 $p$ is the clip's probability and $z(\cdot)$ the model's logit for the segments in brackets, taken as a clip;
 at the ends of a clip there are fewer. Where unit k of every level is class k
-(`ModelConfig.units_are_classes`), $r_t$ is what the attention says of the segment against the others of its clip,
-$\log a_t - \frac1T \sum_s \log a_s$, mean over the levels; else, and without attention, it is 0.
+(`ModelConfig.units_are_classes`), $r_t$ is what the attention says of the segment against the others of its
+clip, $\log a_t - \frac1T \sum_s \log a_s$, mean over the levels; else, and without attention, it is 0.
 
 In a clip of one segment, or of equal segments, the score is the clip's probability; played backwards, a clip
 has the same scores backwards. It lies between $p$ and $q_t$, so it lives on the scale of the clip

@@ -175,7 +175,9 @@ def max_pooling(class_logits: jax.Array, _: jax.Array | None, mask: jax.Array) -
     lowest = jnp.where(jnp.any(mask, axis=1), -jnp.inf, 0.0)[:, None, None]
     present = jnp.where(mask[:, :, None], class_logits, lowest)
     logits = jnp.max(present, axis=1)
-    is_max = (present == logits[:, None, :]).astype(class_logits.dtype)
+    # A compiler may compute the maximum twice, to other last bits: then none would be equal to it.
+    first = jnp.argmax(present, axis=1)[:, None, :] == jnp.arange(present.shape[1])[None, :, None]
+    is_max = ((present == logits[:, None, :]) | first).astype(class_logits.dtype)
     return Pooled(logits, is_max / jnp.sum(is_max, axis=1, keepdims=True))
 
 

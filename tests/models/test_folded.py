@@ -22,6 +22,9 @@ FORMS = {
 FORMS["features of several levels"] = dataclasses.replace(
     FORMS["yu2018"], attend_to="features", join="shallowest_first"
 )
+FORMS["features by their maximum"] = dataclasses.replace(
+    FORMS["yu2018"], attend_to="features", pooling="max"
+)
 FORMS["levels that are averaged"] = dataclasses.replace(FORMS["yu2018"], join="mean")
 
 
