@@ -110,7 +110,7 @@ class MultiLevelModel(nn.Module):
     ) -> jax.Array:
         """Clip logits; `jax.nn.sigmoid` of them are the clip probabilities.
 
-        Sows into the collection `intermediates` the `level_logits` of each level, the shallowest first.
+        Sows into the collection `levels` the `logits` of each level, the shallowest first.
 
         Args:
           embeddings: [B, T, M] float32, scaled (for AudioSet's bytes, (e - 128) / 128).
@@ -136,7 +136,7 @@ class MultiLevelModel(nn.Module):
             head = shared or Head(config, self.num_classes, name=f"head_{level}")
             levels.append(head(h, mask, train))
         for logits in levels:
-            self.sow("intermediates", "level_logits", logits)
+            self.sow("levels", "logits", logits)
         if len(levels) == 1 or config.join == "mean":
             return sum(levels[1:], levels[0]) / len(levels)
         if config.join == "deepest_first":

@@ -79,12 +79,12 @@ def train_step(
             batch.mask,
             train=True,
             rngs={"dropout": jax.random.fold_in(dropout_key, state.step)},
-            mutable=["batch_stats", "intermediates"] if level_loss else ["batch_stats"],
+            mutable=["batch_stats", "levels"] if level_loss else ["batch_stats"],
         )
         there = jnp.any(batch.mask, axis=1).astype(logits.dtype)
         loss = binary_cross_entropy(logits, batch.labels, there, batch.known)
         if level_loss:
-            levels: Any = updates.pop("intermediates")["level_logits"]  # type: ignore[call-overload]
+            levels: Any = updates.pop("levels")["logits"]  # type: ignore[call-overload]
             own = [binary_cross_entropy(x, batch.labels, there, batch.known) for x in levels]
             loss += level_loss * sum(own) / len(own)
         return loss + l2 * kernel_penalty(params) if l2 else loss, updates

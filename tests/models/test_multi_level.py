@@ -136,9 +136,9 @@ def test_a_mean_of_levels_is_that_of_their_logits_each_with_the_prior() -> None:
     for head in ("head_0", "head_1"):
         bias = variables["params"][head]["classify"]["bias"]
         np.testing.assert_allclose(jax.nn.sigmoid(bias), prior, rtol=1e-5)
-    apply = jax.jit(partial(model.apply, mutable=["intermediates"]))
+    apply = jax.jit(partial(model.apply, mutable=["intermediates", "levels"]))
     logits, seen = apply(variables, EMBEDDINGS, MASK)
-    levels = seen["intermediates"]["level_logits"]
+    levels = seen["levels"]["logits"]
     np.testing.assert_allclose(logits, np.mean(levels, axis=0), rtol=1e-5)
     for head, level in zip(("head_0", "head_1"), levels, strict=True):
         (a,), (f,) = (seen["intermediates"][head][n] for n in ("attention", "segment_probs"))

@@ -77,9 +77,9 @@ def test_the_loss_of_the_levels_is_added_with_its_weight(join: str) -> None:
         batch.embeddings,
         batch.mask,
         train=True,
-        mutable=["intermediates", "batch_stats"],
+        mutable=["levels", "batch_stats"],
     )
-    levels = seen["intermediates"]["level_logits"]
+    levels = seen["levels"]["logits"]
     own = [float(binary_cross_entropy(logits, batch.labels)) for logits in levels]
     (without, plain), (with_it, both) = step(0.0), step(0.5)
     assert both == pytest.approx(plain + 0.5 * np.mean(own), rel=1e-5)
