@@ -10,15 +10,18 @@ evaluates. It takes about a minute on two CPU cores.
 does the same with AudioSet's released features: the folders bal_train and eval, and the class list beside
 them. It takes some ten minutes.
 
-Both models have the same form (the preset yu2018_equations), settings, batches and number of steps. Each is
+Both models have the same form (the preset yu2018_equations), settings, batches and number of steps; on
+generated clips both learn as the preset best does, each level by itself and from mixed clips. Each is
 evaluated at the step that has the best mAP on a held-out tenth of the training clips; the eval clips decide
 nothing. On generated clips that is an early step for average pooling: its mAP falls after it, on its own
 training clips too, while its loss and AUC still get better.
 
+Of the generated clips it is known when each sound occurs. So there is a second table, of when: how well
+scores of single seconds rank them (`mla_jax.localization.figures`).
+
 Ctrl-C saves the training and ends the demo; the same command goes on from there.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from absl import flags
 
 from mla_jax import presets
 from mla_jax.commands import console
-from mla_jax.commands.markdown import markdown_table
+from mla_jax.commands.demo_results import what_it_says, what_table, when_it_says, when_table
 from mla_jax.config import Config, DataConfig
 from mla_jax.data import synthetic
 from mla_jax.data.class_list import FILE_NAME
@@ -36,6 +39,7 @@ from mla_jax.localization.events import segments_to_events
 from mla_jax.localization.strong_labels import write_strong_labels
 from mla_jax.parallel.signals import StopOnSignal
 from mla_jax.progress import Progress
+from mla_jax.report.when import When
 from mla_jax.runs.folder import claim
 from mla_jax.runs.train import train
 from mla_jax.storage import files, paths
@@ -79,9 +83,10 @@ MODELS = {
 """The two models by name, and the settings in which they differ."""
 
 GENERATED: Settings = {
-    "model": {"hidden_units": 256, "dropout_rate": 0.1},
+    "model": {"hidden_units": 256, "dropout_rate": 0.1, "join": "mean"},
     "data": {"batch_size": 128},
-    "optim": {"learning_rate": 2e-3},
+    "optim": {"learning_rate": 2e-3, "level_loss": 1.0},
+    "augment": {"mixup": 0.5},
     "train": {"steps": 600},
 }
 """Settings for generated clips, chosen on clips of neither split, so that both models do well."""
@@ -124,66 +129,38 @@ def main() -> None:
             config = _config(name, AUDIOSET if data else GENERATED, workdir / "data" / "packed")
             results[name] = train(config, workdir / name, say=console.say, should_stop=should_stop)
 
-    table = markdown_table(
-        [
-            {
-                "model": name,
-                "step": r["step"],
-                "mAP": r["mAP"],
-                "AUC": r["AUC"],
-                "d-prime": r["d_prime"],
-            }
-            for name, r in results.items()
-        ]
-    )
-    for r in results.values():
+    report, when = _report(workdir)
+    tables = [what_table(results), when_table(when)] if when else [what_table(results)]
+    for name, r in results.items():
         del r["classes"]  # the runs' own results.json have them
+        if name in when:
+            r["when"] = {
+                score: judged.with_intervals() for score, judged in when[name].judged.items()
+            }
     files.write_json(workdir / "results.json", {**made_of, "models": results})
-    files.write_text(workdir / "table.md", table + "\n")
+    files.write_text(workdir / "table.md", "\n\n".join(tables) + "\n")
     clips = f"{results['2-A-1-A']['num_clips']:,} {'AudioSet' if data else 'generated'} eval clips"
     console.say(f"{clips}; each model at the step that held-out training clips chose:")
-    print(table, flush=True)
-    for line in what_it_says(results):
+    print("\n\n".join(tables), flush=True)
+    for line in [*what_it_says(results), *when_it_says(when)]:
         console.say(line)
-    report = _report(workdir)
     console.say(f"the table        {workdir / 'table.md'}; all scores: {workdir / 'results.json'}")
     console.say(f"the runs         {', '.join(str(workdir / name) for name in MODELS)}")
     console.say(f"the packed data  {workdir / 'data' / 'packed'}")
     console.say(f"the report       {report}")
 
 
-def what_it_says(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The table in words: which model names sounds better, and why a step may be an early one.
-
-    Args:
-      results: what each model's results.json holds, by its name.
-    """
-    best, other = sorted(results, key=lambda name: -results[name]["mAP"])
-    lines = [
-        f"What is heard: {best} is ahead, with an mAP of {results[best]['mAP']:.3f} against "
-        f"{results[other]['mAP']:.3f} of {other}. When it is heard: the report's part When has the figures; "
-        "README.md says which model to take for what."
-    ]
-    for name, found in results.items():
-        if found["step"] < found["steps_trained"]:
-            lines.append(
-                f"{name} is taken at step {found['step']} of {found['steps_trained']}, where its mAP on "
-                "held-out clips was highest."
-            )
-    return lines
-
-
-def _report(workdir: Path) -> str:
-    """Writes the report of both models; returns where it is, or why there is none."""
+def _report(workdir: Path) -> tuple[str, dict[str, When]]:
+    """Writes the report of both models: where it is, or why there is none, and how well each tells when."""
     from mla_jax.report.write import write_report
 
     path, events = workdir / "report.html", workdir / "data" / "records" / _EVENTS_FILE
     try:
         runs = [workdir / name for name in MODELS]
-        write_report(runs, path, events=events if events.is_file() else "")
+        report = write_report(runs, path, events=events if events.is_file() else "")
     except UserError as error:  # matplotlib or Jinja is not installed
-        return f"none: {error}"
-    return str(path)
+        return f"none: {error}", {}
+    return str(path), {run.name: run.when for run in report.runs if run.when is not None}
 
 
 def _generate(folder: Path, num_clips: int) -> None:

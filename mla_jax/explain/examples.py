@@ -13,11 +13,27 @@ KINDS = ("best", "typical", "worst")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Hears:
+    """What a run hears in a clip, of some classes.
+
+    Attributes:
+      run: its name.
+      probabilities: [classes] the clip's.
+      scores: [classes, time] of its segments.
+    """
+
+    run: str
+    probabilities: np.ndarray
+    scores: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ExampleClip:
     """A clip, and what a model makes of it.
 
     Attributes:
       kind: why it is shown: best, typical or worst.
+      row: its place among the clips.
       video_id, start_time: which clip it is; seconds into the video.
       score: what it was chosen by, from `clip_scores`.
       classes: indices of the classes that its maps show, from `classes_to_show`.
@@ -26,9 +42,11 @@ class ExampleClip:
       maps: by title, of these classes; see `mla_jax.explain.maps.clip_maps`.
       events: [classes, time] bool, when they truly sound; None where that is not known.
       segment_seconds: from one segment to the next; None where that is not known.
+      hears: what each run hears in it, of these classes; see `with_run`.
     """
 
     kind: str
+    row: int
     video_id: str
     start_time: float
     score: float
@@ -38,6 +56,7 @@ class ExampleClip:
     maps: dict[str, ClipMap]
     events: np.ndarray | None = None
     segment_seconds: float | None = None
+    hears: tuple[Hears, ...] = ()
 
 
 def example_clips(
@@ -75,6 +94,7 @@ def example_clips(
         made.append(
             ExampleClip(
                 kind,
+                row=i,
                 video_id=clips.video_ids[i].decode(errors="replace"),
                 start_time=float(clips.start_times[i]),
                 score=float(scores[i]),
@@ -86,6 +106,30 @@ def example_clips(
                 segment_seconds=segment_seconds,
             )
         )
+    return made
+
+
+def with_run(
+    shown: list[ExampleClip], run: str, trained: TaggingModel, clips: ClipSet, probs: np.ndarray
+) -> list[ExampleClip]:
+    """The examples with what one more run hears in them.
+
+    Args:
+      shown: from `example_clips`.
+      run: its name.
+      trained: its model.
+      clips: those that the examples are of.
+      probs: [num_clips, num_classes] its probabilities.
+    """
+    if not shown:
+        return []
+    scores = trained.predict_segments(clips[[example.row for example in shown]]).scores
+    made = []
+    for example, of_clip in zip(shown, scores, strict=True):
+        length = clips.num_segments[example.row]
+        of_classes = of_clip[:length, example.classes].T
+        hears = Hears(run, probs[example.row, example.classes], of_classes)
+        made.append(dataclasses.replace(example, hears=(*example.hears, hears)))
     return made
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.evaluation import metrics
 from mla_jax.evaluation.bootstrap import bootstrap_map, interval
 from mla_jax.evaluation.metrics import Metrics
+from mla_jax.explain.certain import CertainSegment
 from mla_jax.explain.examples import ExampleClip
 from mla_jax.explain.levels import LevelShares, level_shares
 from mla_jax.localization.events import Reference
-from mla_jax.localization.segment_metrics import SegmentMetrics
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.report.sound import ClipSound
-from mla_jax.report.truth import segment_metrics
+from mla_jax.report.when import When, when
 from mla_jax.runs.folder import RunFolder, classes_of
 from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.tagging_model import TaggingModel
@@ -69,7 +69,7 @@ class ReportRun:
       step: the checkpoint that the metrics are of; 0 if there are none.
       resampled: [num_resamples] mAP on resamples of the clips, the same for all runs; or None.
       chosen_probs: [num_clips, num_chosen] probabilities of the report's chosen classes; or None.
-      segment_metrics: how well it tells when classes sound; None without strong labels.
+      when: how well it tells when classes sound; None without strong labels.
       members: the runs of an average; none of a run.
     """
 
@@ -84,7 +84,7 @@ class ReportRun:
     step: int = 0
     resampled: np.ndarray | None = None
     chosen_probs: np.ndarray | None = None
-    segment_metrics: SegmentMetrics | None = None
+    when: When | None = None
     members: tuple["ReportRun", ...] = ()
 
     @classmethod
@@ -150,9 +150,7 @@ class ReportRun:
     def with_evaluation(self, probs: np.ndarray, data: EvalData) -> "ReportRun":
         """With an evaluation of its checkpoint on these clips, of these probabilities."""
         assert self.trained is not None
-        of_segments = None
-        if data.truth is not None:
-            of_segments = segment_metrics(self.trained, data.clips, data.truth)
+        told = None if data.truth is None else when(self.trained, data.clips, data.truth)
         return dataclasses.replace(
             self,
             levels=level_shares(self.trained, data.clips),
@@ -160,7 +158,7 @@ class ReportRun:
             step=self.trained.step if isinstance(self.trained, TrainedModel) else 0,
             resampled=bootstrap_map(probs, data.labels, data.counts, data.clips.label_mask),
             chosen_probs=probs[:, data.chosen],
-            segment_metrics=of_segments,
+            when=told,
         )
 
     @property
@@ -227,6 +225,7 @@ class Report:
       notes: what is left out, and why; each a sentence.
       sounds: of each example its sound, or None; empty where no recordings are known.
       written: the day; None leaves it out.
+      certain: of the chosen classes the segments in which the first run is most certain of them.
     """
 
     runs: list[ReportRun]
@@ -236,6 +235,7 @@ class Report:
     notes: list[str]
     sounds: tuple[ClipSound | None, ...] = ()
     written: datetime.date | None = None
+    certain: Mapping[int, list[CertainSegment]] = dataclasses.field(default_factory=dict)
 
     def examples_with_sound(self) -> list[tuple[ExampleClip, ClipSound | None]]:
         """The examples, each with its sound if that is known."""

@@ -16,7 +16,8 @@ from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 from mla_jax.evaluation.bootstrap import clip_counts
 from mla_jax.evaluation.summaries import choose_classes
-from mla_jax.explain.examples import ExampleClip, example_clips
+from mla_jax.explain.certain import CertainSegment, most_certain
+from mla_jax.explain.examples import ExampleClip, example_clips, with_run
 from mla_jax.localization.truth import read_truth
 from mla_jax.progress import Progress
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
@@ -100,11 +101,11 @@ def gather(
         notes += left_out
     counts = clip_counts(len(clips))
     eval_data = EvalData(path, clips, clips.multi_hot(), counts, chosen, truth, seconds)
-    runs, examples = _evaluate(runs, eval_data)
+    runs, examples, certain = _evaluate(runs, eval_data)
     notes += [note for run in runs for note in _compare_with_results(run, path)]
     sounds = sounds or (path if names_sound(path) else "")
     heard = _sounds_of(examples, sounds, notes) if sounds else ()
-    return Report(runs, all_classes, eval_data, examples, notes, heard, today)
+    return Report(runs, all_classes, eval_data, examples, notes, heard, today, certain)
 
 
 def _sounds_of(
@@ -237,10 +238,11 @@ def _frequency(runs: Sequence[ReportRun], clips: ClipSet | None, num_classes: in
 
 def _evaluate(
     runs: Sequence[ReportRun], data: EvalData
-) -> tuple[list[ReportRun], list[ExampleClip]]:
-    """The runs with their evaluations, where they have a checkpoint; and examples of the first."""
+) -> tuple[list[ReportRun], list[ExampleClip], dict[int, list[CertainSegment]]]:
+    """The runs with their evaluations, where they have a checkpoint; and clips and segments of the first."""
     evaluated: list[ReportRun] = []
     examples: list[ExampleClip] = []
+    certain: dict[int, list[CertainSegment]] = {}
     for run in runs:
         if run.trained is None:
             evaluated.append(run)
@@ -258,7 +260,9 @@ def _evaluate(
                 data.truth,
                 segment_seconds=data.segment_seconds,
             )
-    return evaluated, examples
+            certain = most_certain(run.trained, data.clips, probs, data.chosen, data.truth)
+        examples = with_run(examples, run.name, run.trained, data.clips, probs)
+    return evaluated, examples, certain
 
 
 def _only_comparable(runs: list[ReportRun]) -> list[ReportRun]:

@@ -14,8 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 import mla_jax
-from mla_jax.explain.examples import ExampleClip
-from mla_jax.report import pictures, tables
+from mla_jax.report import pictures, strips, tables, when_tables
 from mla_jax.report.contents import Report
 from mla_jax.report.summary import summary
 
@@ -58,12 +57,15 @@ def _context(report: Report) -> dict[str, Any]:
     names = [run.name for run in report.runs]
     drawn = pictures.pictures(report)
     return {
+        "first": names[0],
         "title": f"Report: {names[0]}" if len(names) == 1 else f"Report of {len(names)} runs",
         "summary": summary(report),
         "results": tables.results(report),
         "results_note": tables.results_note(report),
-        "when": tables.segments(report),
         "comparison": tables.comparison(report),
+        "when": when_tables.figures(report),
+        "when_differences": when_tables.differences(report),
+        "when_decided": when_tables.decided(report),
         "facts": tables.facts(report),
         "differing": tables.settings(report, only_differing=True),
         "settings": tables.settings(report),
@@ -71,12 +73,13 @@ def _context(report: Report) -> dict[str, Any]:
         "pictures": drawn,
         "examples": [
             {
-                "title": f"{example.kind.capitalize()}: {example.video_id}, from {_seconds(example)} s",
+                "title": f"{example.kind.capitalize()}: {strips.clip_name(example)}",
                 "labels": [
                     report.classes.shown_names[k]
                     for k, labelled in zip(example.classes, example.is_label, strict=True)
                     if labelled
                 ],
+                "map": strips.map_of(example, report.classes.shown_names),
                 "picture": picture,
                 "mp3": base64.b64encode(sound.mp3).decode() if sound else "",
             }
@@ -89,15 +92,27 @@ def _context(report: Report) -> dict[str, Any]:
             "labels stand out: the mean probability of the labels minus the highest of any other class, from "
             "1 (best) to \N{MINUS SIGN}1 (worst). Typical clips are next to the median. Of clips with equal "
             "labels one is taken.",
-            pictures.meaning_of_maps(report.examples),
+            _CELLS,
+            _FRAMES if any(one.events is not None for one in report.examples) else "",
+        ],
+        "inside_note": pictures.meaning_of_maps(report.examples),
+        "certain": [
+            strips.certain_class(report.classes.shown_names[k], found, _segment_seconds(report))
+            for k, found in report.certain.items()
         ],
         "notes": report.notes,
     }
 
 
-def _seconds(example: ExampleClip) -> str:
-    """When a clip begins, in full: of a time since 1970 too."""
-    return f"{example.start_time:.6f}".rstrip("0").rstrip(".")
+_CELLS = (
+    "Under each class is every run's score of each second, all on one scale: white is 0, dark blue is 1. "
+    "Point at a cell, or tap it, to read its score. The number before a row is what the run says of the clip."
+)
+_FRAMES = "A frame is when the class truly sounds, which no model was told."
+
+
+def _segment_seconds(report: Report) -> float | None:
+    return report.data.segment_seconds if report.data else None
 
 
 def _parts(context: dict[str, Any]) -> Sequence[tuple[str, str]]:
@@ -105,8 +120,9 @@ def _parts(context: dict[str, Any]) -> Sequence[tuple[str, str]]:
     there = {
         "results": ("Results", True),
         "comparison": ("Comparison", context["comparison"]),
-        "examples": ("Example clips", context["examples"]),
         "when": ("When", context["when"]),
+        "examples": ("Example clips", context["examples"]),
+        "certain": ("Classes across clips", context["certain"]),
         "classes": ("Classes", context["classes"]),
         "training": ("What was trained on what", True),
         "levels": ("Inside the models", context["pictures"]["levels"]),

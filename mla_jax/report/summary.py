@@ -1,19 +1,21 @@
 """The first paragraphs of a report, for someone who does not know the project: what was done and found."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mla_jax.data.embedding import UNKNOWN, Embedding
 from mla_jax.data.synthetic import ENCODER as GENERATED
 from mla_jax.report.contents import Report, ReportRun
 from mla_jax.report.tables import Pair, pairs
+from mla_jax.report.when_tables import judgements, pair_of
 
+_RANKING = "average_precision"
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
 def summary(report: Report) -> list[str]:
     """The paragraphs at the top: what was trained on what, the answer in words, and the date."""
-    lines = [_what(report), _answer(report)]
+    lines = [_what(report), _answer(report), _answer_of_when(report)]
     if report.written is not None:
         lines.append(f"Written on {report.written.day} {report.written:%B %Y}.")
     if report.notes:
@@ -97,12 +99,17 @@ def _answer(report: Report) -> str:
 
 
 def _against(report: Report, best: ReportRun) -> list[str]:
-    """How sure it is that the best run is ahead of the others; a sentence for each of two answers."""
+    """How sure it is that the best run is ahead of the others by what is heard."""
     scores = {run.name: run.metrics.mAP for run in report.runs if run.metrics is not None}
     of_best = [pair for pair in pairs(report) if best.name in (pair.first, pair.second)]
+    return _how_sure(best.name, of_best, scores)
+
+
+def _how_sure(best: str, of_best: Sequence[Pair], scores: Mapping[str, float]) -> list[str]:
+    """Whether the best is ahead of the others; a sentence for each of two answers."""
 
     def others(chosen: Sequence[Pair]) -> str:
-        names = [pair.second if pair.first == best.name else pair.first for pair in chosen]
+        names = [pair.second if pair.first == best else pair.first for pair in chosen]
         return _listed([f"{name} ({scores[name]:.3f})" for name in names])
 
     ahead = [pair for pair in of_best if pair.ahead]
@@ -115,6 +122,27 @@ def _against(report: Report, best: ReportRun) -> list[str]:
             f"It cannot be told apart from {others(alike)}: other clips might turn the order round."
         )
     return lines
+
+
+def _answer_of_when(report: Report) -> str:
+    """Which run ranks seconds best, and whether it tells more than the clip does; nothing if unknown."""
+    told = judgements(report)
+    if not told:
+        return ""
+    best = max(told, key=lambda name: told[name].shown.values[_RANKING])
+    score, floor = (of.values[_RANKING] for of in (told[best].shown, told[best].floor))
+    lines = [
+        f"{best} {'is the best at saying' if len(told) > 1 else 'says'} when it is heard, with an average "
+        f"precision over seconds of {score:.3f}; its clips' probabilities, repeated under every second, have "
+        f"{floor:.3f}."
+    ]
+    of_best = [
+        pair_of((best, other), told[best].shown, one.shown, _RANKING)
+        for other, one in told.items()
+        if other != best
+    ]
+    scores = {name: one.shown.values[_RANKING] for name, one in told.items()}
+    return " ".join([*lines, *_how_sure(best, of_best, scores)])
 
 
 def _range(numbers: set[int]) -> str:

@@ -17,7 +17,7 @@ NOTHING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 
 
-def _table(
+def make_table(
     caption: str, head: list[str], rows: list[list[str]], words: Sequence[str] = ()
 ) -> Table:
     """A table of text; all columns but the first and those in `words` are numbers, set to the right."""
@@ -43,7 +43,13 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
-def _span(low_high: tuple[float, float] | None, sign: str = "") -> str:
+def signed(value: float) -> str:
+    """A difference; a dash where it is not a number."""
+    return NOTHING if math.isnan(value) else f"{value:+.3f}"
+
+
+def span_text(low_high: tuple[float, float] | None, sign: str = "") -> str:
+    """An interval, in words; a dash for none."""
     if low_high is None or any(map(math.isnan, low_high)):
         return NOTHING
     low, high = low_high
@@ -56,7 +62,7 @@ def results(report: Report) -> Table:
         [
             run.name,
             number(run.metrics and run.metrics.mAP),
-            _span(run.interval()),
+            span_text(run.interval()),
             number(run.metrics and run.metrics.AUC),
             number(run.metrics and run.metrics.d_prime),
             number(run.step or None),
@@ -66,7 +72,7 @@ def results(report: Report) -> Table:
         for run in report.runs
     ]
     head = ["run", "mAP", "95 % interval", "AUC", "d-prime", "step", "step chosen by", "clips"]
-    return _table("Means over classes", head, rows, ("step chosen by",))
+    return make_table("Means over classes", head, rows, ("step chosen by",))
 
 
 def results_note(report: Report) -> str:
@@ -90,36 +96,13 @@ def results_note(report: Report) -> str:
     return text
 
 
-def segments(report: Report) -> Table | None:
-    """A row for each run: how well it tells when classes sound; None without strong labels."""
-    seconds = report.data.segment_seconds if report.data else None
-    single = seconds in (None, 1.0)
-    columns = {
-        "macro AP": "macro_average_precision",
-        "macro AUC": "macro_auc",
-        "micro AP": "micro_average_precision",
-        "macro F1": "macro_f1",
-        "error rate": "error_rate",
-        "clips": "num_clips",
-        "seconds" if single else "segments": "num_segments",
-        "classes": "num_classes",
-    }
-    rows = [
-        [run.name, *(number(getattr(run.segment_metrics, name)) for name in columns.values())]
-        for run in report.runs
-        if run.segment_metrics
-    ]
-    unit = "seconds" if single else f"segments of {seconds:g} s"
-    return _table(f"By {unit}, from strong labels", ["run", *columns], rows) if rows else None
-
-
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two runs that were evaluated on the same resamples of the clips.
+    """Two of a kind that were judged on the same resamples of the clips, by one figure.
 
     Attributes:
       first, second: their names.
-      difference: the first's mAP minus the second's.
+      difference: the first's figure minus the second's.
       span: its 95 % interval.
     """
 
@@ -129,8 +112,13 @@ class Pair:
     span: tuple[float, float]
 
     @property
+    def verdict(self) -> str:
+        """Which one is ahead, in words."""
+        return f"{self.ahead} is ahead" if self.ahead else "not told apart"
+
+    @property
     def ahead(self) -> str:
-        """The run that is ahead by more than the choice of clips explains; or nothing."""
+        """The one that is ahead by more than the choice of clips explains; or nothing."""
         low, high = self.span
         if low <= 0 <= high or math.isnan(self.difference):
             return ""
@@ -155,16 +143,16 @@ def comparison(report: Report) -> Table | None:
     rows = [
         [
             f"{pair.first} {_MINUS} {pair.second}",
-            NOTHING if math.isnan(pair.difference) else f"{pair.difference:+.3f}",
-            _span(pair.span, "+"),
-            f"{pair.ahead} is ahead" if pair.ahead else "not told apart",
+            signed(pair.difference),
+            span_text(pair.span, "+"),
+            pair.verdict,
         ]
         for pair in pairs(report)
     ]
     if not rows:
         return None
     head = ["runs", "difference in mAP", "95 % interval", "verdict"]
-    return _table("Differences in mAP", head, rows, ("verdict",))
+    return make_table("Differences in mAP", head, rows, ("verdict",))
 
 
 def facts(report: Report) -> Table:
@@ -186,7 +174,7 @@ def facts(report: Report) -> Table:
     }
     rows = [[name, *(str(show(run)) for run in report.runs)] for name, show in lines.items()]
     head = ["", *(run.name for run in report.runs)]
-    return _table("Models and data", head, rows, head)
+    return make_table("Models and data", head, rows, head)
 
 
 def _minutes(run: ReportRun) -> float | None:
@@ -216,7 +204,7 @@ def settings(report: Report, *, only_differing: bool = False) -> Table | None:
         return None
     caption = "Settings that differ" if only_differing else "Settings"
     head = ["setting", *(run.name for run in report.runs)]
-    return _table(caption, head, rows, head)
+    return make_table(caption, head, rows, head)
 
 
 def _setting(value: Any) -> str:

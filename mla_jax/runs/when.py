@@ -24,6 +24,9 @@ from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.thresholds import kept_thresholds
 from mla_jax.runs.trained import TrainedModel
 
+SHOWN = DEFAULT_SCORE
+"""The score that `predict` writes and maps show."""
+
 FLOOR = "clip"
 """The score that others must beat: a clip's probability under each of its segments."""
 

@@ -21,7 +21,7 @@ from mla_jax.report.contents import Report
 from mla_jax.report.gather import gather, run_names
 from mla_jax.report.page import render
 from mla_jax.report.tensorboard import add_to_tensorboard
-from mla_jax.report.truth import segment_metrics
+from mla_jax.report.when import when
 from mla_jax.report.write import write_report
 from mla_jax.runs.folder import RunFolder
 from mla_jax.storage import files
@@ -137,9 +137,19 @@ def test_nothing_in_it_is_taken_for_html(page: Page) -> None:
 def test_tables_say_what_their_cells_are(page: Page) -> None:
     heads = page.all("th")
     assert heads
-    assert all(h.get("scope") in ("col", "row") for h in heads)
+    assert all(h.get("scope") in ("col", "row", "rowgroup") for h in heads)
     assert page.html.count("<caption>") == page.html.count("<table")
     assert [h["aria-sort"] for h in heads if "aria-sort" in h] == ["descending"]
+
+
+def test_maps_can_be_pointed_at_and_are_text_too(page: Page) -> None:
+    maps = page.all("svg")
+    assert len(maps) >= 6 * 2 * 3  # clips, runs, classes
+    assert all(m["role"] == "img" and "scores, 1 s each:" in (m["aria-label"] or "") for m in maps)
+    cells = [cell for cell in page.all("rect") if "class" not in cell]
+    assert len(cells) == len(page.all("title")) - 1  # that of the page
+    titles = [text for tag, text in page.texts if tag == "title"][1:]
+    assert all(re.search(r"^\d+ to \d+ s, .*: 0\.\d\d; the clip 0\.\d\d$", t) for t in titles)
 
 
 def test_every_class_stands_in_the_table_with_its_metrics(report: Report, page: Page) -> None:
@@ -255,15 +265,19 @@ def test_with_strong_labels_it_says_when_and_frames_it(
             np.testing.assert_array_equal(example.events, expected)
     scores = mla.TrainedModel.open(folder / "single").predict_segments(clips).scores
     judged = mla.evaluate_segments(scores[1:], active[1:], mask=clips.mask()[1:])
-    ours = told.runs[0].segment_metrics
-    assert ours is not None
+    found = told.runs[0].when
+    assert found is not None
+    ours = found.decided
     for name in ("macro_average_precision", "error_rate", "num_segments"):
         assert getattr(ours, name) == pytest.approx(getattr(judged, name), rel=1e-5)
-    text = Page(render(told)).text()
-    assert "By seconds, from strong labels" in text
+    drawn = Page(render(told))
+    parts = [a.get("id") for a in drawn.all("section")]
+    assert parts[:3] == ["results", "when", "examples"]
+    text = drawn.text()
+    assert "Scores of seconds against strong labels" in text
     assert f"{ours.macro_auc:.3f}" in text
     assert "A frame is when the class truly sounds" in text
-    assert "By seconds" not in page.text()
+    assert "strong labels" not in page.text()
     assert told.notes == [
         f"{events} has strong labels for 119 of 120 clips; only these are judged by seconds."
     ]
@@ -297,8 +311,9 @@ def test_what_strong_labels_leave_out_is_said_and_not_judged(folder: Path, tmp_p
     known = [1, 3, 4]
     scores = trained.predict_segments(clips[:2]).scores[:, :, known]
     alone = mla.evaluate_segments(scores, active[:, :, known], mask=clips.mask()[:2])
-    ours = segment_metrics(trained, clips, truth)
-    assert ours is not None
+    found = when(trained, clips, truth)
+    assert found is not None
+    ours = found.decided
     for name in ("micro_average_precision", "macro_auc", "error_rate", "num_segments"):
         assert getattr(ours, name) == pytest.approx(getattr(alone, name), rel=1e-5), name
 

@@ -165,6 +165,24 @@ def test_a_reader_hears_names_roles_and_the_state_of_sorting(
     assert ("heading", "What was trained on what") in heard
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pointing_at_a_cell_says_what_it_is(page: chromium.Page, file: Path, width: int) -> None:
+    page.open(file, width)
+    where = "document.querySelector('.map rect:nth-of-type(2)')"
+    page.run(f"{where}.scrollIntoView({{block: 'center'}})")
+    middle = "((b) => JSON.stringify([b.x + b.width / 2, b.y + b.height / 2]))"
+    x, y = json.loads(page.run(f"{middle}({where}.getBoundingClientRect())"))
+    page.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    said = page.run("document.querySelector('.said').textContent")
+    assert said == page.run(f"{where}.querySelector('title').textContent")
+    assert said.startswith("1 to 2 s, ")
+    # A map needs no scrolling, on a phone too: the cells of all runs lie below each other.
+    assert page.run(
+        "Array.from(document.querySelectorAll('#examples .map'), (e) => e.parentElement)"
+        ".every((e) => e.scrollWidth <= e.clientWidth)"
+    )
+
+
 def test_in_the_dark_text_and_pictures_stay_readable(page: chromium.Page, file: Path) -> None:
     def lightness(what: str, of: str) -> float:
         colour = page.run(f"getComputedStyle(document.querySelector('{what}')).{of}")

@@ -38,10 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scored(folder: Path, name: str, hop: float, stated: float | None = None) -> SegmentMetrics:
     told = gather([folder / name / "run"], events=folder / f"{hop}.tsv", segment_seconds=stated)
-    found = told.runs[0].segment_metrics
+    found = told.runs[0].when
     assert found is not None
     assert {example.segment_seconds for example in told.examples} == {hop}
-    return found
+    return found.decided
 
 
 def test_events_meet_segments_of_their_length(folder: Path) -> None:

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from mla_jax.errors import UserError
@@ -99,6 +100,11 @@ def to_pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
     pixels = np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
     figure.set_dpi(before)
     return pixels
+
+
+def shades_of(values: np.ndarray) -> list[str]:
+    """The colour of each number from 0 to 1, as #rrggbb: dark is high."""
+    return [to_hex(colour) for colour in mpl.colormaps[SHADES](np.clip(values, 0, 1))]
 
 
 def require_format(path: str | Path) -> str:

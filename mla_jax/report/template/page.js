@@ -11,6 +11,17 @@
   for (const each of document.querySelectorAll("details")) each.addEventListener("toggle", tell);
 })();
 
+// Says under a map what the cell is that is pointed at or tapped, where no tooltip comes.
+for (const map of document.querySelectorAll(".map")) {
+  const said = map.closest(".wide").parentElement.querySelector(".said");
+  const tell = (event) => {
+    const title = event.target.closest("rect")?.querySelector("title");
+    if (title) said.textContent = title.textContent;
+  };
+  map.addEventListener("pointerover", tell);
+  map.addEventListener("click", tell);
+}
+
 // Sorts and searches the table of classes; without scripts it stands there whole, sorted as it came.
 (() => {
   const table = document.getElementById("class-table");
