@@ -51,11 +51,15 @@ def yu2018_equations() -> Config:
 
 
 def best() -> Config:
-    """The recipe to take: better than the paper's on the same clips, in what sounds and in when.
+    """The recipe to take: it learns fastest, and tells best when.
 
     2-A-1-A in the form of `yu2018_equations`, but without the output layer: a clip's logits are the mean of
     its levels', and every level has a loss of its own, so that unit k of each head is class k. Clips are
     mixed in pairs, in shares from Beta(0.5, 0.5); the learning rate falls to zero over 2,000 steps.
+
+    Nine tenths of AudioSet's balanced train, with the best step by the other tenth
+    (`--config.data.validation_fraction=0.1`), give mAP 0.269, AUC 0.949, d-prime 2.317 on eval, in 41 minutes
+    on two busy CPU cores: the model `pretrained:audioset-balanced`.
     """
     config = yu2018_equations()
     return dataclasses.replace(
