@@ -42,8 +42,9 @@ def test_an_architecture_alone_is_that_of_the_default_preset() -> None:
 
 
 def test_a_row_whose_learning_rate_falls_trains_through_it() -> None:
-    assert SCHEDULE.config("6-A").train.patience == 3
-    assert SCHEDULE.config("6-A+optim.schedule=cosine").train.patience == 0
+    assert SCHEDULE.config("yu2018:6-A").train.patience == 3
+    assert SCHEDULE.config("best:6-A").train.patience == 0
+    assert SCHEDULE.config("yu2018:6-A+optim.schedule=cosine").train.patience == 0
     assert SCHEDULE.config("6-A+optim.schedule=cosine+train.patience=2").train.patience == 2
     assert SCHEDULE.config("6-A+train.patience=0").train.patience == 0
 
