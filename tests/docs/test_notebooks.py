@@ -76,6 +76,7 @@ def test_the_first_cell_installs_on_colab_and_only_there(
     assert not any("%pip" in cell or '_magic("pip' in cell for cell in others)
 
 
+@pytest.mark.slow
 def test_compose_trains_and_compares_a_new_pooling(tmp_path: Path) -> None:
     said = run(ROOT / "notebooks/compose.ipynb", tmp_path)
     curve = [

@@ -31,6 +31,7 @@ def predict(
     return start
 
 
+@pytest.mark.slow
 def test_the_second_command_compiles_nothing_and_says_the_same(predict: Predict) -> None:
     tags, kept = predict()
     assert kept

@@ -71,7 +71,25 @@ def windows_as_clips(clips: mla.ClipSet, size: int) -> mla.ClipSet:
     )
 
 
-@pytest.mark.parametrize("form", [*FORMS, *CLASS_UNITS, "max_pooling:1-A-1-A join=mean"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "yu2018:1-A-1-A",
+        "yu2018:1-A-1-A join=mean",
+        "feature_attention:1-A",
+        "max_pooling:1-A-1-A join=mean",
+        *(
+            pytest.param(form, marks=pytest.mark.slow)
+            for form in (
+                "kong2019_torch:1-A-1-A",
+                "kong2017:1-A",
+                "average_pooling:1-A",
+                "yu2018:2-A",
+                "kong2019_torch:1-A-1-A join=mean pooling=attention_over_time",
+            )
+        ),
+    ],
+)
 def test_scores_are_blends_of_what_the_model_says_of_windows_as_clips(form: str) -> None:
     clips = random_clips(num_clips=40)
     predictor = predictor_of(form)

@@ -57,6 +57,7 @@ def test_the_sound_of_a_clip_is_the_part_of_its_recording(tmp_path: Path) -> Non
     assert files.of_clip("a", 9.0, 1.0) is None
 
 
+@pytest.mark.slow
 def test_in_a_report_example_clips_can_be_heard(run: Path, sounds: Path, tmp_path: Path) -> None:
     data = str(run.parent / "train")
     report = write_report([run], tmp_path / "with.html", str(sounds))  # and its labels.csv

@@ -71,6 +71,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert left == whole_run
 
 
+@pytest.mark.slow
 def test_a_run_with_all_that_may_be_added_goes_on_to_the_same_bits(
     run_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,7 +136,8 @@ def test_each_seed_has_its_own_best_step_and_its_own_end(config: Config, tmp_pat
     assert both[0]["steps_trained"] != both[1]["steps_trained"]
 
 
-@pytest.mark.parametrize("together", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("together", [1, 2])
 def test_a_row_goes_on_where_it_stopped(config: Config, tmp_path: Path, together: int) -> None:
     class StoppedError(Exception):
         pass

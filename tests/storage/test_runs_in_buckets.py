@@ -47,6 +47,7 @@ def test_a_run_in_a_bucket_ends_as_a_local_one(
     assert len(bucket_server.downloads()) - before <= 6, "a finished run is not trained again"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_from_the_bucket_to_the_same_bits(
     run_bucket: str, whole_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
