@@ -226,7 +226,7 @@ def open_format(
     if options and data.shape.classes not in (0, options.num_classes):
         raise UserError(
             f"{path} has {data.shape.classes} classes, but {options.num_classes} are in use; give data "
-            "of the same classes, or the class list that belongs to it"
+            "of the same classes, or the class list that belongs to it; to tag it, leave out its labels"
         )
     return copy, data
 

@@ -146,7 +146,12 @@ def _sum_runs(counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.add.reduceat(counts, starts, axis=0, dtype=np.int64)
 
 
-def interval(resampled: np.ndarray, estimate: float, level: float = 0.95) -> tuple[float, float]:
+def interval(
+    resampled: np.ndarray,
+    estimate: float,
+    level: float = 0.95,
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[float, float]:
     """The interval of a metric, or of a difference of two, from its values on resamples.
 
     Drawn clips come in copies, which raises average precision on every resample. So the resamples give
@@ -156,6 +161,7 @@ def interval(resampled: np.ndarray, estimate: float, level: float = 0.95) -> tup
       resampled: [num_resamples] values, NaN where undefined.
       estimate: the value on the clips themselves.
       level: the share of resamples between the ends.
+      within: the least and largest value that the metric can have.
 
     Returns:
       Its ends; NaN where no resample has a value.
@@ -164,4 +170,5 @@ def interval(resampled: np.ndarray, estimate: float, level: float = 0.95) -> tup
         return float("nan"), float("nan")
     tail = (1 - level) / 2
     low, high = np.nanquantile(resampled - np.nanmean(resampled), (tail, 1 - tail))
-    return float(estimate + low), float(estimate + high)
+    least, most = within
+    return max(least, float(estimate + low)), min(most, float(estimate + high))

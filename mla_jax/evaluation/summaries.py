@@ -27,6 +27,8 @@ def summarize(metrics: Metrics) -> dict[str, Any]:
 def in_words(results: Mapping[str, Any]) -> str:
     """The scores of `summarize` in one line; what is not defined is said, not printed as a number."""
     clips = f"{results['num_clips']:,} clips"
+    if left_out := results.get("classes_left_out"):
+        clips += f", without {len(left_out):,} classes that cannot be scored"
     if math.isnan(results["mAP"]):
         return (
             f"no score of {clips}: a class can be scored where some clips have it and others do not"

@@ -57,16 +57,22 @@ class Judged:
         return _with_intervals(
             {name: self.values[name] - other.values[name] for name in FIGURES},
             {name: self.resampled[name] - other.resampled[name] for name in FIGURES},
+            difference=True,
         )
 
 
 def _with_intervals(
-    values: Mapping[str, float], resampled: Mapping[str, np.ndarray]
+    values: Mapping[str, float],
+    resampled: Mapping[str, np.ndarray],
+    *,
+    difference: bool = False,
 ) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in FIGURES:
+        unbounded = difference or name == "d_prime"
+        within = (-np.inf, np.inf) if unbounded else (0.0, 1.0)
         made[name] = values[name]
-        made[f"{name}_interval"] = list(interval(resampled[name], values[name]))
+        made[f"{name}_interval"] = list(interval(resampled[name], values[name], within=within))
     return made
 
 

@@ -77,7 +77,7 @@ def write_clip_picture(
     first = next(iter(runs.values()))
     path = data or first.data_settings.eval
     if not path:
-        raise UserError("the run names no eval data; say where the clip is with data")
+        raise UserError("the run names no eval data; say where the clip is, --data")
     clips = first.open_clips(path, needs_labels=False, segment_seconds=segment_seconds)
     row = _find_clip(clips, path, clip, start_time)
     one, length = clips[[row]], int(clips.num_segments[row])

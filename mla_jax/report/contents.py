@@ -189,8 +189,7 @@ class ReportRun:
         """The 95 % interval of the mAP, if there are resamples."""
         if self.resampled is None or self.metrics is None:
             return None
-        low, high = interval(self.resampled, self.metrics.mAP)
-        return max(low, 0.0), min(high, 1.0)
+        return interval(self.resampled, self.metrics.mAP, within=(0.0, 1.0))
 
     def _num_known(self) -> np.ndarray:
         """[num_classes] clips of which it is known whether they have the class; rows that do not say: all."""

@@ -71,8 +71,8 @@ def results(report: Report) -> Table:
         ]
         for run in report.runs
     ]
-    head = ["run", "mAP", "95 % interval", "AUC", "d-prime", "step", "step chosen by", "clips"]
-    return make_table("Means over classes", head, rows, ("step chosen by",))
+    head = ["run", "mAP", "95 % interval", "AUC", "d-prime", "step", "chosen by", "clips"]
+    return make_table("Means over classes", head, rows, ("chosen by",))
 
 
 def results_note(report: Report) -> str:

@@ -97,14 +97,15 @@ class RunFolder:
         Raises:
           UserError: others differ; the message names them.
         """
-        falls = config.optim.schedule != "constant" and self.config_file.exists()
-        if falls and (begun := self.config().train.steps) != config.train.steps:
+        self.require_same_settings(config, MAY_CHANGE)
+        if config.optim.schedule == "constant" or not self.config_file.exists():
+            return
+        if (begun := self.config().train.steps) != config.train.steps:
             raise UserError(
                 f"{self} was begun with train.steps={begun}, over which its learning rate falls to zero "
                 f"(optim.schedule={config.optim.schedule}): it cannot go on to {config.train.steps}; give "
                 "that number, or another --workdir"
             )
-        self.require_same_settings(config, MAY_CHANGE)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The entries of the log, each with its `step`; none if there is no log."""

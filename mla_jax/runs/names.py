@@ -31,8 +31,8 @@ def folder_of(path: str | Path, shelf: Path | None = None) -> str | Path:
     name, known = text.removeprefix(PREFIX), pretrained_models(shelf)
     if name not in known:
         raise UserError(
-            f"there is no model {text}; the package has {', '.join(known) or 'none'}: see "
-            "mla_jax.pretrained_models()"
+            f"there is no model {text}; the package has {', '.join(known) or 'none'}: mla-pretrained "
+            "lists them"
         )
     return (shelf or SHELF) / name
 
