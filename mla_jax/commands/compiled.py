@@ -22,7 +22,7 @@ from mla_jax.storage import cache
 _KEEP = flags.DEFINE_bool(
     "keep_compiled",
     True,
-    "Whether compiled programs are kept in the cache folder, so that the next command starts sooner; "
+    "If true, compiled programs are kept in the cache folder, so that the next command starts sooner; "
     "MLA_JAX_KEEP_COMPILED=0 says no for all commands.",
 )
 _MOST_BYTES = 256 * 2**20

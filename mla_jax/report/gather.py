@@ -289,8 +289,12 @@ def _only_comparable(runs: list[ReportRun]) -> list[ReportRun]:
 
 
 def _compare_with_results(run: ReportRun, path: str) -> list[str]:
-    """A note where results.json states another mAP for the same data and step."""
+    """A note where the clips are those of training, or results.json states another mAP of the same clips."""
     results, metrics = run.results, run.metrics
+    if run.trained is not None and run.trained.was_trained_on(path):
+        return [
+            f"{run.name} was trained on {path}: its scores here say little of clips that it has not seen."
+        ]
     same = results.get("evaluated_on") == "eval" and run.config.data.eval == path
     stated = results.get("mAP")
     if metrics is None or not same or stated is None or results.get("step") != run.step:

@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from mla_jax.inference.segments import SegmentOutput
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.inputs import names_sound
+from mla_jax.storage import paths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,11 @@ class TaggingModel(abc.ABC):
     @abc.abstractmethod
     def data_settings(self) -> DataConfig:
         """The settings with which data are read for it."""
+
+    def was_trained_on(self, data: str | Path) -> bool:
+        """Whether it names this place as its training data: then scores on it say little of other clips."""
+        train = self.data_settings.train
+        return bool(train) and paths.resolved(train) == paths.resolved(data)
 
     @property
     @abc.abstractmethod

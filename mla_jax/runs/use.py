@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.skipped import Skipped
@@ -111,6 +112,11 @@ def evaluate(
     )
     skipped: list[Skipped] = []
     clips = model.open_clips(data, bad_records=bad_records, labels=labels, skipped=skipped)
+    if model.was_trained_on(data):
+        logging.warning(
+            "the model was trained on %s: these scores say little of clips that it has not seen",
+            data,
+        )
     # First, so that a fault in the strong labels is said at once.
     judged = {"when": judge_when(model, clips, when)} if when else {}
     progress = Progress("predict", len(clips), "clips")

@@ -24,6 +24,7 @@ from mla_jax.report.tensorboard import add_to_tensorboard
 from mla_jax.report.when import when
 from mla_jax.report.write import write_report
 from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.use import evaluate
 from mla_jax.storage import files
 from tests.support.helpers import raises_user_error
 from tests.support.programs import run as command
@@ -216,6 +217,20 @@ def test_a_note_says_when_the_data_give_other_metrics(folder: Path, tmp_path: Pa
     files.write_json(run.results_file, (run.results() or {}) | {"mAP": 0.99})
     (note,) = gather([run.path]).notes
     assert "0.9900" in note
+
+
+def test_scores_of_what_was_trained_on_are_said_to_be_such(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a report and by `evaluate`, however the place is written."""
+    train = folder / "eval" / ".." / "train"
+    assert any("was trained on" in note for note in gather([folder / "single"], str(train)).notes)
+    assert not any("was trained on" in note for note in gather([folder / "single"]).notes)
+    for data, told in ((folder / "eval", False), (train, True)):
+        caplog.clear()
+        with caplog.at_level("WARNING", "absl"):
+            evaluate(folder / "single", str(data))
+        assert ("was trained on" in caplog.text) == told
 
 
 def test_runs_are_named_by_what_tells_them_apart() -> None:
