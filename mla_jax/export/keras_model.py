@@ -13,13 +13,12 @@ import numpy as np
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.errors import UserError
 from mla_jax.export.keras import keras, layers, ops, require_tensorflow
-from mla_jax.export.keras_pooling import POOLS, against_the_clip, pool_views
+from mla_jax.export.keras_pooling import POOLS, against_the_clip, pool_logits, pool_views
 from mla_jax.export.tagger import Tagger
 from mla_jax.inference.segment_scores import DEFAULT_SCORE, SEGMENT_SCORES
 from mla_jax.models.pooling import POOLINGS
 
 _SCORE = SEGMENT_SCORES[DEFAULT_SCORE]
-_LEAST = 1e-7  # probabilities keep so far from 0 and 1 where logits are made of them
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
 
 
@@ -75,8 +74,8 @@ class _Built:
             levels.append(views)
             attention.append(says)
         views = list(zip(*levels, strict=True))
-        if len(levels) == 1 or config.join == "mean":
-            clip, *windows = (sum(map(_logits, view)) / len(levels) for view in views)
+        if self._averages:
+            clip, *windows = (sum(view) / len(levels) for view in views)
             q = _blended(windows)
             if attention[0] is not None:
                 q = q + _SCORE.attention * sum(attention) / len(levels)
@@ -97,27 +96,38 @@ class _Built:
         return ops.relu(self._norm(f"{name}_norm", x) if config.block_norm else x)
 
     def _head(self, name: str, x: Any, counts: Any) -> tuple[list[Any], Any]:
-        """The probabilities of one level: of the clip, then of the windows that a segment's score blends.
+        """What one level says: of the clip, then of the windows that a segment's score blends.
 
-        And what attention says of each segment, if it is of classes.
+        Logits where levels are averaged, else probabilities. And what attention says of each segment, if it
+        is of classes.
         """
         config, decides = self.config, self.config.attend_to == "decisions"
         size = self.num_classes if decides else config.hidden_units
         values = self._map(f"{name}_{'classify' if decides else 'value'}", x, size)
-        values = ops.sigmoid(values) if decides else values
         uses_attention = POOLINGS[config.pooling].uses_attention
         attend = self._map(f"{name}_attend", x, size) if uses_attention else values
-        views = pool_views(
-            POOLS[config.pooling], values, attend, counts, [size for size, _ in _SCORE.windows]
-        )
+        sizes = [size for size, _ in _SCORE.windows]
         if not decides:
-            return [self._classify(name, view) for view in views], None
-        return views, against_the_clip(config.pooling, attend, counts) if uses_attention else None
+            views = pool_views(POOLS[config.pooling], values, attend, counts, sizes)
+            views = [self._classify(name, view) for view in views]
+        elif self._averages:
+            views = pool_logits(config.pooling, values, attend, counts, sizes)
+        else:
+            views = pool_views(POOLS[config.pooling], ops.sigmoid(values), attend, counts, sizes)
+        if not (decides and uses_attention):
+            return views, None
+        return views, against_the_clip(config.pooling, attend, counts)
 
     def _classify(self, name: str, pooled: Any) -> Any:
-        """The probabilities of pooled vectors."""
+        """What is said of pooled vectors."""
         y = self._norm(f"{name}_norm", pooled) if self.config.block_norm else pooled
-        return ops.sigmoid(self._dense(f"{name}_classify", ops.relu(y), self.num_classes))
+        logits = self._dense(f"{name}_classify", ops.relu(y), self.num_classes)
+        return logits if self._averages else ops.sigmoid(logits)
+
+    @property
+    def _averages(self) -> bool:
+        one_level = len(parse_architecture(self.config.architecture)) == 1
+        return one_level or self.config.join == "mean"
 
     def _map(self, name: str, x: Any, size: int) -> Any:
         y = self._dense(name, x, size)
@@ -146,11 +156,6 @@ def _clip_and_segments(p: Any, q: Any) -> Any:
     """The clip's probability, then the scores of its segments: [clips, 1 + time, n]."""
     scores = ops.power(p, _SCORE.clip) * ops.power(q, 1 - _SCORE.clip)
     return ops.concatenate([p, scores], axis=1)
-
-
-def _logits(probs: Any) -> Any:
-    probs = ops.clip(probs, _LEAST, 1 - _LEAST)
-    return ops.log(probs) - ops.log(1 - probs)
 
 
 def weight_of(model: keras.Model, path: tuple[Any, ...]) -> Any:

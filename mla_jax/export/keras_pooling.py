@@ -11,6 +11,7 @@ Pool = Callable[[Any, Any, Any], Any]
 bool. Returns the pooled values, [..., 1, n]; for a clip in which none counts, any."""
 
 _SMALLEST = 1e-7  # what attention is clipped to
+_TINY = 1e-37  # near the smallest normal float32
 _LOW = -1e9  # below every logit
 
 
@@ -74,6 +75,26 @@ def pool_views(
         windows = (_windows(x, size) for x in (values, attend, counts))
         views.append(values if size == 1 else ops.squeeze(pool(*windows), axis=-2))
     return views
+
+
+def pool_logits(
+    name: str, logits: Any, attend: Any, counts: Any, sizes: Sequence[int]
+) -> list[Any]:
+    """As `pool_views` of a pooling by its name, of class logits and to the logits of what is pooled."""
+    if name == "max":
+        return pool_views(POOLS[name], logits, attend, counts, sizes)
+    both = (
+        pool_views(POOLS[name], ops.sigmoid(x), attend, counts, sizes) for x in (logits, -logits)
+    )
+    pooled = [
+        ops.log(ops.maximum(y, _TINY)) - ops.log(ops.maximum(not_y, _TINY))
+        for y, not_y in zip(*both, strict=True)
+    ]
+    # Of one segment, its own logits, which do not end where a probability does.
+    return [
+        pooled[0],
+        *(logits if size == 1 else x for size, x in zip(sizes, pooled[1:], strict=True)),
+    ]
 
 
 def _windows(x: Any, size: int) -> Any:

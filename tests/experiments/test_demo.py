@@ -60,7 +60,7 @@ def test_it_says_who_is_ahead_by_which_score_of_seconds() -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    flags = ("demo", f"--workdir={tmp_path}", "--num_clips=400", "--steps=60")
+    flags = ("demo", f"--workdir={tmp_path}", "--num_clips=400", "--steps=200")
     command = [sys.executable, "-m", "mla_jax", *flags]
     env = programs.one_device() | {"PYTHONPATH": str(programs.ROOT)}
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
