@@ -76,6 +76,6 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert "going on from step" in done.stderr
     assert steps < len(log.read_text().splitlines())
     models = json.loads((tmp_path / "results.json").read_text())["models"]
-    assert [model["steps_trained"] for model in models.values()] == [60, 60]
+    assert [model["steps_trained"] for model in models.values()] == [200, 200]
     assert "What is heard:" in done.stderr
     assert (tmp_path / "report.html").is_file()
