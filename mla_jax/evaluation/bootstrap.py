@@ -164,11 +164,11 @@ def interval(
       within: the least and largest value that the metric can have.
 
     Returns:
-      Its ends; NaN where no resample has a value.
+      Its ends; NaN where no resample has a value, or the clips themselves have none.
     """
     if np.isnan(resampled).all():
         return float("nan"), float("nan")
     tail = (1 - level) / 2
     low, high = np.nanquantile(resampled - np.nanmean(resampled), (tail, 1 - tail))
-    least, most = within
-    return max(least, float(estimate + low)), min(most, float(estimate + high))
+    ends = np.clip([estimate + low, estimate + high], *within)
+    return float(ends[0]), float(ends[1])

@@ -102,11 +102,7 @@ class MultiLevelModel(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        embeddings: jax.Array,
-        mask: jax.Array | None = None,
-        *,
-        train: bool = False,
+        self, embeddings: jax.Array, mask: jax.Array | None = None, *, train: bool = False
     ) -> jax.Array:
         """Clip logits; `jax.nn.sigmoid` of them are the clip probabilities.
 

@@ -32,20 +32,22 @@ class SavedWeights:
         self.folder = paths.absolute(folder)
         local = not paths.is_remote(self.folder) and self.folder.is_dir()
         names = [path.name for path in self.folder.iterdir()] if local else []
-        self._steps = sorted(int(name) for name in names if name.isdigit())
+        metas = {int(name): self._meta(int(name)) for name in names if name.isdigit()}
+        # Where one is older or damaged, its score is not known here, and another would be the best.
+        whole = {step: meta for step, meta in metas.items() if meta is not None}
+        self._metas = whole if len(whole) == len(metas) else {}
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, ascending; none of a folder in a bucket."""
-        return self._steps
+        """The steps that have a checkpoint, ascending; none if one of them is not as expected."""
+        return sorted(self._metas)
 
     def best_step(self) -> int | None:
         """As `Checkpoints.best_step`."""
-        metas = {step: self._meta(step) for step in self._steps}
-        return best_of({step: meta.get(SCORE) for step, meta in metas.items() if meta})
+        return best_of({step: meta.get(SCORE) for step, meta in self._metas.items()})
 
     def read(self, step: int) -> tuple[dict[str, Any], Variables] | None:
         """The settings beside the state of a step and the model's variables, if both are whole."""
-        meta = self._meta(step)
+        meta = self._metas.get(step)
         if meta is None or WEIGHTS_SHA256 not in meta:
             return None
         # Of many kinds, and `Checkpoints` meets whatever it is.

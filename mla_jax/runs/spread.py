@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from mla_jax.data.skipped import Skipped
 from mla_jax.progress import Progress
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.fingerprint import fingerprint
 from mla_jax.runs.folder import require_output
-from mla_jax.runs.use import evaluation_of, open_model, weights_of, write_results
+from mla_jax.runs.use import evaluation_of, open_to_score, weights_of, write_results
 from mla_jax.runs.when import WhenOptions, judge_when
 from mla_jax.storage.parts import Share, beside
 
@@ -56,15 +55,16 @@ def evaluate_share(
     """
     require_output(output, [data, labels, when.events if when else ""])
     parts = beside(output)
-    model = open_model(
+    model, clips, skipped = open_to_score(
         workdir,
-        step,
+        data,
+        bad_records=bad_records,
+        labels=labels,
+        step=step,
         average_from=average_from,
         allow_other_embeddings=allow_other_embeddings,
         encoder_files=encoder_files,
     )
-    skipped: list[Skipped] = []
-    clips = model.open_clips(data, bad_records=bad_records, labels=labels, skipped=skipped)
     batch = model.predictor.batch_size
     size = max(1, part_clips // batch) * batch
     parts.claim(

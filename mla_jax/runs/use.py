@@ -65,6 +65,31 @@ def weights_of(model: TaggingModel) -> dict[str, str]:
     return {f"{one.name}, step {one.step}": of_weights(one.variables) for one in members_of(model)}
 
 
+def open_to_score(
+    workdir: str | Path,
+    data: str,
+    *,
+    bad_records: str,
+    labels: str,
+    **opening: Any,
+) -> tuple[TaggingModel, ClipSet, list[Skipped]]:
+    """A model, the clips that it is scored on, and the records left out; a warning if it was trained on them.
+
+    Args:
+      workdir, data, bad_records, labels: as `evaluate`.
+      **opening: what else `open_model` takes.
+    """
+    model = open_model(workdir, **opening)
+    skipped: list[Skipped] = []
+    clips = model.open_clips(data, bad_records=bad_records, labels=labels, skipped=skipped)
+    if model.was_trained_on(data):
+        logging.warning(
+            "the model was trained on %s: these scores say little of clips that it has not seen",
+            data,
+        )
+    return model, clips, skipped
+
+
 def evaluate(
     workdir: str | Path,
     data: str,
@@ -103,20 +128,16 @@ def evaluate(
     """
     if output:
         require_output(output, [data, labels, when.events if when else ""])
-    model = open_model(
+    model, clips, skipped = open_to_score(
         workdir,
-        step,
+        data,
+        bad_records=bad_records,
+        labels=labels,
+        step=step,
         average_from=average_from,
         allow_other_embeddings=allow_other_embeddings,
         encoder_files=encoder_files,
     )
-    skipped: list[Skipped] = []
-    clips = model.open_clips(data, bad_records=bad_records, labels=labels, skipped=skipped)
-    if model.was_trained_on(data):
-        logging.warning(
-            "the model was trained on %s: these scores say little of clips that it has not seen",
-            data,
-        )
     # First, so that a fault in the strong labels is said at once.
     judged = {"when": judge_when(model, clips, when)} if when else {}
     progress = Progress("predict", len(clips), "clips")

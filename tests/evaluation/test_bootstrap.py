@@ -73,6 +73,8 @@ def test_the_interval_has_the_spread_of_the_resamples_around_the_figure() -> Non
     assert interval(values, 500.0) == pytest.approx((25.0, 975.0))
     assert interval(values, 0.0) == pytest.approx((-475.0, 475.0))
     assert interval(np.array([1.0, np.nan, 3.0]), 5.0, level=1.0) == pytest.approx((4.0, 6.0))
+    assert interval(values, 0.7, within=(0.0, 1.0)) == (0.0, 1.0)
+    assert np.isnan(interval(values, np.nan, within=(0.0, 1.0))).all(), "of no figure, no interval"
 
 
 def test_the_interval_covers_the_figure_of_other_clips() -> None:

@@ -229,7 +229,7 @@ def test_scores_of_what_was_trained_on_are_said_to_be_such(
     for data, told in ((folder / "eval", False), (train, True)):
         caplog.clear()
         with caplog.at_level("WARNING", "absl"):
-            evaluate(folder / "single", str(data))
+            evaluate(f"{folder / 'single'},{folder / 'single'}", str(data))
         assert ("was trained on" in caplog.text) == told
 
 

@@ -38,6 +38,19 @@ def test_they_are_those_that_orbax_reads(run: Path) -> None:
     jax.tree.map(np.testing.assert_array_equal, dict(quick[1]), dict(trained.variables))
 
 
+def test_one_whose_score_is_not_known_is_not_passed_over_for_the_best(run: Path) -> None:
+    """The settings of an older checkpoint have no checksum: which is the best is asked of Orbax."""
+    shutil.copytree(run / f"checkpoints/{STEPS}", run / f"checkpoints/{STEPS + 1}")
+    assert SavedWeights(run / "checkpoints").steps()[-2:] == [STEPS, STEPS + 1]
+    path = run / f"checkpoints/{STEPS}/meta/metadata"
+    meta = json.loads(path.read_text())
+    del meta[META_SHA256]
+    path.write_text(json.dumps(meta | {"validation_mAP": 2.0}))
+    saved = SavedWeights(run / "checkpoints")
+    assert (saved.steps(), saved.best_step(), saved.read(STEPS + 1)) == ([], None, None)
+    assert mla.TrainedModel.open(run).step == STEPS
+
+
 def test_damage_is_never_taken_for_a_model(run: Path) -> None:
     """Every file of the checkpoint in turn is cut in half: either the model is whole, or there is none."""
     before = mla.TrainedModel.open(run)
