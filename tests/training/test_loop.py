@@ -120,6 +120,23 @@ def test_fit_learns(clips: mla.ClipSet) -> None:
     assert entries[-1]["loss"] < 0.6 * entries[0]["loss"]
 
 
+def test_the_default_preset_trains_all_of_its_levels(clips: mla.ClipSet) -> None:
+    default = mla.preset("1-A-1-A")
+    config = dataclasses.replace(
+        default,
+        model=dataclasses.replace(default.model, hidden_units=12),
+        data=CONFIG.data,
+        train=with_train(steps=3).train,
+    )
+    model = mla.build_model(config.model, K)
+    before = jax.tree.map(np.array, mla.fresh_state(model, clips, config).params)
+    after = mla.fit(model, mla.fresh_state(model, clips, config), clips, config).params
+    for head in ("head_0", "head_1"):
+        for layer in ("classify", "attend"):
+            moved = np.abs(after[head][layer]["bias"] - before[head][layer]["bias"])
+            assert (moved > 0).all(), (head, layer)
+
+
 def test_log_entries_come_at_their_steps(clips: mla.ClipSet) -> None:
     config = with_train(steps=23, checkpoint_every=7)
     entries: list[dict[str, Any]] = []
