@@ -89,7 +89,7 @@ class Training:
         claim(self.workdir / "settings.json", self.settings, "a table")
         console.say(opened.describe())
         gathered = {name: trained for name in before if (trained := self._found(name, opened))}
-        with StopOnSignal() as should_stop:
+        with StopOnSignal(console.say_stopping) as should_stop:
             for number, name in enumerate(rows, 1):
                 console.say(f"row {number} of {len(rows)}: {name}")
                 config = self.schedule.config(name)

@@ -63,6 +63,15 @@ def save_weights(weights: Weights, path: str | os.PathLike[str]) -> None:
         np.savez(file, **members)
 
 
+def ways_on(encoder: str) -> str:
+    """What a user can do who cannot get the weights of this encoder, as a part of a message."""
+    others = [name for name in ("vggish", "yamnet") if name != encoder]
+    return (
+        "without them, use data that are embedded already, or train on your own sounds with another encoder "
+        f"({' or '.join([*others, 'log_mel_statistics'])}): docs/guide_audio.md, 'Without the weights'"
+    )
+
+
 def load_weights(encoder: str, path: str | os.PathLike[str] | None = None) -> Weights:
     """Reads an encoder's weights.
 
@@ -77,7 +86,7 @@ def load_weights(encoder: str, path: str | os.PathLike[str] | None = None) -> We
     if not place.is_file():
         raise UserError(
             f"there are no weights of {encoder} at {place}; "
-            f"mla-download-encoder --encoder={encoder} --output={place} brings them"
+            f"mla-download-encoder --encoder={encoder} --output={place} brings them; {ways_on(encoder)}"
         )
     try:
         with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:

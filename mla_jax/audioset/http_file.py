@@ -49,6 +49,10 @@ class BrokenError(Exception):
         self.wait, self.reached = wait, reached
 
 
+class UnavailableError(UserError):
+    """A file that no server gives: none can be reached, or it refuses, or the transfer breaks every time."""
+
+
 @contextlib.contextmanager
 def ask(
     session: requests.Session, url: str, known: RemoteFile | None, have: int
@@ -60,7 +64,7 @@ def ask(
 
     Raises:
       BrokenError: the server has trouble, or the connection broke, here or in the block.
-      UserError: another try would not help.
+      UnavailableError: another try would not help.
     """
     headers = {"Accept-Encoding": "identity"}
     if known is not None and have:
@@ -73,7 +77,7 @@ def ask(
                 wait = float(after) if after.isdecimal() else 0.0
                 raise BrokenError(f"HTTP {status} {response.reason}", wait=wait)
             if status not in (200, 206, 416):
-                raise UserError(
+                raise UnavailableError(
                     f"{url} cannot be had: HTTP {status} {response.reason}; check the address, or "
                     "take another region or a mirror"
                 )
@@ -81,12 +85,14 @@ def ask(
     except (requests.ConnectionError, requests.Timeout) as error:
         reason = _reason(error)
         if "CERTIFICATE_VERIFY_FAILED" in reason:  # other troubles of SSL may pass
-            raise UserError(f"{url} cannot be had: {reason}; check the address") from error
+            raise UnavailableError(f"{url} cannot be had: {reason}; check the address") from error
         raise BrokenError(reason, reached=not _is_no_connection(error)) from error
     except requests.exceptions.ChunkedEncodingError as error:
         raise BrokenError("the connection broke") from error
     except (requests.RequestException, UnicodeError) as error:
-        raise UserError(f"{url} cannot be had: {_reason(error)}; check the address") from error
+        raise UnavailableError(
+            f"{url} cannot be had: {_reason(error)}; check the address"
+        ) from error
 
 
 def _is_no_connection(error: Exception) -> bool:

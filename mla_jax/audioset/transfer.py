@@ -14,7 +14,14 @@ from typing import NamedTuple
 
 import requests
 
-from mla_jax.audioset.http_file import BrokenError, RemoteFile, ask, describe, is_rest_of
+from mla_jax.audioset.http_file import (
+    BrokenError,
+    RemoteFile,
+    UnavailableError,
+    ask,
+    describe,
+    is_rest_of,
+)
 from mla_jax.errors import UserError
 from mla_jax.progress import Progress
 from mla_jax.storage.checksums import checksums
@@ -154,7 +161,7 @@ class _Transfer:
                 reached = reached or broken.reached
                 kept = "what has arrived is kept, " if part.size else ""
                 if not reached:
-                    raise UserError(
+                    raise UnavailableError(
                         f"{self.url} cannot be reached: {broken}; check the address and the network, {kept}"
                         "and run it again"
                     ) from broken
@@ -163,7 +170,7 @@ class _Transfer:
                 furthest = max(furthest, part.size)
                 if failures > retries:
                     tries = "1 try" if failures == 1 else f"{failures} tries in a row"
-                    raise UserError(
+                    raise UnavailableError(
                         f"{self.url}: {broken}; gave up after {tries}, {kept}run it again later"
                     ) from broken
                 wait = min(max(first_wait * 2.0 ** (failures - 1), broken.wait), _LONGEST_WAIT)

@@ -25,6 +25,14 @@ def say(line: str) -> None:
         pass  # a terminal that is gone, or a full disk, should stop no work
 
 
+def say_stopping() -> None:
+    """Says that a run which was asked to stop saves before it leaves."""
+    say(
+        "stopping: what is under way, a step, a compilation or an evaluation, is finished and the run saved "
+        "first; Ctrl-C again ends it at once"
+    )
+
+
 def tell(line: str, output: str) -> None:
     """Prints a result on stdout, or where `output` itself goes there, on stderr."""
     if outputs.is_standard_output(output):

@@ -123,7 +123,7 @@ def main() -> None:
 
     console.say(_WHY if data else f"{_WHY} {_WHY_GENERATED}")
     results: dict[str, Any] = {}
-    with StopOnSignal() as should_stop:
+    with StopOnSignal(console.say_stopping) as should_stop:
         for name in MODELS:
             console.say(f"{name}: training in {workdir / name}")
             config = _config(name, AUDIOSET if data else GENERATED, workdir / "data" / "packed")

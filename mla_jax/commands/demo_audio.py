@@ -67,7 +67,7 @@ def main() -> None:
     classes = _embed(sounds, "yamnet" if data else "log_mel_statistics", workdir / "packed")
     run = workdir / "2-A-1-A"
     console.say(f"training in {run}")
-    with StopOnSignal() as should_stop:
+    with StopOnSignal(console.say_stopping) as should_stop:
         config = _config(workdir / "packed")
         results = train(config, run, say=console.say, should_stop=should_stop)
     tags = workdir / "minute.tsv"

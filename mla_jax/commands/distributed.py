@@ -76,6 +76,13 @@ def run_shares(main: Callable[[Share | None], None]) -> None:
         main(None)
 
 
+def say_stopping() -> None:
+    """Says, in the first process, that a run which was asked to stop saves before it leaves."""
+    told = os.environ.get(_TOLD)
+    if told is None or _address(told)[2] == 0:
+        console.say_stopping()
+
+
 def say_share_done(share: Share | None, output: str) -> None:
     """Says that a process has done its part, where another writes the output."""
     if share:

@@ -18,8 +18,9 @@ from pathlib import Path
 from absl import flags
 
 from mla_jax.audio import published, verify
-from mla_jax.audio.weights import default_path, load_weights
+from mla_jax.audio.weights import default_path, load_weights, ways_on
 from mla_jax.audioset import transfer
+from mla_jax.audioset.http_file import UnavailableError
 from mla_jax.commands import console
 from mla_jax.errors import UserError
 from mla_jax.storage import paths
@@ -71,8 +72,14 @@ def main() -> None:
 
 
 def _fetch(url: str, path: Path, admit: transfer.Admit) -> None:
-    with console.keeps("what has arrived"):
-        transfer.fetch(url, path, retries=_RETRIES.value, admit=admit, say=console.say)
+    try:
+        with console.keeps("what has arrived"):
+            transfer.fetch(url, path, retries=_RETRIES.value, admit=admit, say=console.say)
+    except UnavailableError as error:
+        raise UserError(
+            f"{error}; or fetch the files on another machine, and give them by --checkpoint and --pca; "
+            f"{ways_on(_ENCODER.value)}"
+        ) from error
 
 
 def _verify(weights: verify.Weights) -> None:

@@ -88,8 +88,8 @@ def _predict(share: Share | None) -> None:
     if done is None:
         distributed.say_share_done(share, _OUTPUT.value)
         return
-    what = f"{done.clips:,} clip{'' if done.clips == 1 else 's'}"
-    if done.items != done.clips:
+    what = str(done.events or f"{done.clips:,} clip{'' if done.clips == 1 else 's'}")
+    if done.items != done.clips and not done.events:
         what += f" in {done.items:,} windows"
     if done.skipped:
         what += f", without {done.skipped:,} bad records"

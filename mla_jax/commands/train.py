@@ -35,7 +35,7 @@ def _train(config: Config) -> None:
     from mla_jax.runs.folder import RunFolder
     from mla_jax.runs.train import train
 
-    with StopOnSignal() as should_stop:
+    with StopOnSignal(distributed.say_stopping) as should_stop:
         results = train(
             config,
             _WORKDIR.value,

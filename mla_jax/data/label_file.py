@@ -244,11 +244,29 @@ class LabelFile:
         return Heard(tuple(sorted(labels)), known)
 
 
-def label_file_of(labels: str, *folders: Path) -> Path | None:
-    """The file of recordings' labels: `labels` if it is named, else the first `labels.csv` in the folders."""
+class FoundLabels(NamedTuple):
+    """The file of recordings' labels, and a note for the user if it lies where one may not expect it."""
+
+    path: Path
+    note: str = ""
+
+
+def find_labels(labels: str, folder: Path) -> FoundLabels | None:
+    """Finds the file of recordings' labels.
+
+    Args:
+      labels: the file, if it is named; else it is the `labels.csv` in `folder`, or in the folder above.
+      folder: that of the recordings.
+    """
     if labels:
-        return Path(labels)
-    return next((folder / FILE_NAME for folder in folders if (folder / FILE_NAME).is_file()), None)
+        return FoundLabels(Path(labels))
+    here, above = folder / FILE_NAME, folder.parent / FILE_NAME
+    if here.is_file():
+        return FoundLabels(here)
+    if above.is_file():
+        note = f"the labels are those of {above}, above the recordings; --labels names another file"
+        return FoundLabels(above, note)
+    return None
 
 
 def _index(text: str, names: ClassNames | None, num_classes: int, where: str) -> int:

@@ -14,7 +14,7 @@ from mla_jax.audio.sound_file import SoundInfo, sound_info
 from mla_jax.audio.spans import spans_of
 from mla_jax.data.embedding import UNKNOWN, Embedding
 from mla_jax.data.formats.format import Chunk, Format, ReadOptions, Shape
-from mla_jax.data.label_file import NONE_HEARD, Heard, label_file_of
+from mla_jax.data.label_file import FILE_NAME, NONE_HEARD, Heard, find_labels
 from mla_jax.data.skipped import Skipped
 from mla_jax.errors import UserError
 from mla_jax.recordings.account import counted, told_flags
@@ -40,8 +40,8 @@ class SoundFiles(Format):
     """Recordings as clips, each of one recording, or of a span of a long one.
 
     Where labels are needed they are those of `options.labels`, a CSV (`mla_jax.recordings.labels`), or of
-    `labels.csv` in the folder that is named, or beside it. Recordings of which it says nothing are left out,
-    and noted.
+    `labels.csv` in the folder that is named, or above it, which is noted. Recordings of which it says nothing
+    are left out, and noted.
 
     Sound is decoded as it is embedded, and the embeddings of an hour or two are held at most, so that a
     recording may be of any length (but an mp3 that does not say how long it is, which is held whole).
@@ -72,7 +72,7 @@ class SoundFiles(Format):
         """
         found = find_recordings([path])
         self._recordings = found.recordings
-        self.passed_over = [p.name for p in found.passed_over]
+        self.passed_over = [p.name for p in found.passed_over if p.name != FILE_NAME]
         self._path, self._labelled_length = path, labelled_length
         self._notes: list[str] = []
         self._flagged: dict[str, list[str]] = {}
@@ -183,16 +183,18 @@ class SoundFiles(Format):
         if not options.needs_labels:
             return dict.fromkeys(self._recordings, NONE_HEARD)
         place = Path(self._path)
-        labels = label_file_of(options.labels, place, place.parent)
-        if labels is None:
+        found_labels = find_labels(options.labels, place if place.is_dir() else place.parent)
+        if found_labels is None:
             raise UserError(
                 f"{self._path} is sound, and its labels are not known; give them with "
                 "labels=labels.csv, a CSV with a line filename,labels for each recording"
             )
+        labels = found_labels.path
         found = match_labels(labels, self._recordings, options.classes)
         both = list(zip(self._recordings, found.of, strict=True))
         unlabelled = [recording.name for recording, heard in both if heard is None]
         self._notes = [
+            found_labels.note,
             counted(f"recordings are left out: {labels} says nothing of them", unlabelled),
             counted(f"names in {labels} are those of no recording", found.without_file),
         ]

@@ -5,6 +5,7 @@ clip or window is given does not count.
 """
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -33,6 +34,23 @@ class TaggedEvent(NamedTuple):
     score: float
 
 
+@dataclasses.dataclass
+class EventCount:
+    """How many events were written, how many recordings, and how many of these have none."""
+
+    events: int = 0
+    recordings: int = 0
+    without: int = 0
+
+    def __str__(self) -> str:
+        """As `12 events in 3 recordings, of which 1 has none`."""
+        has = "has" if self.without == 1 else "have"
+        without = f", of which {self.without:,} {has} none" if self.without and self.events else ""
+        return (
+            f"{_number(self.events, 'event')} in {_number(self.recordings, 'recording')}{without}"
+        )
+
+
 class EventFinder:
     """Finds the events of recordings that come as clips or windows, in order of time.
 
@@ -50,7 +68,8 @@ class EventFinder:
         assert tags.scores is not None, "events are of segments"
         assert tags.segment_starts is not None, "segments have times"
         hop = tags.clips.embedding.hop_seconds or assumed_segment_seconds()
-        example = tags.clips.embedding.example_seconds or hop
+        # A label does not stop in the moment between two segments that no segment hears.
+        length = max(hop, tags.clips.embedding.example_seconds or 0.0)
         counts = np.asarray(tags.clips.num_segments)
         stops = np.searchsorted(tags.owner, np.arange(len(counts)), side="right").tolist()
         first = 0
@@ -62,7 +81,7 @@ class EventFinder:
             scores = tags.scores[first:stop, : counts[clip]]
             labels = tags.labels[first:stop]
             starts = tags.segment_starts[clip, : counts[clip]]
-            ends = np.round(starts + example, _DECIMALS)
+            ends = np.round(starts + length, _DECIMALS)
             if tags.clips.end_times is not None:
                 # The last segment may reach beyond the end of the file.
                 ends = np.minimum(ends, np.round(tags.clips.end_times[clip], _DECIMALS))
@@ -144,7 +163,9 @@ class _Recording:
 
 
 @contextlib.contextmanager
-def write_dcase(file: Any, classes: ClassList, rules: EventRules) -> Iterator[Write]:
+def write_dcase(
+    file: Any, classes: ClassList, rules: EventRules, count: EventCount | None = None
+) -> Iterator[Write]:
     """Tab-separated filename, onset, offset, event_label, score; where nothing sounds, the filename alone."""
     file.write("\t".join([*COLUMNS, "score"]) + "\n")
 
@@ -155,12 +176,14 @@ def write_dcase(file: Any, classes: ClassList, rules: EventRules) -> Iterator[Wr
         if not events:
             file.write(f"{_cell(name)}\t\t\t\t\n")
 
-    with _finding(rules, write_recording) as write:
+    with _finding(rules, count, write_recording) as write:
         yield write
 
 
 @contextlib.contextmanager
-def write_audacity(file: Any, classes: ClassList, rules: EventRules) -> Iterator[Write]:
+def write_audacity(
+    file: Any, classes: ClassList, rules: EventRules, count: EventCount | None = None
+) -> Iterator[Write]:
     """A label track of Audacity's: tab-separated onset, offset and label, of one recording."""
     names: list[str] = []
 
@@ -175,12 +198,14 @@ def write_audacity(file: Any, classes: ClassList, rules: EventRules) -> Iterator
             cells = [_seconds(onset), _seconds(offset), classes.names[label]]
             file.write("\t".join(map(_cell, cells)) + "\n")
 
-    with _finding(rules, write_recording) as write:
+    with _finding(rules, count, write_recording) as write:
         yield write
 
 
 @contextlib.contextmanager
-def write_event_lines(file: Any, classes: ClassList, rules: EventRules) -> Iterator[Write]:
+def write_event_lines(
+    file: Any, classes: ClassList, rules: EventRules, count: EventCount | None = None
+) -> Iterator[Write]:
     """JSON Lines, one for each recording: `video_id`, and `events`, which may be none.
 
     An event has `onset` and `offset` in seconds, `index`, `mid` and `name` of its class, and `score`.
@@ -200,32 +225,39 @@ def write_event_lines(file: Any, classes: ClassList, rules: EventRules) -> Itera
         ]
         file.write(json.dumps({"video_id": name, "events": told}) + "\n")
 
-    with _finding(rules, write_recording) as write:
+    with _finding(rules, count, write_recording) as write:
         yield write
 
 
 @contextlib.contextmanager
 def _finding(
-    rules: EventRules, write_recording: Callable[[str, list[TaggedEvent]], None]
+    rules: EventRules,
+    count: EventCount | None,
+    write_recording: Callable[[str, list[TaggedEvent]], None],
 ) -> Iterator[Write]:
     finder = EventFinder(rules)
-    found = 0
+    count = count or EventCount()
 
     def write_all(recordings: Iterable[tuple[str, list[TaggedEvent]]]) -> None:
-        nonlocal found
         for name, events in recordings:
-            found += len(events)
+            count.recordings += 1
+            count.events += len(events)
+            count.without += not events
             write_recording(name, events)
 
     yield lambda tags: write_all(finder.add(tags))
     write_all(finder.finish())
-    if not found:
+    if not count.events:
         least = rules.start.min()
         logging.warning(
             "there is no event: no segment's score reaches the threshold of its class, which is %s; a lower "
             "threshold finds more",
             f"{least:g}" if least == rules.start.max() else f"{least:g} or more",
         )
+
+
+def _number(number: int, of: str) -> str:
+    return f"{number:,} {of}{'' if number == 1 else 's'}"
 
 
 def _seconds(time: float) -> str:

@@ -34,7 +34,7 @@ from mla_jax.data.class_list import ClassList
 from mla_jax.errors import UserError
 from mla_jax.localization.event_rules import EventRules
 from mla_jax.storage import files
-from mla_jax.tagging.events import write_audacity, write_dcase, write_event_lines
+from mla_jax.tagging.events import EventCount, write_audacity, write_dcase, write_event_lines
 from mla_jax.tagging.tags import Tags, Write
 
 _DECIMALS = 6
@@ -86,6 +86,7 @@ def open_tag_file(
     *,
     format: str = "",
     rules: EventRules | None = None,
+    count: EventCount | None = None,
 ) -> Iterator[Write]:
     """A new file of tags, which appears when the block ends well, and else not at all.
 
@@ -95,6 +96,7 @@ def open_tag_file(
       segments: whether tags have scores of segments, which are then written.
       format: one of `FORMATS`; empty: that of the file's ending.
       rules: what makes an event; a score of 0.5 if not given.
+      count: to it is added what is written of events.
 
     Yields:
       A function that writes the tags of a batch.
@@ -105,20 +107,25 @@ def open_tag_file(
     chosen = format_of(path, format)
     with (
         files.replacing(path, binary=chosen == "parquet") as file,
-        _writing(chosen, file, classes, segments, rules) as write,
+        _writing(chosen, file, classes, segments, rules, count) as write,
     ):
         yield write
 
 
 def _writing(
-    chosen: str, file: Any, classes: ClassList, segments: bool, rules: EventRules | None
+    chosen: str,
+    file: Any,
+    classes: ClassList,
+    segments: bool,
+    rules: EventRules | None,
+    count: EventCount | None,
 ) -> contextlib.AbstractContextManager[Write]:
     if chosen not in EVENT_FORMATS:
         return _WRITERS[chosen](file, classes, segments)
     if rules is None:
         half = np.full(len(classes), 0.5)
         rules = EventRules(half, half)
-    return EVENT_FORMATS[chosen](file, classes, rules)
+    return EVENT_FORMATS[chosen](file, classes, rules, count)
 
 
 @contextlib.contextmanager

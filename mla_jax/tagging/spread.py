@@ -146,4 +146,4 @@ def _join(parts: PartFolder, job: TagJob) -> Tagged:
             skipped += [tuple(one) for one in kept.about["skipped"]]
         job.stream.require_clips(clips)
     list_skipped(job.output, skipped)
-    return Tagged(clips, items, len(skipped))
+    return Tagged(clips, items, len(skipped), job.events)

@@ -14,6 +14,7 @@ from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.folder import list_skipped, require_output
 from mla_jax.tagging import formats
+from mla_jax.tagging.events import EventCount
 from mla_jax.tagging.tagger import Tagger, TagOptions
 from mla_jax.tagging.tags import Tags, Write
 
@@ -25,11 +26,13 @@ class Tagged(NamedTuple):
       clips: how many clips were read.
       items: how many were written: clips, and of long ones windows.
       skipped: how many were left out.
+      events: what was written of them; None if the output is not one of events.
     """
 
     clips: int
     items: int
     skipped: int
+    events: EventCount | None = None
 
 
 def predict_to_file(
@@ -96,7 +99,7 @@ def predict_to_file(
             progress.update(items, "" if job.whole else read)
     progress.close()
     list_skipped(output, stream.skipped)
-    return Tagged(stream.clips, items, len(stream.skipped))
+    return Tagged(stream.clips, items, len(stream.skipped), job.events)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,6 +113,7 @@ class TagJob:
       output: the file of tags.
       format: its format.
       bad_records: what becomes of them; "" for that of the run.
+      events: what was written of them; None if the format is not one of events.
     """
 
     tagger: Tagger
@@ -118,6 +122,7 @@ class TagJob:
     output: str | Path
     format: str
     bad_records: str
+    events: EventCount | None
 
     @classmethod
     def open(
@@ -148,7 +153,8 @@ class TagJob:
             allow_other_embeddings=allow_other_embeddings,
             encoder_files=encoder_files,
         )
-        if format in formats.EVENT_FORMATS:
+        events = EventCount() if format in formats.EVENT_FORMATS else None
+        if events is not None:
             tagger = tagger.of_events()
         _, size = tagger.batch_shape()
         sizes = {"chunk_size": max(1, part_clips // size) * size} if part_clips else {}
@@ -165,7 +171,7 @@ class TagJob:
                 f"a label track is of one recording, and {data} names {stream.files:,}; give an output that "
                 "ends in .tsv, or one recording"
             )
-        return cls(tagger, stream, data, output, format, bad_records)
+        return cls(tagger, stream, data, output, format, bad_records, events)
 
     @property
     def whole(self) -> bool:
@@ -185,4 +191,5 @@ class TagJob:
             self.tagger.options.segments,
             format=self.format,
             rules=self.tagger.rules,
+            count=self.events,
         )

@@ -150,6 +150,17 @@ def test_a_flag_of_another_encoder_is_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_where_no_server_is_reached_other_ways_are_named(tmp_path: Path) -> None:
+    done = run(f"--output={tmp_path}/v.npz", "--base_url=http://nowhere.invalid")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    for part in ("cannot be reached", "--checkpoint and --pca", "yamnet or log_mel_statistics"):
+        assert part in line
+    guide = (ROOT / "docs/guide_audio.md").read_text(encoding="utf-8")
+    assert "docs/guide_audio.md, 'Without the weights'" in line
+    assert "### Without the weights" in guide
+
+
 @pytest.mark.slow
 @pytest.mark.audio_data
 def test_the_command_makes_yamnet_and_verifies_it(tmp_path: Path, audio_dir: Path) -> None:

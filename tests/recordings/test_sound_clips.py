@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_clips_may_be_opened_at_once(run: Path, sounds: Path, tmp_path: Path) ->
 
 
 def test_labelled_recordings_are_evaluated_as_their_embeddings_are(
-    run: Path, sounds: Path, tmp_path: Path
+    run: Path, sounds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = evaluate(run, str(run.parent / "train"))
     scores = ("mAP", "AUC", "num_clips", "skipped_records")
@@ -161,6 +162,9 @@ def test_labelled_recordings_are_evaluated_as_their_embeddings_are(
         (tmp_path / "in" / name).symlink_to(sounds / name)
     with raises_user_error("in is sound", "labels=labels.csv", "filename,labels"):
         evaluate(run, str(tmp_path / "in"))
+    shutil.copy(sounds / "labels.csv", tmp_path)
+    assert evaluate(run, str(tmp_path / "in"))["num_clips"] == 6
+    assert f"the labels are those of {tmp_path / 'labels.csv'}" in caplog.text
     (tmp_path / "in/garbage.wav").write_bytes(b"garbage" * 99)
     labels = tmp_path / "some.csv"
     labels.write_text("filename,labels\ntone0,Tone\nnowhere,Noise\n")

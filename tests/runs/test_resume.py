@@ -175,6 +175,24 @@ def test_a_second_signal_ends_it_at_once(number: signal.Signals) -> None:
     assert done.returncode == -number
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_signals_are_noticed_at_once_while_c_code_runs(signals: int) -> None:
+    """As while XLA compiles, when Python runs no handler."""
+    code = (
+        "import hashlib, os, signal, threading, time\n"
+        "from mla_jax.parallel.signals import StopOnSignal\n"
+        "told = []\n"
+        "with StopOnSignal(lambda: told.append(time.monotonic())) as stop:\n"
+        f"    for i in range({signals}):\n"
+        "        threading.Timer(0.1 + 0.1 * i, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 1_500_000)\n"
+        "    ended = time.monotonic()\n"
+        "assert stop() and len(told) == 1 and told[0] < ended\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30, check=False)
+    assert done.returncode == (0 if signals == 1 else 130)
+
+
 def test_a_full_disk_stops_it_with_the_last_good_checkpoint_intact(
     run_data: Path, whole_run: dict[str, Any], tmp_path: Path
 ) -> None:

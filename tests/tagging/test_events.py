@@ -13,7 +13,13 @@ from mla_jax.data.embedding import Embedding
 from mla_jax.localization.event_rules import EventRules, find_events
 from mla_jax.localization.events import segment_bounds, segments_to_events
 from mla_jax.localization.strong_labels import read_strong_labels
-from mla_jax.tagging.events import EventFinder, write_audacity, write_dcase, write_event_lines
+from mla_jax.tagging.events import (
+    EventCount,
+    EventFinder,
+    write_audacity,
+    write_dcase,
+    write_event_lines,
+)
 from mla_jax.tagging.tags import TaggedClips, Tags
 from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
 from tests.support.helpers import raises_user_error
@@ -121,11 +127,13 @@ def test_nothing_is_smoothed_or_goes_on_where_a_recording_has_a_hole() -> None:
     assert [(e.onset, e.offset) for e in events] == [(0.0, 3.0), (5.0, 6.0)]
 
 
-@pytest.mark.parametrize(("example", "ends"), [(0.96, [1.46, 2.46]), (1.2, [1.5, 2.7])])
+@pytest.mark.parametrize(
+    ("example", "ends"), [(0.96, [1.46, 2.46]), (1.2, [1.5, 2.7]), (0.48, [1.0, 2.0])]
+)
 def test_an_event_ends_where_its_last_segment_stops_hearing(
     example: float, ends: list[float]
 ) -> None:
-    """Or where the next event of the label begins."""
+    """Or where the next event of the label begins; but not before the next segment does."""
     clips, _ = recordings([4], hop_seconds=0.5, example_seconds=example)
     scores = np.array([[0.9, 0.9, 0.1, 0.9]], np.float32)
     finder = EventFinder(RULES)
@@ -158,8 +166,11 @@ def test_files_that_other_programs_read(tmp_path: Path) -> None:
     expected = segments_to_events(active, clips.video_ids)
     assert read_strong_labels(tmp_path / "events.tsv", CLASSES) == expected
     lines = io.StringIO()
-    with write_event_lines(lines, CLASSES, RULES) as write:
+    count = EventCount()
+    with write_event_lines(lines, CLASSES, RULES, count) as write:
         write(tags_of(clips))
+    number = sum(map(len, expected.values()))
+    assert str(count) == f"{number} events in 2 recordings, of which 1 has none"
     told = {
         one["video_id"]: one["events"] for one in map(json.loads, lines.getvalue().splitlines())
     }

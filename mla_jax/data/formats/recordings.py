@@ -23,7 +23,7 @@ from mla_jax.data.formats.found_files import find_files
 from mla_jax.data.formats.record_names import is_record_file
 from mla_jax.data.formats.recording_file import SUFFIXES, Recording, read_hop, read_recording
 from mla_jax.data.formats.rules import Columns, check
-from mla_jax.data.label_file import FILE_NAME, LabelFile, label_file_of
+from mla_jax.data.label_file import FILE_NAME, LabelFile, find_labels
 from mla_jax.data.labels import Labels
 from mla_jax.errors import UserError
 
@@ -50,7 +50,9 @@ class RecordingFiles(Format):
         self._without_times: set[Path] = set()
         self.shape = Shape(len(self._paths), features=features)
         self._notes = [casts.note_of(first.dtype, f"{self._paths[0]}")]
-        self._labels = _label_file(labels, self._folder)
+        found_labels = find_labels(labels, self._folder)
+        self._labels = LabelFile(found_labels.path) if found_labels else None
+        self._labels_note = found_labels.note if found_labels else ""
         self._entry_of: list[str | None] = [None] * len(self._paths)
         if self._labels is not None:
             self._match(self._labels)
@@ -110,6 +112,7 @@ class RecordingFiles(Format):
                 f"the first file is {self._name(self._paths[0])!r}; a name must be that of a file, with or "
                 "without its folder and its ending"
             )
+        self._notes = [*self._notes, self._labels_note]
         if left := [name for name in labels.entries if name not in used]:
             note = (
                 f"{len(left):,} of {len(labels.entries):,} lines are of no file, the first of them"
@@ -305,8 +308,3 @@ def _is_of_another(place: Path) -> bool:
     """Whether a recording of its own lies where a line says; sound may lie in a folder beside."""
     stems = (place.name, place.stem)
     return any((place.parent / f"{stem}{end}").is_file() for stem in stems for end in SUFFIXES)
-
-
-def _label_file(labels: str, folder: Path) -> LabelFile | None:
-    path = label_file_of(labels, folder, folder.parent)
-    return LabelFile(path) if path else None
