@@ -142,7 +142,8 @@ class DataConfig:
         programs.
       placement: where the training set is kept: device (all of it), host (its batches are sent ahead of
         their steps), or auto: the device if it takes less than 60 % of its memory.
-      validation_fraction: the share of training clips held out by a hash of the video id.
+      validation_fraction: the share of training clips held out by a hash of the video id. What is held out is
+        near this share, since clips of one video stay together and ids fall where their hashes are.
       train_fraction: the share of the others that is trained on, by the same hash: the clips of a smaller
         share are among those of a larger.
       encoder, postprocessing, hop_seconds, example_seconds: what the embeddings are, where the data do not

@@ -139,5 +139,6 @@ class Tagger:
         ]
         if self.thresholds is not None:
             for row, threshold in zip(rows, self.thresholds, strict=True):
-                row["threshold"] = float(threshold)
+                # Infinity, of a class that was never seen, is a number that not all readers of JSON take.
+                row["threshold"] = float(threshold) if np.isfinite(threshold) else None
         return rows

@@ -94,10 +94,13 @@ class RunData:
 
     def describe(self) -> str:
         """The sets in one line."""
-        parts = [f"{name} {count:,}" for name, count in self.sizes().items()]
+        parts = {name: f"{name} {count:,}" for name, count in self.sizes().items()}
+        if self.validation is not None:
+            share = len(self.validation) / (len(self.validation) + len(self.train))
+            parts["validation"] += f" ({share:.1%} of these two, by a hash of their ids)"
         train = self.train
         return (
-            f"{', '.join(parts)} clips; {train.max_segments} x {train.num_features} "
+            f"{', '.join(parts.values())} clips; {train.max_segments} x {train.num_features} "
             f"{train.embeddings.dtype}, {train.num_classes} classes"
         )
 
