@@ -98,7 +98,7 @@ def shell_commands(text: str) -> list[list[str]]:
 
 
 def test_create_says_what_google_asks_for(untouched: Sandbox) -> None:
-    """The flags of gcloud's own help; its parser took every printed command (BUILD_NOTES.md)."""
+    """The flags of gcloud's own help; its parser took every printed command."""
     (line,) = untouched.dry_run("create", "--type=v6e-16", "--spot", "--create_flag=--reserved")
     assert line == (
         "gcloud compute tpus queued-resources create mla --node-id=mla --accelerator-type=v6e-16 "
