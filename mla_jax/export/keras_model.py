@@ -13,10 +13,14 @@ import numpy as np
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.errors import UserError
 from mla_jax.export.keras import keras, layers, ops, require_tensorflow
-from mla_jax.export.keras_pooling import POOLS, against_the_clip, pool_logits, pool_views
+from mla_jax.export.keras_pooling import ATTENTION, POOLS, pool_logits, pool_views
+from mla_jax.export.keras_sharing import against_the_clip, share
 from mla_jax.export.tagger import Tagger
+from mla_jax.inference.likeness import alike_classes
 from mla_jax.inference.segment_scores import DEFAULT_SCORE, SEGMENT_SCORES
+from mla_jax.models.folded import FoldedModel
 from mla_jax.models.pooling import POOLINGS
+from mla_jax.runs.trained import TrainedModel
 
 _SCORE = SEGMENT_SCORES[DEFAULT_SCORE]
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
@@ -42,7 +46,7 @@ def keras_tagger(tagger: Tagger) -> keras.Model:
     stored = ops.where(there, ops.cast(embeddings, "float32"), 0.0)
     scaled = (stored - tagger.embedding.scaling.offset) / tagger.embedding.scaling.scale
     counts = there if tagger.use_mask else ops.ones_like(there)
-    built = _Built(trained.config.model, len(trained.classes))
+    built = _Built(trained.config.model, len(trained.classes), _alike_classes(trained))
     probs = built.probabilities(scaled, counts)
     outputs = {
         "clip": ops.where(ops.any(there, axis=1), probs[:, 0], 0.0),
@@ -53,11 +57,24 @@ def keras_tagger(tagger: Tagger) -> keras.Model:
     return model
 
 
-class _Built:
-    """Layers of a model by their names, so that heads which share weights share layers."""
+def _alike_classes(trained: TrainedModel) -> np.ndarray | None:
+    if not trained.config.model.units_are_classes:
+        return None
+    folded = FoldedModel(trained.config.model, trained.variables)
+    return np.asarray(alike_classes(folded.class_kernels))
 
-    def __init__(self, config: ModelConfig, num_classes: int) -> None:
-        self.config, self.num_classes = config, num_classes
+
+class _Built:
+    """Layers of a model by their names, so that heads which share weights share layers.
+
+    Args:
+      config: what the model looks like.
+      num_classes: K.
+      alike: how alike classes are, [K, K]; None where units are not classes.
+    """
+
+    def __init__(self, config: ModelConfig, num_classes: int, alike: np.ndarray | None) -> None:
+        self.config, self.num_classes, self._alike = config, num_classes, alike
         self._layers: dict[str, layers.Layer] = {}
 
     def probabilities(self, x: Any, counts: Any) -> Any:
@@ -65,30 +82,35 @@ class _Built:
         config = self.config
         if config.input_norm:
             x = self._norm("input_norm", x)
-        levels, attention, block = [], [], 0
+        h, levels, attention, block = x, [], [], 0
         for level, num_blocks in enumerate(parse_architecture(config.architecture)):
             for _ in range(num_blocks):
-                x = self._block(f"block_{block}", x)
+                h = self._block(f"block_{block}", h)
                 block += 1
-            views, says = self._head(f"head_{0 if config.share_heads else level}", x, counts)
+            views, says = self._head(f"head_{0 if config.share_heads else level}", h, counts)
             levels.append(views)
             attention.append(says)
-        views = list(zip(*levels, strict=True))
+        clip, evidence = self._joined(list(zip(*levels, strict=True)))
+        if self._alike is not None and attention[0] is not None:
+            evidence = evidence + _SCORE.attention * sum(attention) / len(levels)
+        evidence = share(x, evidence, ops.sigmoid(clip), counts, self._alike)
+        scores = ops.sigmoid(clip) ** _SCORE.clip * ops.sigmoid(evidence) ** (1 - _SCORE.clip)
+        return ops.concatenate([ops.sigmoid(clip), scores], axis=1)
+
+    def _joined(self, views: list[tuple[Any, ...]]) -> tuple[Any, Any]:
+        """The logits of the clip, [clips, 1, classes], and those blended of the windows around segments."""
         if self._averages:
-            clip, *windows = (sum(view) / len(levels) for view in views)
-            q = _blended(windows)
-            if attention[0] is not None:
-                q = q + _SCORE.attention * sum(attention) / len(levels)
-            return _clip_and_segments(ops.sigmoid(clip), ops.sigmoid(q))
-        if config.join == "deepest_first":
+            clip, *windows = (sum(view) / len(view) for view in views)
+            return clip, _blended(windows)
+        if self.config.join == "deepest_first":
             views = [view[::-1] for view in views]
         clip, *windows = (ops.concatenate(view, axis=-1) for view in views)
-        # What follows is linear up to the sigmoid: a blend of what goes in gives that of the logits.
+        # What follows is linear: a blend of what goes in gives that of the logits.
         y = self._dense(
             "output", ops.concatenate([clip, _blended(windows)], axis=1), self.num_classes
         )
-        y = ops.sigmoid(self._norm("output_norm", y) if config.output_norm else y)
-        return _clip_and_segments(y[:, :1], y[:, 1:])
+        y = self._norm("output_norm", y) if self.config.output_norm else y
+        return y[:, :1], y[:, 1:]
 
     def _block(self, name: str, x: Any) -> Any:
         config = self.config
@@ -116,7 +138,7 @@ class _Built:
             views = pool_views(POOLS[config.pooling], ops.sigmoid(values), attend, counts, sizes)
         if not (decides and uses_attention):
             return views, None
-        return views, against_the_clip(config.pooling, attend, counts)
+        return views, against_the_clip(ops.log(ATTENTION[config.pooling](attend, counts)), counts)
 
     def _classify(self, name: str, pooled: Any) -> Any:
         """What is said of pooled vectors."""
@@ -150,12 +172,6 @@ def _blended(windows: list[Any]) -> Any:
     """The weighted sum over the windows around each segment."""
     weights = [weight for _, weight in _SCORE.windows]
     return sum(weight * window for weight, window in zip(weights, windows, strict=True))
-
-
-def _clip_and_segments(p: Any, q: Any) -> Any:
-    """The clip's probability, then the scores of its segments: [clips, 1 + time, n]."""
-    scores = ops.power(p, _SCORE.clip) * ops.power(q, 1 - _SCORE.clip)
-    return ops.concatenate([p, scores], axis=1)
 
 
 def weight_of(model: keras.Model, path: tuple[Any, ...]) -> Any:

@@ -58,14 +58,6 @@ POOLS: dict[str, Pool] = {
 """Every pooling by its name."""
 
 
-def against_the_clip(name: str, attend: Any, counts: Any) -> Any:
-    """What attention says of each segment: its logarithm minus the mean of those that count."""
-    counts = ops.cast(counts, "float32")
-    log_a = ops.log(ATTENTION[name](attend, counts > 0)) * counts
-    number = ops.maximum(ops.sum(counts, axis=-2, keepdims=True), 1.0)
-    return (log_a - ops.sum(log_a, axis=-2, keepdims=True) / number) * counts
-
-
 def pool_views(
     pool: Pool, values: Any, attend: Any, counts: Any, sizes: Sequence[int]
 ) -> list[Any]:

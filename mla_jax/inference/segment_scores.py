@@ -5,12 +5,16 @@ clip written under each of them: one second of sound says little, its clip says 
 takes both, as the weighted geometric mean of two probabilities,
 
 $$s_t = p^{0.7} q_t^{0.3}, \quad
-q_t = \sigma\big(\tfrac12 z(x_{t-1}, x_t, x_{t+1}) + \tfrac12 z(x_t) + \tfrac12 r_t\big).$$
+q_{tk} = \sigma\Big(e_{tk} + \sum_j A_{kj} \sqrt{p_j} \big(e_{tj} - \tfrac1T \sum_s e_{sj}\big)\Big), \quad
+e_t = \sum_s P_{ts} \tfrac12 \big(z(x_{s-1}, x_s, x_{s+1}) + z(x_s) + r_s\big).$$
 
 $p$ is the clip's probability and $z(\cdot)$ the model's logit for the segments in brackets, taken as a clip;
-at the ends of a clip there are fewer. Where unit k of every level is class k
-(`ModelConfig.units_are_classes`), $r_t$ is what the attention says of the segment against the others of its
-clip, $\log a_t - \frac1T \sum_s \log a_s$, mean over the levels; else, and without attention, it is 0.
+at the ends of a clip there are fewer. Segments that sound alike share what is heard in them, by P, and a
+class takes from classes that are like it, by A, as far as the clip has them
+(`mla_jax.inference.likeness`). Where unit k of every level is class k (`ModelConfig.units_are_classes`),
+$r_t$ is what the attention says of the segment against the others of its clip,
+$\log a_t - \frac1T \sum_s \log a_s$, mean over the levels; else, and without attention, it is 0. A is 0 too
+where units are not classes.
 
 In a clip of one segment, or of equal segments, the score is the clip's probability; played backwards, a clip
 has the same scores backwards. It lies between $p$ and $q_t$, so it lives on the scale of the clip
@@ -30,6 +34,7 @@ import jax.numpy as jnp
 
 from mla_jax.config import ModelConfig
 from mla_jax.errors import UserError
+from mla_jax.inference.likeness import alike_classes, alike_segments
 from mla_jax.models.folded import FoldedLevel, FoldedModel
 from mla_jax.models.pooling import POOLINGS
 from mla_jax.models.variables import Variables
@@ -40,17 +45,19 @@ class SegmentScore(NamedTuple):
 
     Attributes:
       clip: the exponent of p; that of q is 1 - clip.
-      windows: in q, (size, weight) of the windows around the segment; the weights sum to one.
-      attention: in q, the weight of r.
+      windows: in e, (size, weight) of the windows around the segment; the weights sum to one.
+      attention: in e, the weight of r.
+      alike: whether segments and classes that are alike share what is heard in them.
     """
 
     clip: float
     windows: tuple[tuple[int, float], ...]
     attention: float = 0.0
+    alike: bool = False
 
 
 SEGMENT_SCORES: dict[str, SegmentScore] = {
-    "in_context": SegmentScore(clip=0.7, windows=((1, 0.5), (3, 0.5)), attention=0.5),
+    "in_context": SegmentScore(clip=0.7, windows=((1, 0.5), (3, 0.5)), attention=0.5, alike=True),
     "alone": SegmentScore(clip=0.0, windows=((1, 1.0),)),
     "clip": SegmentScore(clip=1.0, windows=()),
 }
@@ -105,22 +112,39 @@ def clip_and_segment_probs(
     if not parts.windows:
         shape = (*inputs.shape[:2], clip.shape[1])
         return jnp.exp(log_p[:, 0]), jnp.broadcast_to(jnp.exp(log_p), shape), levels
-    q = model.blended_logits(
+    evidence = model.blended_logits(
         [
             (weight, [level.of_windows(mask, size) for level in levels])
             for size, weight in parts.windows
         ]
     )
     if parts.attention and config.units_are_classes and POOLINGS[config.pooling].uses_attention:
-        says = [_against_the_clip(level.attention(mask), mask) for level in levels]
-        q = q + parts.attention * sum(says) / len(says)
-    log_s = parts.clip * log_p + (1 - parts.clip) * jax.nn.log_sigmoid(q)
+        says = [
+            _against_the_clip(jnp.log(jnp.maximum(level.attention(mask), _LEAST_ATTENTION)), mask)
+            for level in levels
+        ]
+        evidence = evidence + parts.attention * sum(says) / len(says)
+    if parts.alike:
+        evidence = _shared(model, model.normed(inputs), evidence, clip, mask)
+    log_s = parts.clip * log_p + (1 - parts.clip) * jax.nn.log_sigmoid(evidence)
     return jnp.exp(log_p[:, 0]), jnp.exp(log_s), levels
 
 
-def _against_the_clip(attention: jax.Array, mask: jax.Array) -> jax.Array:
-    """Log a minus its mean over the segments that count; 0 for others."""
+def _shared(
+    model: FoldedModel, embeddings: jax.Array, evidence: jax.Array, clip: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """What is heard, [clips, time, classes], shared among segments and classes that are alike."""
+    there = jnp.where(mask[:, :, None], evidence, 0)
+    shared = jnp.einsum("bts,bsk->btk", alike_segments(embeddings, mask), there)
+    if not model.config.units_are_classes:
+        return shared
+    present = jnp.sqrt(jax.nn.sigmoid(clip))[:, None]
+    return shared + (_against_the_clip(shared, mask) * present) @ alike_classes(model.class_kernels)
+
+
+def _against_the_clip(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Values, [clips, time, n], minus their mean over the segments that count; 0 for others."""
     there = mask[:, :, None]
-    log_a = jnp.where(there, jnp.log(jnp.maximum(attention, _LEAST_ATTENTION)), 0)
     number = jnp.maximum(jnp.sum(there, axis=1, keepdims=True), 1)
-    return jnp.where(there, log_a - jnp.sum(log_a, axis=1, keepdims=True) / number, 0)
+    mean = jnp.sum(jnp.where(there, values, 0), axis=1, keepdims=True) / number
+    return jnp.where(there, values - mean, 0)

@@ -61,17 +61,29 @@ class FoldedModel:
         one_level = len(parse_architecture(config.architecture)) == 1
         self._averages = one_level or config.join == "mean"
 
+    def normed(self, embeddings: jax.Array) -> jax.Array:
+        """[B, T, M] float32, scaled, behind the batch norm of the input if there is one."""
+        return self._whole.normed(embeddings, "input_norm")
+
     def levels(self, embeddings: jax.Array) -> "list[FoldedLevel]":
         """The maps of every level, the shallowest first, of [B, T, M] float32, scaled."""
-        h = self._whole.normed(embeddings, "input_norm")
+        h = self.normed(embeddings)
         levels, block = [], 0
         for level, num_blocks in enumerate(parse_architecture(self.config.architecture)):
             for _ in range(num_blocks):
                 h = jax.nn.relu(self._whole.part(f"block_{block}").mapped(h, "dense", norm="norm"))
                 block += 1
-            head = self._whole.part("head_0" if self.config.share_heads else f"head_{level}")
-            levels.append(FoldedLevel.of(head, h))
+            levels.append(FoldedLevel.of(self._head(level), h))
         return levels
+
+    @property
+    def class_kernels(self) -> list[jax.Array]:
+        """The weights of each level's class logits, [H, K]."""
+        count = len(parse_architecture(self.config.architecture))
+        return [self._head(level).kernel("classify") for level in range(count)]
+
+    def _head(self, level: int) -> "_Part":
+        return self._whole.part("head_0" if self.config.share_heads else f"head_{level}")
 
     def logits(self, levels: list[jax.Array]) -> jax.Array:
         """Of the logits of every level, the shallowest first, those of the model; [..., K]."""
@@ -171,6 +183,10 @@ class _Part:
         mean, gain, bias = self._norm(norm)
         # The mean first: far from zero, x * gain and mean * gain would differ by rounding alone.
         return (x - _like(mean, x)) * _like(gain, x) + _like(bias, x)
+
+    def kernel(self, dense: str) -> jax.Array:
+        """The weights of a dense layer with those of its norm, `<name>_norm`, [in, out]."""
+        return self._folded(dense, f"{dense}_norm")[0]
 
     def mapped(self, x: jax.Array, dense: str, norm: str = "") -> jax.Array:
         """Behind a dense layer, and the batch norm that follows it."""

@@ -71,6 +71,52 @@ def windows_as_clips(clips: mla.ClipSet, size: int) -> mla.ClipSet:
     )
 
 
+def cosines(vectors: np.ndarray) -> np.ndarray:
+    """Of all pairs of rows."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def shared(
+    predictor: mla.Predictor, clips: mla.ClipSet, evidence: np.ndarray, probs: np.ndarray
+) -> np.ndarray:
+    """What is heard, [clips, time, classes], shared among segments and classes that are alike."""
+    config, variables = predictor.model.config, predictor.variables
+    scaling = clips.embedding.scaling
+    x = (clips.embeddings.astype(np.float64) - scaling.offset) / scaling.scale
+    if config.input_norm:
+        norm, kept = variables["params"]["input_norm"], variables["batch_stats"]["input_norm"]
+        x = (x - kept["mean"]) / np.sqrt(kept["var"] + config.norm_epsilon) * norm["scale"]
+        x = x + norm["bias"]
+    num_levels = sum(name.startswith("head") for name in variables["params"])
+    alike = np.zeros((CLASSES, CLASSES))
+    if config.units_are_classes:
+        kernels = [class_kernel(predictor, level) for level in range(num_levels)]
+        of_levels = [cosines((k - k.mean(axis=1, keepdims=True)).T) for k in kernels]
+        alike = np.maximum(np.mean(of_levels, axis=0), 0) * (1 - np.eye(CLASSES))
+    result = np.full(evidence.shape, np.nan)
+    for clip, length in enumerate(clips.num_segments):
+        weights = np.exp(cosines(x[clip, :length]) / 0.3)
+        e = weights / weights.sum(axis=1, keepdims=True) @ evidence[clip, :length]
+        others = (e - e.mean(axis=0)) * np.sqrt(probs[clip])
+        result[clip, :length] = e + others @ alike
+    return result
+
+
+def class_kernel(predictor: mla.Predictor, level: int) -> np.ndarray:
+    """The weights of a level's class logits, [units, classes], with its batch norm in them."""
+    config, variables = predictor.model.config, predictor.variables
+    head = variables["params"][f"head_{level}"]
+    if "classify_norm" not in head:
+        return head["classify"]["kernel"]
+    var = variables["batch_stats"][f"head_{level}"]["classify_norm"]["var"]
+    return (
+        head["classify"]["kernel"]
+        * head["classify_norm"]["scale"]
+        / np.sqrt(var + config.norm_epsilon)
+    )
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -108,7 +154,9 @@ def test_scores_are_blends_of_what_the_model_says_of_windows_as_clips(form: str)
             log_a = np.mean([np.log(level.attention) for level in levels], axis=0)
         log_a[~mask] = np.nan
         says = log_a - np.nanmean(log_a, axis=1, keepdims=True)
-    q = sigmoid((logit(near) + logit(alone) + says[mask]) / 2)
+    evidence = np.full(found.scores.shape, np.nan)
+    evidence[mask] = (logit(near) + logit(alone) + says[mask]) / 2
+    q = sigmoid(shared(predictor, clips, evidence, found.probs)[mask])
     np.testing.assert_allclose(found.scores[mask], clip**0.7 * q**0.3, rtol=2e-4)
     by_name = {n: predictor.predict_segments(clips, score=n).scores for n in ("alone", "clip")}
     np.testing.assert_allclose(by_name["alone"][mask], alone, rtol=1e-5)
