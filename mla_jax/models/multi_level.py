@@ -11,7 +11,9 @@ import numpy as np
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.errors import UserError
 from mla_jax.models.batch_norm import BatchNorm
+from mla_jax.models.dropout import Dropout
 from mla_jax.models.pooling import POOLINGS
+from mla_jax.models.product import dense_product
 from mla_jax.models.variables import Variables
 
 
@@ -26,7 +28,9 @@ def _norm(config: ModelConfig, name: str) -> BatchNorm:
 
 def _dense(config: ModelConfig, units: int, name: str, *, use_bias: bool = True) -> nn.Dense:
     init = getattr(nn.initializers, config.kernel_init)()
-    return nn.Dense(units, use_bias=use_bias, kernel_init=init, name=name)
+    return nn.Dense(
+        units, use_bias=use_bias, kernel_init=init, name=name, dot_general=dense_product
+    )
 
 
 class DenseBlock(nn.Module):
@@ -42,7 +46,7 @@ class DenseBlock(nn.Module):
         if config.block_norm:
             h = _norm(config, "norm")(h, mask, train)
         h = nn.relu(h)
-        return nn.Dropout(config.dropout_rate, deterministic=not train)(h)
+        return Dropout(config.dropout_rate)(h, train)
 
 
 class Head(nn.Module):
@@ -79,7 +83,7 @@ class Head(nn.Module):
         pooled = jnp.sum(weights * jnp.where(mask[:, :, None], value, 0), axis=1)
         if config.block_norm:
             pooled = _norm(config, "norm")(pooled, jnp.any(mask, axis=1), train)
-        pooled = nn.Dropout(config.dropout_rate, deterministic=not train)(nn.relu(pooled))
+        pooled = Dropout(config.dropout_rate)(nn.relu(pooled), train)
         return _dense(config, self.num_classes, "classify")(pooled)
 
     def _map(self, h: jax.Array, mask: jax.Array, train: bool, name: str, size: int) -> jax.Array:
