@@ -1,6 +1,7 @@
 """Strict settings for every test, and where the real data is."""
 
 import atexit
+import gc
 import itertools
 import os
 import shutil
@@ -30,6 +31,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parent.parent
 _BUCKETS = itertools.count()
+
+
+def pytest_collection_finish() -> None:
+    """What the imports have left lives to the end: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

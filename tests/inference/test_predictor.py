@@ -1,6 +1,7 @@
 """Clip probabilities: batches do not matter, masked padding does not count, averages are averages."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -17,9 +18,14 @@ from tests.support.helpers import raises_user_error, random_clips
 CONFIG = dataclasses.replace(mla.ModelConfig(), hidden_units=8)
 
 
+@functools.cache
+def predictor_of(num_features: int, num_classes: int) -> mla.Predictor:
+    model = mla.build_model(CONFIG, num_classes)
+    return mla.Predictor(model, init_variables(model, 0, num_features))
+
+
 def predictor_for(clips: mla.ClipSet) -> mla.Predictor:
-    model = mla.build_model(CONFIG, clips.num_classes)
-    return mla.Predictor(model, init_variables(model, 0, clips.num_features))
+    return predictor_of(clips.num_features, clips.num_classes)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 64])

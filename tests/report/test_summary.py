@@ -66,6 +66,7 @@ def test_without_a_score_it_says_so(report: Report) -> None:
 
 
 def test_a_class_without_a_name_is_called_by_its_number(report: Report) -> None:
-    text = render(dataclasses.replace(report, classes=ClassList.numbered(7)))
+    one = dataclasses.replace(report, runs=report.runs[:1], examples=[])
+    text = render(dataclasses.replace(one, classes=ClassList.numbered(7)))
     assert '<th scope="row">class 3</th>' in text
     assert "class 3" not in ClassList(("",) * 4, ("a", "b", "c", "3x")).shown_names

@@ -42,7 +42,7 @@ def test_trains_evaluates_and_chooses_thresholds(
     tmp_path: Path, num_classes: int, partly: bool
 ) -> None:
     labels, known = make(tmp_path, num_classes, partly=partly)
-    config = run_config(tmp_path, steps=60)
+    config = run_config(tmp_path, steps=60, eval_every=20, checkpoint_every=20)
     data = dataclasses.replace(config.data, validation_fraction=0.3, batch_size=16)
     optim = dataclasses.replace(config.optim, learning_rate=0.02)
     workdir = tmp_path / "run"

@@ -113,16 +113,22 @@ def test_permute_is_a_bijection() -> None:
         np.testing.assert_array_equal(np.sort(image), np.arange(size), err_msg=f"size {size}")
 
 
-@pytest.mark.parametrize("size", [2_041_789, 2**31, 2**31 + 11, 2**32 - 1])
-def test_permute_keeps_apart_what_is_too_many_to_list(size: int) -> None:
-    ends = np.arange(1000)
-    inner = 1000 + np.arange(6000) * ((size - 2000) // 6000)
-    position = np.concatenate([ends, size - 1 - ends, inner])
-    image = permute_padded(position, size, jax.random.split(jax.random.key(1), 1))
-    assert len(np.unique(image)) == len(position)
-    assert image.max() < size
-    for part in (image[:1000], image[1000:2000], image[2000:]):  # they spread over the whole range
-        assert_even(np.bincount(part * 32 // size, minlength=32), freedom=31)
+def test_permute_keeps_apart_what_is_too_many_to_list() -> None:
+    sizes, ends = [2_041_789, 2**31, 2**31 + 11, 2**32 - 1], np.arange(1000)
+    positions = [
+        np.concatenate([ends, size - 1 - ends, 1000 + np.arange(6000) * ((size - 2000) // 6000)])
+        for size in sizes
+    ]
+    whole = permute_padded(
+        np.concatenate(positions),
+        np.repeat(np.array(sizes, np.uint32), 8000),
+        jax.random.split(jax.random.key(1), 1),
+    )
+    for size, image in zip(sizes, np.split(whole, len(sizes)), strict=True):
+        assert len(np.unique(image)) == 8000
+        assert image.max() < size
+        for part in (image[:1000], image[1000:2000], image[2000:]):  # over the whole range
+            assert_even(np.bincount(part * 32 // size, minlength=32), freedom=31)
 
 
 def test_all_orders_come_up_about_equally_often() -> None:
@@ -145,7 +151,6 @@ def test_permute_shows_no_pattern_at_a_class_like_size() -> None:
     size, num_keys = 60, 6000
     (image,) = images([size], [num_keys])
     assert len(np.unique(image, axis=0)) == num_keys
-    np.testing.assert_array_equal(images([size], [num_keys])[0], image)
     assert not (images([size], [num_keys], seed=1)[0] == image).all(axis=1).any()
     # Every position goes everywhere equally often: each cell of the table holds 100 on average.
     table = np.array([np.bincount(image[:, i], minlength=size) for i in range(size)])

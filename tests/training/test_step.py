@@ -72,13 +72,11 @@ def test_the_loss_of_the_levels_is_added_with_its_weight(join: str) -> None:
         return after, float(metrics.loss)
 
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    _, seen = model.apply(
-        variables,
-        batch.embeddings,
-        batch.mask,
-        train=True,
-        mutable=["levels", "batch_stats"],
-    )
+    seen = jax.jit(
+        lambda variables: model.apply(
+            variables, batch.embeddings, batch.mask, train=True, mutable=["levels", "batch_stats"]
+        )[1]
+    )(variables)
     levels = seen["levels"]["logits"]
     own = [float(binary_cross_entropy(logits, batch.labels)) for logits in levels]
     (without, plain), (with_it, both) = step(0.0), step(0.5)
