@@ -2,7 +2,7 @@ r"""What is alike: segments of a clip that sound alike, and classes that a model
 
 Segments that sound alike share what is heard in them, by a softmax over the cosine of their embeddings $x$,
 
-$$P_{ts} = \mathrm{softmax}_s \big(\cos(x_t, x_s) / 0.3\big).$$
+$$P_{ts} = \mathrm{softmax}_s \big(\cos(x_t, x_s) / 0.25\big).$$
 
 What is heard of a class is heard of those that are like it: "Male speech" is rarely labelled, "Speech" often,
 and both sound in the same seconds. How alike two classes are follows from the weights $w$ of their logits,
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-TEMPERATURE = 0.3
+TEMPERATURE = 0.25
 """Of the softmax over segments: the cosine that makes a segment count e times as much."""
 
 SMALLEST_NORM = 1e-6

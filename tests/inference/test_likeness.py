@@ -11,8 +11,8 @@ def test_segments_share_by_the_cosine_of_their_embeddings_whatever_their_length(
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(shares[0], shares[1], rtol=1e-6)
     np.testing.assert_allclose(shares[0, 0], shares[0, 1], rtol=1e-6)
-    np.testing.assert_allclose(shares[0, 2] / shares[0, 0], np.exp(-1 / 0.3), rtol=1e-5)
-    np.testing.assert_allclose(shares[0, 3] / shares[0, 0], np.exp(-2 / 0.3), rtol=1e-5)
+    np.testing.assert_allclose(shares[0, 2] / shares[0, 0], np.exp(-1 / 0.25), rtol=1e-5)
+    np.testing.assert_allclose(shares[0, 3] / shares[0, 0], np.exp(-2 / 0.25), rtol=1e-5)
 
 
 def test_segments_take_nothing_from_padding_and_none_of_other_clips() -> None:

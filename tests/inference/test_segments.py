@@ -96,7 +96,7 @@ def shared(
         alike = np.maximum(np.mean(of_levels, axis=0), 0) * (1 - np.eye(CLASSES))
     result = np.full(evidence.shape, np.nan)
     for clip, length in enumerate(clips.num_segments):
-        weights = np.exp(cosines(x[clip, :length]) / 0.3)
+        weights = np.exp(cosines(x[clip, :length]) / 0.25)
         e = weights / weights.sum(axis=1, keepdims=True) @ evidence[clip, :length]
         others = (e - e.mean(axis=0)) * np.sqrt(probs[clip])
         result[clip, :length] = e + others @ alike
