@@ -15,4 +15,6 @@ def flags(asked: str) -> str:
         if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):
             chosen.append("--xla_cpu_use_fusion_emitters=false")
             chosen.append("--xla_llvm_disable_expensive_passes=true")
+            # Small programs are not worth cutting into parts that threads compile.
+            chosen.append("--xla_cpu_parallel_codegen_split_count=1")
     return " ".join([*chosen, asked])
