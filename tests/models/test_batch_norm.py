@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mla_jax.models.batch_norm import BatchNorm
+from mla_jax.models.batch_norm import BatchNorm, normalised
 
 B, T, F = 5, 3, 4
 MASK = np.arange(T) < np.array([3, 1, 2, 3, 0])[:, None]
@@ -71,3 +71,31 @@ def test_without_an_example_nothing_moves() -> None:
     jax.tree.map(
         np.testing.assert_array_equal, dict(updates), {"batch_stats": variables["batch_stats"]}
     )
+
+
+def test_its_gradients_are_those_of_the_formulas() -> None:
+    """Of x, scale and bias, by way of y and of both statistics; padding holds numbers and gradients, too."""
+    x, variables = _inputs()
+    rng = np.random.default_rng(1)
+    weights = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+    scale, bias = variables["params"]["scale"], variables["params"]["bias"]
+    there = jnp.asarray(MASK)[:, :, None]
+
+    def by_the_formulas(x: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
+        mean = jnp.mean(x, axis=(0, 1), where=there)
+        var = jnp.mean((x - mean[None, None]) ** 2, axis=(0, 1), where=there)
+        y = (x - mean[None, None]) / jnp.sqrt(var + 1e-3)[None, None]
+        return y * scale[None, None] + bias[None, None], mean, var
+
+    def ours(x: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
+        return normalised(x, jnp.asarray(MASK), scale, bias, 1e-3)
+
+    def gradients(of: Any) -> Any:
+        def total(*inputs: jax.Array) -> jax.Array:
+            y, mean, var = of(*inputs)
+            return jnp.sum(jnp.sin(y) * weights) + jnp.sum(mean**2) + jnp.sum(jnp.cos(1e3 * var))
+
+        return jax.jit(jax.grad(total, argnums=(0, 1, 2)))(x - 10, scale, bias)
+
+    for one, two in zip(gradients(ours), gradients(by_the_formulas), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
