@@ -20,6 +20,9 @@ ENDINGS = (
 LIST_ENDING = ".txt"
 """A file of this ending lists sound files, one a line."""
 
+_TO_CONVERT = (".m4a", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wma", ".wmv", ".aac")
+"""Names of files that have sound which cannot be read here."""
+
 _OTHER_DATA = (".npy", ".npz", ".h5", ".hdf5")
 _MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 
@@ -64,6 +67,11 @@ def find_recordings(inputs: Sequence[str]) -> Found:
     passed_over: list[Path] = []
     for given in inputs:
         found = _one_input(given, passed_over)
+        if not found and (others := [path for path in passed_over if _is_to_convert(path)]):
+            raise UserError(
+                f"{given} names no sound file that can be read; take the sound out of {others[0].name} "
+                "and its like first: ffmpeg -i FILE -vn FILE.wav"
+            )
         if not found:
             raise UserError(
                 f"{given} names no sound file; give a file, a folder or glob of files that end in "
@@ -83,8 +91,10 @@ def names_sound(given: str) -> bool:
     if glob.has_magic(given) and not place.exists():
         return any(_is_sound_name(name) for name in glob.iglob(given, recursive=True))
     if place.is_dir():
-        return not any(map(_is_other_data, place.iterdir())) and any(_walk(place))
-    if place.suffix.lower() == LIST_ENDING or _is_sound_name(given):
+        if any(map(_is_other_data, place.iterdir())):
+            return False
+        return any(_is_sound_name(path) or _is_to_convert(path) for path in _files(place))
+    if place.suffix.lower() == LIST_ENDING or _is_sound_name(given) or _is_to_convert(place):
         return True
     if not place.is_file():  # a pipe would wait
         return False
@@ -101,6 +111,10 @@ def _is_other_data(file: Path) -> bool:
 
 def _is_sound_name(name: str | Path) -> bool:
     return os.fspath(name).lower().endswith(ENDINGS)
+
+
+def _is_to_convert(path: Path) -> bool:
+    return path.suffix.lower() in _TO_CONVERT
 
 
 def _one_input(given: str, passed_over: list[Path]) -> list[Recording]:

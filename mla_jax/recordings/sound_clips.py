@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mla_jax.audio.embed import Span, embed_files
 from mla_jax.audio.encoder import Encoder
-from mla_jax.audio.encoders import make_encoder
+from mla_jax.audio.encoders import NAMES, make_encoder
 from mla_jax.audio.sound_file import SoundInfo, sound_info
 from mla_jax.audio.spans import spans_of
 from mla_jax.data.embedding import UNKNOWN, Embedding
@@ -228,6 +228,11 @@ def encoder_of(embedding: Embedding | None, files: EncoderFiles) -> Encoder:
         raise UserError(
             "the run does not know which encoder its clips are of, and how often, so it cannot take sound: "
             "embed the recordings with that encoder (mla-embed), and give the run what comes out"
+        )
+    if embedding.encoder not in NAMES and ":" not in embedding.encoder:
+        raise UserError(
+            f"the run was trained on embeddings of {embedding.encoder!r}, which is no encoder of this "
+            "package, so it cannot take sound: give it embeddings of that kind"
         )
     encoder = make_encoder(
         embedding.encoder,

@@ -26,6 +26,8 @@ from mla_jax.runs.names import folder_of
 from mla_jax.storage import files, outputs, paths
 from mla_jax.storage.locks import LOCK_FILE
 
+_MOST_NAMED = 5  # runs of a folder in a message
+
 MAY_CHANGE = (
     "train.steps",
     "train.log_every",
@@ -175,6 +177,13 @@ class RunFolder:
         if not self.path.is_dir():
             raise UserError(f"{self} does not exist; give the folder of a run")
         if not path.exists():
+            inside = sorted(p.name for p in self.path.iterdir() if RunFolder(p).has_model())
+            if inside:
+                more = ", ..." if len(inside) > _MOST_NAMED else ""
+                names = ", ".join(inside[:_MOST_NAMED]) + more
+                raise UserError(
+                    f"{self} is no run, but the folder of runs; give one of them: {names}"
+                )
             raise UserError(f"{self} is no run: {otherwise}")
 
 

@@ -48,7 +48,7 @@ def workdirs_of(workdir: str | Path) -> list[str]:
     text = str(workdir)
     if "," not in text or paths.as_path(text).exists():
         return [text]
-    found = text.split(",")
+    found = [name.strip() for name in text.split(",")]
     if not all(found):
         raise UserError(f"{text!r} names no run beside a comma; give runs as A,B,C")
     return found

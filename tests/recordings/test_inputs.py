@@ -52,6 +52,10 @@ def test_what_names_nothing_or_two_of_one_name(folder: Path) -> None:
     for given in ("empty", "*.aiff"):
         with raises_user_error(given, "names no sound file"):
             find_recordings([str(folder / given)])
+    (folder / "empty/a.m4a").touch()
+    assert names_sound(str(folder / "empty"))
+    with raises_user_error("empty names no sound file that can be read", "a.m4a", "ffmpeg"):
+        find_recordings([str(folder / "empty")])
     with raises_user_error("nowhere.wav", "does not exist"):
         find_recordings([str(folder / "nowhere.wav")])
     (folder / "b/z.ogg").touch()

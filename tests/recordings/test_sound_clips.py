@@ -203,6 +203,8 @@ def test_a_run_that_does_not_know_its_encoder_takes_no_sound(tmp_path: Path, sou
     ):
         with raises_user_error("does not know which encoder", "mla-embed"):
             encoder_of(unknown, files)
+    with raises_user_error("embeddings of 'noise', which is no encoder", "cannot take sound"):
+        encoder_of(dataclasses.replace(described, encoder="noise"), files)
     with raises_user_error("there are no weights of yamnet at", "nowhere.npz"):
         encoder_of(
             dataclasses.replace(described, encoder="yamnet"),

@@ -124,7 +124,7 @@ def test_an_average_has_thresholds_of_its_own_on_the_common_validation_clips(
 def test_a_name_with_commas_is_several_runs_unless_there_is_such_a_folder(
     folder: Path, tmp_path: Path
 ) -> None:
-    assert workdirs_of("a,b") == ["a", "b"]
+    assert workdirs_of("a,b") == workdirs_of("a, b") == ["a", "b"]
     with raises_user_error("names no run beside a comma"):
         workdirs_of("a,,b")
     shutil.copytree(folder / "b", tmp_path / "lr=0.1,0.2")

@@ -22,6 +22,10 @@ def test_a_run_begins_and_finishes(tmp_path: Path) -> None:
         run.config()
     with raises_user_error("is no run: it has no checkpoints; train one there first"):
         run.require_model()
+    for name in ("b", "a"):
+        (run.path / name / "checkpoints/10").mkdir(parents=True)
+    with raises_user_error("is no run, but the folder of runs; give one of them: a, b"):
+        run.require_model()
     run.write_config(mla.Config())
     assert run.config() == mla.Config()
     assert run.results() is None
