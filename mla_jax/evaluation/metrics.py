@@ -179,19 +179,27 @@ def _of_classes(
     )
     order = np.argsort(owner.astype(np.int32), kind="stable")
     clip, owner = clip[order], owner[order]
+    positives = scores[clip, owner]
+    del clip, order  # they would stay beside all that follows
     p = np.bincount(owner, minlength=num_classes)
     ends = np.cumsum(p)
-    below, up_to = _places(scores, known, scores[clip, owner], ends)
+    below, up_to = _places(scores, known, positives, ends)
+    begins = ends - p
+    # Of positives of equal score, the first: those before it score less.
+    first = np.ones(len(below), bool)
+    first[1:] = (below[1:] != below[:-1]) | (owner[1:] != owner[:-1])
+    left = np.where(first, np.arange(len(below)), 0)
+    np.subtract(ends[owner], np.maximum.accumulate(left, out=left), out=left)
+    precisions = left / (num_known[owner] - below)
+    up_to += below
     ap, auc = np.full((2, num_classes), np.nan)
     for k in np.flatnonzero((p > 0) & (p < num_known)):
-        own = slice(ends[k] - p[k], ends[k])
-        # Of positives of equal score, the first: those before it score less.
-        positives_below = below[own].searchsorted(below[own], side="left")
-        ap[k] = np.mean((p[k] - positives_below) / (num_known[k] - below[own]))
+        own = slice(begins[k], ends[k])
+        ap[k] = np.add.reduce(precisions[own]) / p[k]
         # (below + up_to) / 2 counts clips below plus half of those equal. The positives' share
         # of that sum is p * p / 2 whatever their ties, since of each ordered pair (i, j) either
         # j is below i, or i is up to j; the rest are negatives.
-        twice_wins = int(below[own].sum() + up_to[own].sum()) - int(p[k]) ** 2
+        twice_wins = int(np.add.reduce(up_to[own])) - int(p[k]) ** 2
         auc[k] = twice_wins / int(2 * p[k] * (num_known[k] - p[k]))
     return ap, auc, p, num_known
 
