@@ -17,7 +17,7 @@ from mla_jax.training.batches import DeviceClips
 from mla_jax.training.sampler import make_sampler
 from mla_jax.training.state import TrainState
 from tests.support.helpers import random_clips
-from tests.support.small_runs import RECIPE
+from tests.support.small_runs import RECIPE, SMALL
 
 STEPS, BATCH = 30, 19
 
@@ -30,7 +30,7 @@ def run_case(placement: str, examples: str, devices: int, steps: str = "plain") 
     added: dict[str, Any] = RECIPE if steps == "recipe" else {"augment": {}, "optim": {}}
     clips = random_clips(num_clips=101, time=6, features=12)
     config = mla.Config(
-        model=ModelConfig(hidden_units=16, architecture="1-A"),
+        model=ModelConfig(**SMALL | {"hidden_units": 16, "block_norm": True}),
         data=DataConfig(batch_size=BATCH, placement=placement, examples=examples),
         augment=AugmentConfig(**added["augment"]),
         optim=OptimConfig(**added["optim"]),
