@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -143,21 +142,21 @@ FAULTS: dict[str, Callable[[Path], None]] = {
 }
 
 
+# A flipped bit is what nobody but the checksum sees; files that are cut or not there are met below too.
 @pytest.mark.parametrize(
-    "fault", ["each in turn", *(pytest.param(f, marks=pytest.mark.slow) for f in FAULTS)]
+    "fault",
+    ["flip", *(pytest.param(f, marks=pytest.mark.slow) for f in ("cut", "empty", "remove"))],
 )
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, fault: str) -> None:
     """Every file of the newest one in turn: the one before is taken, or nothing that counts was hurt."""
     folder, like = tmp_path / "good", state_of()
     save(folder, 1, 2)
     sums = {step: checksum(state_of(step)) for step in (1, 2)}
-    faults = itertools.cycle([FAULTS[fault]] if fault in FAULTS else FAULTS.values())
     passed_over = 0
-    names = sorted(p.relative_to(folder) for p in (folder / "2").rglob("*") if p.is_file())
-    for name, do_harm in zip(names, faults, strict=False):
+    for name in [p.relative_to(folder) for p in (folder / "2").rglob("*") if p.is_file()]:
         shutil.rmtree(tmp_path / "bad", ignore_errors=True)
         shutil.copytree(folder, tmp_path / "bad/checkpoints")
-        do_harm(tmp_path / "bad/checkpoints" / name)
+        FAULTS[fault](tmp_path / "bad/checkpoints" / name)
         said: list[str] = []
         with Checkpoints(tmp_path / "bad/checkpoints") as checkpoints:
             found = checkpoints.restore_newest(like, said.append)
