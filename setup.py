@@ -1,4 +1,4 @@
-"""The package mla_jax, its dependencies and its extras; BUILD_NOTES.md says why each is there."""
+"""The package mla_jax, its dependencies and its extras; BUILD_NOTES.md says why those are there that do not explain themselves."""
 
 import re
 import runpy
