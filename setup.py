@@ -1,4 +1,4 @@
-"""The package mla_jax, its dependencies and its extras; BUILD_NOTES.md says why those are there that do not explain themselves."""
+"""The package mla_jax, its dependencies and its extras; BUILD_NOTES.md has the reasons."""
 
 import re
 import runpy
