@@ -250,7 +250,7 @@ def test_options_out_of_range(options: dict[str, Any]) -> None:
 def run(program: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
 
 
 def test_a_process_ends_that_has_not_read_to_the_end(
