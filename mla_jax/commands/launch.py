@@ -1,6 +1,7 @@
 """Starts a command by its name, as `python -m experiments.NAME` and the installed programs do."""
 
 import functools
+import gc
 import importlib
 import inspect
 from collections.abc import Callable
@@ -13,6 +14,8 @@ def launch(name: str) -> None:
 
     A command whose `main` has a parameter gets what stands behind `--`, flags that are not its own.
     """
+    # What is imported stays; looking for garbage in it over and over takes a twentieth of a short command.
+    gc.set_threshold(100_000, 50, 100)
     command = importlib.import_module(f"mla_jax.commands.{name}")
     main = command.main
     if inspect.signature(main).parameters:

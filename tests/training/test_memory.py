@@ -102,9 +102,9 @@ def test_clips_of_the_host_take_little() -> None:
 
 
 def test_what_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mla_jax.training.memory.device_memory", lambda: 2e8)
+    monkeypatch.setattr("mla_jax.training.memory.device_memory", lambda: 1e8)
     clips = random_clips(num_clips=10, time=10)
     said = str(estimate_memory(mla.Config(), clips, 10**6, None))
     assert said.startswith("memory of each device, estimated: 0.")
-    assert "of 0.20 GB (data 0.00 GB, state 0.02 GB, step 0." in said
+    assert "of 0.10 GB (data 0.00 GB, state 0.02 GB, step 0." in said
     assert said.endswith("it may not fit: lower data.batch_size")
