@@ -3,6 +3,8 @@
 Sizes: B clips in a batch, T segments, M features, H hidden units, K classes, L levels.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -184,14 +186,20 @@ def init_variables(
       UserError: `prior_bias` without a class prior.
     """
     key = jax.random.key(seed) if isinstance(seed, int) else seed
-    # Compiled: op by op it takes seconds.
-    variables = jax.jit(model.init)(key, jnp.zeros((1, 1, num_features)))
+    variables = _drawn(model, key, num_features)
     variables = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
     if model.config.prior_bias:
         if class_prior is None:
             raise UserError("model.prior_bias needs class_prior: the share of clips of each class")
         log_odds = np.log(class_prior) - np.log1p(-class_prior)
         _set_last_bias(variables["params"], model.config, jnp.asarray(log_odds, jnp.float32))
+    return variables
+
+
+# Compiled: op by op it takes seconds. Once for each form, of which seeds differ in the key alone.
+@partial(jax.jit, static_argnames=("model", "num_features"))
+def _drawn(model: MultiLevelModel, key: jax.Array, num_features: int) -> Variables:
+    variables: Variables = model.init(key, jnp.zeros((1, 1, num_features)))
     return variables
 
 
