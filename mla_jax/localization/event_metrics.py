@@ -3,10 +3,11 @@
 An event counts as found if one of its class begins within `onset_collar` seconds of it, and ends within
 `offset_collar` seconds or `offset_collar_rate` of its length, whichever is more (Mesaros, Heittola, Virtanen,
 "Metrics for polyphonic sound event detection", 2016). PSDS (Bilen et al., "A framework for the robust
-evaluation of sound event detection", 2020) is of scores at every threshold; its settings are those of the
-DCASE challenges, but that the spread over classes is not taken off, which would leave nothing of hundreds of
-classes: `psds1` wants events when they are, `psds2` the right class somewhere near. Both are computed by the
-library `sed_scores_eval`, of the optional extra `localization`.
+evaluation of sound event detection", 2020) is of scores at every threshold, with the tolerances of the DCASE
+challenges: `psds1` wants events when they are, `psds2` the right class somewhere near. Two of its parts,
+meant for ten classes, are left out: the spread over classes would leave nothing of hundreds of them, and
+how often each sets off each other takes more memory than there is. Both figures are computed by the library
+`sed_scores_eval`, of the optional extra `localization`.
 """
 
 import dataclasses
@@ -22,10 +23,10 @@ from mla_jax.localization.events import Reference, segment_bounds
 from mla_jax.localization.strong_labels import Event
 
 _PSDS: dict[str, dict[str, float]] = {
-    "psds1": {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0},
-    "psds2": {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5},
+    "psds1": {"dtc_threshold": 0.7, "gtc_threshold": 0.7},
+    "psds2": {"dtc_threshold": 0.1, "gtc_threshold": 0.1},
 }
-"""Both up to 100 false alarms an hour, and without a part for the spread over classes (alpha_st=0)."""
+"""Both up to 100 false alarms an hour; alpha_ct=0 and alpha_st=0 are the library's own."""
 
 _DECIMALS = 6  # of seconds
 
