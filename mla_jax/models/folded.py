@@ -2,7 +2,7 @@
 
 At inference a batch norm is a gain and a shift, which the dense layer in front of it takes over, and the
 two maps of a head are one product. Nothing of it is kept: the weights are folded within the compiled program
-that uses them, which costs a hundredth of a batch of 500 clips, so it works on variables wherever they lie.
+that uses them, at some hundredths of the cost of 500 clips, so it works on variables wherever they lie.
 Only JAX is needed, not Flax: a command that uses a model does not import what defines and trains one.
 """
 
