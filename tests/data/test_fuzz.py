@@ -251,6 +251,7 @@ def test_records(record_files: dict[str, list[bytes]], tmp_path: Path, seeds: ra
     assert 0.5 * len(seeds) < refused < len(seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seeds", [range(10), pytest.param(range(10, 200), marks=pytest.mark.slow)], ids=str
 )

@@ -245,6 +245,7 @@ def test_what_processes_tell_each_other(count: int) -> None:
         assert out.endswith("well\n"), err
 
 
+@pytest.mark.slow
 def test_processes_that_do_not_come_are_named(run_data: Path, tmp_path: Path) -> None:
     where = [f"--distributed=127.0.0.1:{free_port()}", "--num_processes=2", "--process_id=0"]
     process = start(train_command(run_data, tmp_path, STEPS, *where, "--join_seconds=2"))

@@ -37,7 +37,9 @@ def make(
     return labels, known if partly else np.ones_like(known)
 
 
-@pytest.mark.parametrize(("num_classes", "partly"), [(1, False), (3, True)])
+@pytest.mark.parametrize(
+    ("num_classes", "partly"), [pytest.param(1, False, marks=pytest.mark.slow), (3, True)]
+)
 def test_trains_evaluates_and_chooses_thresholds(
     tmp_path: Path, num_classes: int, partly: bool
 ) -> None:

@@ -40,9 +40,11 @@ def test_they_are_chosen_when_training_ends_and_then_read(run: RunFolder, run_da
     for k, entry in enumerate(kept["classes"]):
         named = (entry["index"], entry["mid"], entry["name"])
         assert named == (k, model.classes.mids[k], model.classes.names[k])
-        assert entry["threshold"] == (chosen[k] if np.isfinite(chosen[k]) else None)
+        # Another program scored these clips, within the run: the last bits may differ.
+        expected = pytest.approx(chosen[k], rel=1e-6) if np.isfinite(chosen[k]) else None
+        assert entry["threshold"] == expected
         assert entry["num_positives"] == labels[:, k].sum()
-    np.testing.assert_array_equal(thresholds_of(run.path, model), chosen)
+    np.testing.assert_allclose(thresholds_of(run.path, model), chosen, rtol=1e-6)
 
     # They are what is used, as long as they are of this checkpoint; null is never reported.
     for entry in kept["classes"]:
@@ -51,12 +53,12 @@ def test_they_are_chosen_when_training_ends_and_then_read(run: RunFolder, run_da
     assert thresholds_of(run.path, model).tolist() == [0.0] + [math.inf] * 6
     other = kept | {"step": 999}
     files.write_json(run.thresholds_file, other)
-    np.testing.assert_array_equal(thresholds_of(run.path, model), chosen)
+    np.testing.assert_allclose(thresholds_of(run.path, model), chosen, rtol=1e-6)
     assert files.read_json(run.thresholds_file) == other, "reading does not write"
     files.write_json(run.thresholds_file, {"step": model.step})
     with raises_user_error("thresholds.json is damaged", "remove it"):
         thresholds_of(run.path, model)
-    np.testing.assert_array_equal(choose_for_run(run.path), chosen)
+    np.testing.assert_allclose(choose_for_run(run.path), chosen, rtol=1e-6)
     assert files.read_json(run.thresholds_file)["step"] == model.step
 
 

@@ -56,6 +56,7 @@ def test_an_eval_set_of_another_encoder_is_refused(folder: Path) -> None:
         RunData.open(dataclasses.replace(config, data=data))
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_before_a_checkpoint_can_be_mended(folder: Path) -> None:
     config, run = _config(folder), RunFolder(folder / "run")
     wild = dataclasses.replace(config, optim=mla.OptimConfig(learning_rate=1e38))

@@ -149,6 +149,7 @@ def test_two_processes_share_a_bucket(
     processes.require_equal_to_rounding(left(f"{bucket}/run"), whole_run)
 
 
+@pytest.mark.slow
 def test_evaluate_and_predict_read_and_write_buckets(
     run_bucket: str, bucket_server: BucketServer, run_data: Path, tmp_path: Path
 ) -> None:
