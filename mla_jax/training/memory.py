@@ -12,7 +12,7 @@ from mla_jax.training.feed import PORTION_BYTES, PORTIONS, choose_placement, dev
 
 _FLOAT = 4
 # How many [batch, time, H] arrays XLA keeps for a block, and [batch, time, H or K] arrays for a head's map,
-# between forward and backward: found by `compile().memory_analysis()` of the training loop (BUILD_NOTES.md).
+# between forward and backward: found by `compile().memory_analysis()` of the training loop.
 _OF_BLOCK, _OF_MAP, _OF_MAP_NORM = 3.5, 4.0, 1.6
 
 
