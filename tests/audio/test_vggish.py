@@ -117,6 +117,7 @@ def test_a_checkpoint_of_something_else_is_one_line(tmp_path: Path) -> None:
         convert_vggish(tmp_path / "nowhere.ckpt", pca)
 
 
+@pytest.mark.slow
 def test_random_weights_are_told_from_the_published_ones(weights: Weights, tmp_path: Path) -> None:
     silence = tmp_path / "silence.npy"
     np.save(silence, np.full(128, 3, np.uint8))

@@ -108,6 +108,7 @@ def test_seeds_that_train_together_are_the_seeds_alone(
     assert together[0]["mAP"] != together[1]["mAP"]
 
 
+@pytest.mark.slow
 def test_each_seed_has_its_own_best_step_and_its_own_end(config: Config, tmp_path: Path) -> None:
     """As alone, whichever seeds it trains with; the scores are those of the checkpoint that is kept."""
     config = dataclasses.replace(
