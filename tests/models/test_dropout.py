@@ -30,6 +30,14 @@ def test_the_draws_are_those_of_jax(probability: float) -> None:
     np.testing.assert_array_equal(drawn, jax.random.bernoulli(key, probability, (100, 100)))
 
 
+def test_a_number_that_equals_the_probability_is_not_below_it() -> None:
+    key = jax.random.key(1)
+    probability = float(jax.random.uniform(key, (1,))[0])
+    for one in (probability, np.nextafter(np.float32(probability), np.float32(1))):
+        assert bernoulli(key, float(one), (1,)) == jax.random.bernoulli(key, float(one), (1,))
+    assert not bernoulli(key, probability, (1,))
+
+
 @pytest.mark.parametrize("train", [False, True])
 def test_it_is_flaxs_and_so_is_its_gradient(train: bool) -> None:
     x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4, 30)), jnp.float32)
