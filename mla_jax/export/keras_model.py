@@ -16,11 +16,8 @@ from mla_jax.export.keras import keras, layers, ops, require_tensorflow
 from mla_jax.export.keras_pooling import ATTENTION, POOLS, pool_logits, pool_views
 from mla_jax.export.keras_sharing import against_the_clip, share
 from mla_jax.export.tagger import Tagger
-from mla_jax.inference.likeness import alike_classes
-from mla_jax.inference.segment_scores import DEFAULT_SCORE, SEGMENT_SCORES
-from mla_jax.models.folded import FoldedModel
+from mla_jax.inference.segment_scores import DEFAULT_SCORE, SEGMENT_SCORES, segment_weights
 from mla_jax.models.pooling import POOLINGS
-from mla_jax.runs.trained import TrainedModel
 
 _SCORE = SEGMENT_SCORES[DEFAULT_SCORE]
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
@@ -46,7 +43,12 @@ def keras_tagger(tagger: Tagger) -> keras.Model:
     stored = ops.where(there, ops.cast(embeddings, "float32"), 0.0)
     scaled = (stored - tagger.embedding.scaling.offset) / tagger.embedding.scaling.scale
     counts = there if tagger.use_mask else ops.ones_like(there)
-    built = _Built(trained.config.model, len(trained.classes), _alike_classes(trained))
+    alike = segment_weights(trained.config.model, trained.variables).alike
+    built = _Built(
+        trained.config.model,
+        len(trained.classes),
+        None if alike is None else np.asarray(alike),
+    )
     probs = built.probabilities(scaled, counts)
     outputs = {
         "clip": ops.where(ops.any(there, axis=1), probs[:, 0], 0.0),
@@ -55,13 +57,6 @@ def keras_tagger(tagger: Tagger) -> keras.Model:
     model = keras.Model({"embeddings": embeddings, "mask": mask}, outputs)
     copy_weights(trained.variables, model)
     return model
-
-
-def _alike_classes(trained: TrainedModel) -> np.ndarray | None:
-    if not trained.config.model.units_are_classes:
-        return None
-    folded = FoldedModel(trained.config.model, trained.variables)
-    return np.asarray(alike_classes(folded.class_kernels))
 
 
 class _Built:

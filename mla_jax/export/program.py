@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mla_jax.export.tagger import Tagger
-from mla_jax.inference.segment_scores import clip_and_segment_probs
+from mla_jax.inference.segment_scores import clip_and_segment_probs, segment_weights
 
 Program = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
 
@@ -16,7 +16,8 @@ def tagger_program(tagger: Tagger) -> Program:
 
     Shapes may have dimensions that are symbols of `jax.export`.
     """
-    config, variables = tagger.trained.config.model, tagger.trained.variables
+    config = tagger.trained.config.model
+    weights = segment_weights(config, tagger.trained.variables)
     scaling = tagger.embedding.scaling
 
     def program(embeddings: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
@@ -24,7 +25,7 @@ def tagger_program(tagger: Tagger) -> Program:
         stored = jnp.where(mask[:, :, None], embeddings, 0).astype(jnp.float32)
         x = (stored - scaling.offset) / scaling.scale
         counts = mask if tagger.use_mask else jnp.ones_like(mask)
-        probs, scores, _ = clip_and_segment_probs(config, variables, x, counts)
+        probs, scores, _ = clip_and_segment_probs(config, weights, x, counts)
         return {
             "clip": jnp.where(jnp.any(mask, axis=1)[:, None], probs, 0),
             "segments": jnp.where(mask[:, :, None], scores, 0),

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 TEMPERATURE = 0.25
 """Of the softmax over segments: the cosine that makes a segment count e times as much."""
@@ -33,26 +34,28 @@ def alike_segments(embeddings: jax.Array, mask: jax.Array) -> jax.Array:
     Returns:
       [clips, time, time]; rows sum to one, over the segments that count, or are zero if none does.
     """
-    x = _unit(jnp.where(mask[:, :, None], embeddings, 0))
+    x = jnp.where(mask[:, :, None], embeddings, 0)
+    norms = jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True))
+    x = x / jnp.maximum(norms, SMALLEST_NORM)
     cosine = jnp.einsum("btm,bsm->bts", x, x)
     weights = jnp.where(mask[:, None, :], jnp.exp((cosine - 1) / TEMPERATURE), 0)
     return weights / jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), SMALLEST_NORM)
 
 
-def alike_classes(kernels: Sequence[jax.Array]) -> jax.Array:
-    """How alike the classes are, A.
+def alike_classes(kernels: Sequence[np.ndarray]) -> np.ndarray:
+    """How alike the classes are, A. In NumPy: it is made once of a model, and nothing is compiled for it.
 
     Args:
       kernels: of each level, the weights of the class logits, [units, classes] float32.
 
     Returns:
-      [classes, classes], symmetric, from 0 to 1, with a diagonal of 0.
+      [classes, classes] float32, symmetric, from 0 to 1, with a diagonal of 0.
     """
-    units = [_unit((w - jnp.mean(w, axis=1, keepdims=True)).T) for w in kernels]
-    cosine = jnp.mean(jnp.stack([w @ w.T for w in units]), axis=0)
-    return jnp.maximum(cosine, 0) * (1 - jnp.eye(cosine.shape[0]))
-
-
-def _unit(vectors: jax.Array) -> jax.Array:
-    norms = jnp.sqrt(jnp.sum(vectors**2, axis=-1, keepdims=True))
-    return vectors / jnp.maximum(norms, SMALLEST_NORM)
+    cosine = np.zeros((kernels[0].shape[1],) * 2, np.float32)
+    for kernel in kernels:
+        centred = (kernel - np.mean(kernel, axis=1, keepdims=True)).T
+        norms = np.linalg.norm(centred, axis=1, keepdims=True)
+        unit = centred / np.maximum(norms, SMALLEST_NORM)
+        cosine += unit @ unit.T / len(kernels)
+    np.fill_diagonal(cosine, 0)
+    return np.maximum(cosine, 0)

@@ -3,6 +3,7 @@
 import abc
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import jax
 import numpy as np
 
+from mla_jax.config import ModelConfig
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.embedding import Scaling
 from mla_jax.errors import UserError
-from mla_jax.inference.segment_scores import DEFAULT_SCORE
+from mla_jax.inference.segment_scores import DEFAULT_SCORE, SegmentWeights, segment_weights
 from mla_jax.inference.segments import SegmentOutput, segment_output
-from mla_jax.models.folded import ModelForm, folded_logits
+from mla_jax.models.folded import FoldedWeights, ModelForm, fold, folded_logits
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.variables import Variables
 from mla_jax.parallel.mesh import mesh_of, spread
@@ -29,13 +31,19 @@ _BATCHES_AHEAD = 2
 # The least batch that is made for few clips. Of fewer rows a product is another sum, of other last bits.
 _LEAST_BATCH = 64
 
+
+def default_batch_size() -> int:
+    """Clips in one compiled call: so few on a CPU that what a batch goes through stays in its caches."""
+    return 128 if jax.default_backend() == "cpu" else 500
+
+
 T = TypeVar("T")
 
 
 @partial(jax.jit, static_argnames=("model", "scaling", "use_mask"))
 def clip_probabilities(
     model: "ModelForm | MultiLevelModel",
-    variables: Variables,
+    weights: FoldedWeights,
     embeddings: jax.Array,
     num_segments: jax.Array,
     *,
@@ -50,7 +58,7 @@ def clip_probabilities(
         scale=scaling.scale,
         use_mask=use_mask,
     )
-    return jax.nn.sigmoid(folded_logits(model.config, variables, inputs, mask))
+    return jax.nn.sigmoid(folded_logits(model.config, weights, inputs, mask))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -64,7 +72,7 @@ class ClipPredictor(abc.ABC):
       batch_size: clips in one compiled call.
     """
 
-    batch_size: int = 500
+    batch_size: int = dataclasses.field(default_factory=default_batch_size)
 
     @property
     @abc.abstractmethod
@@ -140,6 +148,34 @@ class ClipPredictor(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class ReadyWeights:
+    """What the compiled programs take of a model's variables: made when it is first needed, then kept.
+
+    Attributes:
+      config: what the model looks like.
+      variables: its variables, on the devices that the weights go to.
+    """
+
+    config: ModelConfig
+    variables: Variables
+
+    @functools.cached_property
+    def of_clips(self) -> FoldedWeights:
+        """What `clip_probabilities` takes."""
+        return self._placed(fold(self.config, self.variables))
+
+    @functools.cached_property
+    def of_segments(self) -> SegmentWeights:
+        """What `mla_jax.inference.segments.segment_output` takes."""
+        return self._placed(segment_weights(self.config, self.variables))
+
+    def _placed(self, weights: T) -> T:
+        (first, *_) = jax.tree.leaves(self.variables)
+        placed: T = jax.device_put(weights, getattr(first, "sharding", None))
+        return placed
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Predictor(ClipPredictor):
     """A model with its variables, ready to be applied to clips.
 
@@ -150,34 +186,50 @@ class Predictor(ClipPredictor):
       model: what it looks like.
       variables: what `MultiLevelModel.apply` takes.
       use_mask: as in training; False makes padding count as segments, as the original programs do.
+      ready: what is made of the variables; left out, it is made anew.
     """
 
     model: "ModelForm | MultiLevelModel"
     variables: Variables
     use_mask: bool = True
+    ready: ReadyWeights | None = None
+
+    def __post_init__(self) -> None:
+        if self.ready is None:
+            object.__setattr__(self, "ready", ReadyWeights(self.model.config, self.variables))
 
     @property
     def num_classes(self) -> int:
         """K, of the probabilities."""
         return self.model.num_classes
 
+    @property
+    def _weights(self) -> ReadyWeights:
+        assert self.ready is not None  # __post_init__ sees to it
+        return self.ready
+
     def start(self, clips: ClipSet) -> Callable[[], np.ndarray]:
         """As `ClipPredictor.start`."""
-        return self._start(clips, clip_probabilities)
+        return self._start(clips, clip_probabilities, self._weights.of_clips)
 
     def start_segments(
         self, clips: ClipSet, *, score: str = DEFAULT_SCORE, with_levels: bool = False
     ) -> Callable[[], SegmentOutput]:
         """As `ClipPredictor.start_segments`."""
-        return self._start(clips, partial(segment_output, score=score, with_levels=with_levels))
+        program = partial(segment_output, score=score, with_levels=with_levels)
+        return self._start(clips, program, self._weights.of_segments)
 
-    def _start(self, clips: ClipSet, program: Callable[..., Any]) -> Callable[[], Any]:
+    def _start(
+        self, clips: ClipSet, program: Callable[..., Any], weights: Any
+    ) -> Callable[[], Any]:
         """Starts a program whose output is an array, or a tuple of arrays, each [clips, ...]."""
         self._require_same_features(clips)
-        batches = [(self._dispatch(part, program), len(part)) for part in self._batches(clips)]
+        batches = [
+            (self._dispatch(part, program, weights), len(part)) for part in self._batches(clips)
+        ]
         return lambda: _joined([_on_host(output, count) for output, count in batches])
 
-    def _dispatch(self, part: ClipSet, program: Callable[..., Any]) -> Any:
+    def _dispatch(self, part: ClipSet, program: Callable[..., Any], weights: Any) -> Any:
         """Gives the device one batch; the output has `batch_size` clips, or a few more on several devices."""
         mesh, fill = mesh_of(self.variables), self.batch_size - len(part)
 
@@ -187,7 +239,7 @@ class Predictor(ClipPredictor):
 
         return program(
             self.model,
-            self.variables,
+            weights,
             put(np.asarray(part.embeddings)),
             put(np.asarray(part.num_segments)),
             scaling=part.embedding.scaling,

@@ -31,13 +31,26 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mla_jax.config import ModelConfig
 from mla_jax.errors import UserError
 from mla_jax.inference.likeness import alike_classes, alike_segments
-from mla_jax.models.folded import FoldedLevel, FoldedModel
+from mla_jax.models.folded import FoldedLevel, FoldedModel, FoldedWeights, fold
 from mla_jax.models.pooling import POOLINGS
 from mla_jax.models.variables import Variables
+
+
+class SegmentWeights(NamedTuple):
+    """What the scores of segments are made with; a pytree.
+
+    Attributes:
+      model: the weights of the model.
+      alike: A, [classes, classes]; None where units are not classes.
+    """
+
+    model: FoldedWeights
+    alike: np.ndarray | jax.Array | None
 
 
 class SegmentScore(NamedTuple):
@@ -80,9 +93,19 @@ def require_known_score(name: str) -> None:
         )
 
 
+def segment_weights(config: ModelConfig, variables: Variables) -> SegmentWeights:
+    """Of a model's variables, in NumPy."""
+    model = fold(config, variables)
+    if not config.units_are_classes:
+        return SegmentWeights(model, None)
+    maps = 1 + POOLINGS[config.pooling].uses_attention
+    kernels = [np.split(np.asarray(head.maps.kernel), maps, axis=1)[0] for head in model.heads]
+    return SegmentWeights(model, alike_classes(kernels))
+
+
 def clip_and_segment_probs(
     config: ModelConfig,
-    variables: Variables,
+    weights: SegmentWeights,
     inputs: jax.Array,
     mask: jax.Array,
     score: str = DEFAULT_SCORE,
@@ -92,7 +115,8 @@ def clip_and_segment_probs(
     The segments go through blocks and maps once, whatever they are part of.
 
     Args:
-      config, variables: the model.
+      config: what the model looks like.
+      weights: `segment_weights` of its variables.
       inputs: [clips, time, features] float32, scaled.
       mask: [clips, time] bool, which segments count.
       score: of the segments, by its name.
@@ -105,7 +129,7 @@ def clip_and_segment_probs(
     """
     require_known_score(score)
     parts = SEGMENT_SCORES[score]
-    model = FoldedModel(config, variables)
+    model = FoldedModel(config, weights.model)
     levels = model.levels(inputs)
     clip = model.logits([level.of_clips(mask) for level in levels])
     log_p = jax.nn.log_sigmoid(clip)[:, None]
@@ -125,21 +149,25 @@ def clip_and_segment_probs(
         ]
         evidence = evidence + parts.attention * sum(says) / len(says)
     if parts.alike:
-        evidence = _shared(model, model.normed(inputs), evidence, clip, mask)
+        evidence = _shared(weights.alike, model.normed(inputs), evidence, clip, mask)
     log_s = parts.clip * log_p + (1 - parts.clip) * jax.nn.log_sigmoid(evidence)
     return jnp.exp(log_p[:, 0]), jnp.exp(log_s), levels
 
 
 def _shared(
-    model: FoldedModel, embeddings: jax.Array, evidence: jax.Array, clip: jax.Array, mask: jax.Array
+    alike: np.ndarray | jax.Array | None,
+    embeddings: jax.Array,
+    evidence: jax.Array,
+    clip: jax.Array,
+    mask: jax.Array,
 ) -> jax.Array:
     """What is heard, [clips, time, classes], shared among segments and classes that are alike."""
     there = jnp.where(mask[:, :, None], evidence, 0)
     shared = jnp.einsum("bts,bsk->btk", alike_segments(embeddings, mask), there)
-    if not model.config.units_are_classes:
+    if alike is None:
         return shared
     present = jnp.sqrt(jax.nn.sigmoid(clip))[:, None]
-    return shared + (_against_the_clip(shared, mask) * present) @ alike_classes(model.class_kernels)
+    return shared + (_against_the_clip(shared, mask) * present) @ alike
 
 
 def _against_the_clip(values: jax.Array, mask: jax.Array) -> jax.Array:

@@ -17,10 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mla_jax.data.embedding import Scaling
-from mla_jax.inference.segment_scores import clip_and_segment_probs
+from mla_jax.inference.segment_scores import SegmentWeights, clip_and_segment_probs
 from mla_jax.models.folded import ModelForm
 from mla_jax.models.inputs import model_inputs
-from mla_jax.models.variables import Variables
 
 if TYPE_CHECKING:
     from mla_jax.models.multi_level import MultiLevelModel
@@ -66,7 +65,7 @@ class SegmentOutput(NamedTuple):
 @partial(jax.jit, static_argnames=("model", "scaling", "use_mask", "with_levels", "score"))
 def segment_output(
     model: "ModelForm | MultiLevelModel",
-    variables: Variables,
+    weights: SegmentWeights,
     embeddings: jax.Array,
     num_segments: jax.Array,
     *,
@@ -83,7 +82,7 @@ def segment_output(
         scale=scaling.scale,
         use_mask=use_mask,
     )
-    probs, scores, found = clip_and_segment_probs(model.config, variables, inputs, mask, score)
+    probs, scores, found = clip_and_segment_probs(model.config, weights, inputs, mask, score)
     present = (jnp.arange(inputs.shape[1])[None, :] < num_segments[:, None])[:, :, None]
 
     def nan_in_padding(values: jax.Array) -> jax.Array:

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mla_jax.models.weighted_logits import if_empty, weighted_logits
+
 
 class Pooled(NamedTuple):
     """What a pooling returns.
@@ -58,45 +60,8 @@ def normalize_over_time(scores: jax.Array, mask: jax.Array) -> jax.Array:
     Returns:
       [batch, time, classes]; zero in padding, uniform for a clip of nothing else.
     """
-    scores = jnp.where(mask[:, :, None], scores, _if_empty(mask))
+    scores = jnp.where(mask[:, :, None], scores, if_empty(mask))
     return scores / jnp.sum(scores, axis=1, keepdims=True)
-
-
-def weighted_logits(class_logits: jax.Array, scores: jax.Array, mask: jax.Array) -> jax.Array:
-    r"""Logits of $y = \sum_t v_t \sigma(c_t) / \sum_t v_t$, exact for logits of any size.
-
-    Where all logits of a clip and class have one sign, $\sigma$ of the wrong sign could underflow; there
-    $e^u$, with $u$ the logit nearest to zero, is taken out of the sums and its logarithm added behind
-    them. One exponential an element serves everything, $z = e^{-|c - u|}$: with $p = z e^{-|u|}$,
-    $\sigma(c)$ is $1 / (1 + p)$ where $c \ge 0$ and $p / (1 + p)$ elsewhere.
-
-    Args:
-      class_logits: [batch, time, classes] c.
-      scores: [batch, time, classes] v, between 0 and 1e30, at least one of each sum well above zero.
-      mask: [batch, time] bool.
-
-    Returns:
-      [batch, classes].
-    """
-    there = mask[:, :, None]
-    lowest = jnp.min(jnp.where(there, class_logits, jnp.inf), axis=1, keepdims=True)
-    highest = jnp.max(jnp.where(there, class_logits, -jnp.inf), axis=1, keepdims=True)
-    u = jnp.where(highest < 0, highest, jnp.maximum(lowest, 0))
-    # A clip without segments has no sums to take it out of; and since it cancels, no gradient goes into it.
-    u = jax.lax.stop_gradient(jnp.where(jnp.any(there, axis=1, keepdims=True), u, 0))
-    c = jnp.where(there, class_logits, u)
-    v = jnp.where(there, scores, _if_empty(mask))
-    positive = c >= 0
-    z = jnp.exp(jnp.where(positive, u - c, c - u))
-    v = v / (1 + z * jnp.exp(-jnp.abs(u)))
-    for_y = jnp.sum(jnp.where(positive, v, v * z), axis=1)
-    for_not_y = jnp.sum(jnp.where(positive, v * z, v), axis=1)
-    return u[:, 0] + jnp.log(for_y) - jnp.log(for_not_y)
-
-
-def _if_empty(mask: jax.Array) -> jax.Array:
-    """[batch, 1, 1] the score of padding: 0; 1 in clips of nothing else, so that no sum is zero."""
-    return 1.0 - jnp.any(mask, axis=1)[:, None, None].astype(jnp.float32)
 
 
 # The published programs clip attention to at least this and, if it is at most 1, to at most 1 minus this.

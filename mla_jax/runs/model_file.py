@@ -3,7 +3,7 @@
 The file is an .npz without pickles. A matrix is kept in 8 bits: each column as integers from -127 to 127 and
 one float32, the largest magnitude in it divided by 127, so that no weight is off by more than half of that.
 What is no matrix of some size (biases, batch statistics) stays as it is. `meta.json` in it, a text as bytes,
-has what a checkpoint keeps beside the state, and `step`.
+has what a checkpoint keeps beside the state, `step`, and the checksum of the weights as they are read.
 """
 
 import io
@@ -16,6 +16,7 @@ import numpy as np
 
 from mla_jax.errors import UserError
 from mla_jax.models.variables import Variables, flat, nested
+from mla_jax.runs.saved_weights import WEIGHTS_SHA256, weights_checksum
 from mla_jax.storage import files
 
 _META, _SCALE = "meta.json", " scale"
@@ -34,9 +35,11 @@ def write_model(path: Path, variables: Variables, meta: Mapping[str, Any]) -> No
     Raises:
       UserError: it cannot be written.
     """
-    arrays: dict[str, Any] = {_META: np.frombuffer(files.to_json(dict(meta)).encode(), np.uint8)}
+    arrays: dict[str, Any] = {}
     for name, value in flat(variables).items():
         arrays |= _packed(name, np.asarray(value))
+    meta = {**meta, WEIGHTS_SHA256: weights_checksum(_variables(arrays))}
+    arrays[_META] = np.frombuffer(files.to_json(meta).encode(), np.uint8)
     with files.replacing(path, binary=True) as file:
         np.savez_compressed(file, **arrays)
 
@@ -51,12 +54,11 @@ def read_model(path: Path) -> tuple[Variables, dict[str, Any]]:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in kept.files}
         meta: dict[str, Any] = json.loads(arrays.pop(_META).tobytes())
-        values = {
-            name: _unpacked(value, arrays.get(name + _SCALE))
-            for name, value in arrays.items()
-            if not name.endswith(_SCALE)
-        }
-        return nested(values), meta
+        variables = _variables(arrays)
+        # Files of before have no checksum.
+        if meta.get(WEIGHTS_SHA256, "") not in ("", weights_checksum(variables)):
+            raise ValueError("it has not the weights that it was written with")
+        return variables, meta
     except Exception as error:  # of many kinds: NumPy's, zipfile's, zlib's, JSON's
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is damaged ({reason}); get the model again") from error
@@ -83,6 +85,16 @@ def require_shapes(path: Path, variables: Variables, like: Variables) -> None:
                 f"{path} does not fit its settings: {name} is {ours.get(name)}, not {theirs.get(name)}; get "
                 "the model again"
             )
+
+
+def _variables(arrays: Mapping[str, np.ndarray]) -> Variables:
+    return nested(
+        {
+            name: _unpacked(value, arrays.get(name + _SCALE))
+            for name, value in arrays.items()
+            if not name.endswith(_SCALE)
+        }
+    )
 
 
 def _packed(name: str, value: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """A trained model: restoring it from the checkpoints of a run, or from the file of one given away."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.model_file import read_model, require_shapes
 from mla_jax.runs.names import PREFIX, folder_of, one_workdir
-from mla_jax.runs.saved_weights import SavedWeights, embedding_of
+from mla_jax.runs.saved_weights import WEIGHTS_SHA256, SavedWeights, embedding_of
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.storage import files
 
@@ -98,7 +99,7 @@ class TrainedModel(TaggingModel):
         """The settings of the run's data."""
         return self.config.data
 
-    @property
+    @functools.cached_property
     def predictor(self) -> Predictor:
         """Applies the model to clips, with padding masked or not as in training."""
         return Predictor(self.form, self.variables, use_mask=self.config.data.mask)
@@ -203,7 +204,8 @@ def _given_away(path: Path, step: int, average_from: int) -> TrainedModel:
             raise UserError(
                 f"{path} has the model of step {meta['step']} alone, not {step or average_from}"
             )
-        require_shapes(path, variables, jax.eval_shape(lambda: _fresh_variables(meta)))
+        if WEIGHTS_SHA256 not in meta:  # a file of before, so not known to be whole
+            require_shapes(path, variables, jax.eval_shape(lambda: _fresh_variables(meta)))
         return _of_meta(meta, meta["step"], jax.device_put(variables, everywhere()))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mla_jax as mla
-from mla_jax.models.folded import folded_logits
+from mla_jax.models.folded import fold, folded_logits
 from mla_jax.models.multi_level import MultiLevelModel, init_variables
 from mla_jax.models.variables import Variables, flat, nested
 from mla_jax.presets import PRESETS
@@ -51,7 +51,8 @@ def test_probabilities_are_those_of_the_model(form: str) -> None:
     mask = np.arange(T) < np.array([T, 1, 3, 2, T, 0])[:, None]
     x[~mask] = np.inf  # what padding holds is nobody's business
     expected = jax.jit(model.apply)(variables, x, mask)
-    found = jax.jit(lambda v, x, mask: folded_logits(config, v, x, mask))(variables, x, mask)
+    weights = fold(config, variables)
+    found = jax.jit(lambda w, x, mask: folded_logits(config, w, x, mask))(weights, x, mask)
     np.testing.assert_allclose(jax.nn.sigmoid(found), jax.nn.sigmoid(expected), atol=1e-6)
     assert np.ptp(jax.nn.sigmoid(found)) > 0.1
 

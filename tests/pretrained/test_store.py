@@ -1,6 +1,7 @@
 """A model that is given away: as good as the run's, small, whole, and used wherever a run is used."""
 
 import dataclasses
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from mla_jax.report.gather import gather
 from mla_jax.runs import names
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.model_file import read_model, write_model
+from mla_jax.runs.saved_weights import weights_checksum
 from mla_jax.runs.thresholds import thresholds_of
 from mla_jax.runs.train import train
 from mla_jax.runs.use import evaluate, open_model
@@ -70,7 +72,7 @@ def test_no_weight_is_off_by_more_than_half_a_step(shape: tuple[int, ...], tmp_p
     variables = {"params": {"a": {"kernel": kernel}}}
     write_model(tmp_path / "m.npz", variables, {"step": 3})
     found, meta = read_model(tmp_path / "m.npz")
-    assert meta == {"step": 3}
+    assert meta == {"step": 3, "weights_sha256": weights_checksum(found)}
     ours = found["params"]["a"]["kernel"]
     assert ours.dtype == np.float32
     if kernel.size < 1024:
@@ -154,10 +156,20 @@ def flipped(data: bytes) -> bytes:
 
 def without_a_weight(data: bytes) -> bytes:
     """The file of a model with one array fewer."""
-    import io
-
     with np.load(io.BytesIO(data)) as kept:
         arrays: dict[str, Any] = {n: kept[n] for n in kept.files if not n.endswith("classify/bias")}
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    return out.getvalue()
+
+
+def of_before_without_a_weight(data: bytes) -> bytes:
+    """The same, in a file that has no checksum of its weights."""
+    with np.load(io.BytesIO(without_a_weight(data))) as kept:
+        arrays: dict[str, Any] = {name: kept[name] for name in kept.files}
+    meta = json.loads(arrays["meta.json"].tobytes())
+    del meta["weights_sha256"]
+    arrays["meta.json"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     out = io.BytesIO()
     np.savez_compressed(out, **arrays)
     return out.getvalue()
@@ -169,7 +181,8 @@ def without_a_weight(data: bytes) -> bytes:
         (damaged, "is damaged"),
         (flipped, "is damaged"),
         (lambda _: b"", "is damaged"),
-        (without_a_weight, "does not fit its settings"),
+        (without_a_weight, "it has not the weights that it was written with"),
+        (of_before_without_a_weight, "does not fit its settings"),
     ],
 )
 def test_what_is_not_whole_is_told(

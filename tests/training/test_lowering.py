@@ -12,6 +12,7 @@ import pytest
 import mla_jax as mla
 from mla_jax.data.embedding import Scaling
 from mla_jax.inference.predictor import clip_probabilities
+from mla_jax.models.folded import fold
 from mla_jax.models.multi_level import MultiLevelModel, init_variables
 from mla_jax.training.batches import DeviceClips
 from mla_jax.training.sampler import BalancedSampler
@@ -68,14 +69,14 @@ def test_the_training_loop_lowers(preset: str) -> None:
 def test_prediction_lowers() -> None:
     config = mla.preset("yu2018")
     model = mla.build_model(config.model, CLASSES)
-    variables = _state(model, config.optim).variables
+    weights = fold(config.model, init_variables(model, 0, FEATURES))
     program = jax.jit(
-        lambda variables, embeddings, num_segments: clip_probabilities(
-            model, variables, embeddings, num_segments, scaling=Scaling(128.0, 128.0), use_mask=True
+        lambda weights, embeddings, num_segments: clip_probabilities(
+            model, weights, embeddings, num_segments, scaling=Scaling(128.0, 128.0), use_mask=True
         )
     )
     lowered = jax.export.export(program, platforms=PLATFORMS)(
-        variables, _array(np.uint8, 500, TIME, FEATURES), _array(np.int32, 500)
+        weights, _array(np.uint8, 500, TIME, FEATURES), _array(np.int32, 500)
     )
     assert [aval.shape for aval in lowered.out_avals] == [(500, CLASSES)]
 
