@@ -80,6 +80,8 @@ def test_a_model_is_used_without_what_trains_one(run: Path, run_data: Path) -> N
 import sys, mla_jax
 model = mla_jax.TrainedModel.open({str(run)!r})
 assert model.predict(model.open_clips({str(run_data / "eval")!r})).shape[0] == 40
+for name in mla_jax.pretrained_models():
+    mla_jax.TrainedModel.pretrained(name)
 assert not {{"flax", "optax", "orbax", "tensorflow"}} & set(sys.modules)
 """
     done = python("-c", code)
