@@ -10,7 +10,7 @@ from experiments.benchmarks.rows import Row, Work, block, compare
 from experiments.benchmarks.setting import Setting
 from mla_jax.config import Config, parse_architecture
 from mla_jax.data.clips import ClipSet
-from mla_jax.inference.predictor import Predictor
+from mla_jax.inference.predictor import Predictor, default_batch_size
 from mla_jax.models.multi_level import build_model
 from mla_jax.parallel.mesh import on_all
 from mla_jax.training.batches import DeviceClips
@@ -20,8 +20,6 @@ from mla_jax.training.step import Recipe, run_steps
 
 PRODUCTS = "its matrix products at the speed of a large one here"
 """The limit that `matrix_product` times."""
-
-_INFERENCE_BATCH = 500
 
 
 class Trainer:
@@ -78,18 +76,19 @@ def cpu_inference(setting: Setting) -> list[Row]:
     config, clips = setting.config, setting.eval
     ours, theirs = Trainer(config, setting.train), torch_peer.Trainer(config, setting.train)
     operations = forward_operations(config, clips) * len(clips) / config.data.batch_size
+    batch_size = default_batch_size()
     return [
         Row(
             peer="PyTorch, as many threads, the same batches",
-            work=f"{len(clips):,} clips to probabilities, {_INFERENCE_BATCH} at a time",
+            work=f"{len(clips):,} clips to probabilities, {batch_size} at a time",
             at_least="1.0x",
             limit=PRODUCTS,
             notes={"operations": operations},
             **compare(
-                lambda: Predictor(
-                    ours.model, ours.state.variables, batch_size=_INFERENCE_BATCH
-                ).predict(clips),
-                lambda: theirs.predict(clips, _INFERENCE_BATCH),
+                lambda: Predictor(ours.model, ours.state.variables, batch_size=batch_size).predict(
+                    clips
+                ),
+                lambda: theirs.predict(clips, batch_size),
                 max(2, setting.sizes.repeats // 2),
                 matrix_product(operations),
             ),
