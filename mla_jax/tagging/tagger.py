@@ -10,7 +10,7 @@ import numpy as np
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
-from mla_jax.inference.predictor import run_ahead
+from mla_jax.inference.predictor import default_batch_size, run_ahead
 from mla_jax.inference.segment_scores import DEFAULT_SCORE, require_known_score
 from mla_jax.localization.event_rules import EventRules
 from mla_jax.localization.rule_files import read_rules
@@ -84,7 +84,7 @@ class TagOptions:
       window: segments of a window, into which longer clips are cut; 0: as many as clips had in training.
       hop: segments from the start of one window to that of the next; 0: `window`.
       segment_seconds: from one segment to the next, where neither data nor run say it.
-      batch_size: the most clips or windows in one compiled call.
+      batch_size: the most clips or windows in one compiled call; None: as many as suit the device.
       format: of the file, one of `mla_jax.tagging.formats.FORMATS`; empty: that of its ending.
       events: write events, and how they are made; None: only where the format has nothing else.
 
@@ -99,7 +99,7 @@ class TagOptions:
     window: int = 0
     hop: int = 0
     segment_seconds: float | None = None
-    batch_size: int = 500
+    batch_size: int | None = None
     format: str = ""
     events: EventOptions | None = None
 
@@ -197,7 +197,8 @@ class Tagger:
     def batch_shape(self, time: int = 0) -> tuple[int, int]:
         """The segments of a window, and how many windows a batch has, of clips of at most `time` segments."""
         width = min(self.windows.length, time or self.windows.length)
-        return width, max(1, min(self.options.batch_size, _BATCH_SEGMENTS // width))
+        most = self.options.batch_size or default_batch_size()
+        return width, max(1, min(most, _BATCH_SEGMENTS // width))
 
     def tag(self, chunks: Iterable[ClipSet], time: int = 0, total: int = 0) -> Iterator[Tags]:
         """The tags of the clips, or of their windows, in order and a batch at a time.
