@@ -186,7 +186,7 @@ class Predictor(ClipPredictor):
       model: what it looks like.
       variables: what `MultiLevelModel.apply` takes.
       use_mask: as in training; False makes padding count as segments, as the original programs do.
-      ready: what is made of the variables; left out, it is made anew.
+      ready: what is made of the variables; that of others, or left out, is made anew.
     """
 
     model: "ModelForm | MultiLevelModel"
@@ -195,8 +195,9 @@ class Predictor(ClipPredictor):
     ready: ReadyWeights | None = None
 
     def __post_init__(self) -> None:
-        if self.ready is None:
-            object.__setattr__(self, "ready", ReadyWeights(self.model.config, self.variables))
+        config, ready = self.model.config, self.ready
+        if ready is None or ready.variables is not self.variables or ready.config != config:
+            object.__setattr__(self, "ready", ReadyWeights(config, self.variables))
 
     @property
     def num_classes(self) -> int:

@@ -36,7 +36,7 @@ import numpy as np
 from mla_jax.config import ModelConfig
 from mla_jax.errors import UserError
 from mla_jax.inference.likeness import alike_classes, alike_segments
-from mla_jax.models.folded import FoldedLevel, FoldedModel, FoldedWeights, fold
+from mla_jax.models.folded import Array, FoldedLevel, FoldedModel, FoldedWeights, fold
 from mla_jax.models.pooling import POOLINGS
 from mla_jax.models.variables import Variables
 
@@ -50,7 +50,7 @@ class SegmentWeights(NamedTuple):
     """
 
     model: FoldedWeights
-    alike: np.ndarray | jax.Array | None
+    alike: Array | None
 
 
 class SegmentScore(NamedTuple):
@@ -155,7 +155,7 @@ def clip_and_segment_probs(
 
 
 def _shared(
-    alike: np.ndarray | jax.Array | None,
+    alike: Array | None,
     embeddings: jax.Array,
     evidence: jax.Array,
     clip: jax.Array,

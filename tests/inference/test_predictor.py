@@ -43,6 +43,30 @@ def test_the_size_of_batches_does_not_matter(batch_size: int) -> None:
     np.testing.assert_array_equal(predictor.start(clips)(), probs)
 
 
+def test_weights_are_made_once_and_anew_for_other_variables() -> None:
+    clips = random_clips(num_clips=6)
+    first = predictor_for(clips)
+    assert first.fitted(3).ready is first.ready
+    assert first.ready is not None
+    assert first.ready.of_clips is first.ready.of_clips
+
+    other = init_variables(first.model, 1, clips.num_features)
+    replaced = dataclasses.replace(first, variables=other)
+    made = mla.Predictor(first.model, other)
+    assert not np.allclose(replaced.predict(clips), first.predict(clips), rtol=1e-3)
+    np.testing.assert_array_equal(replaced.predict(clips), made.predict(clips))
+    np.testing.assert_array_equal(
+        replaced.predict_segments(clips).scores, made.predict_segments(clips).scores
+    )
+
+    other_norms = dataclasses.replace(CONFIG, norm_epsilon=0.5)
+    model = mla.build_model(other_norms, clips.num_classes)
+    changed = dataclasses.replace(first, model=model)
+    expected = mla.Predictor(model, first.variables).predict(clips)
+    np.testing.assert_array_equal(changed.predict(clips), expected)
+    assert not np.allclose(expected, first.predict(clips), rtol=1e-3)
+
+
 def test_no_clips_have_no_probabilities() -> None:
     clips = random_clips(num_clips=3)
     predictor = predictor_for(clips)

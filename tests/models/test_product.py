@@ -1,5 +1,7 @@
 """The product of a dense layer: JAX's own, and its gradients."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +16,9 @@ def test_it_is_jaxs_and_so_are_its_gradients(shape: tuple[int, ...]) -> None:
     x, kernel = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((*shape, 4), (4, 6)))
     weights = jnp.asarray(rng.normal(size=(*shape, 6)), jnp.float32)
 
-    def of(multiply: object) -> object:
+    def of(multiply: Callable[[jax.Array, jax.Array], jax.Array]) -> object:
         def total(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            return jnp.sum(jnp.sin(multiply(x, kernel)) * weights)  # type: ignore[operator]
+            return jnp.sum(jnp.sin(multiply(x, kernel)) * weights)
 
         return jax.value_and_grad(total, argnums=(0, 1))(x, kernel)
 
