@@ -143,7 +143,8 @@ def _make_once(entry: Path, url: str, make: Callable[[bool], object]) -> None:
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         while not _use(entry):
-            with locks.waiting(eviction.lock_of(entry)) as alone:
+            # Who has made it keeps it locked while using it, so the lock may not come for hours.
+            with locks.waiting(eviction.lock_of(entry), until=entry.is_dir) as alone:
                 if not entry.is_dir():  # another process may have made it meanwhile
                     make(alone)
     except OSError as error:

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import logging
@@ -17,6 +18,7 @@ except ImportError:  # Windows has no flock, and goes without
 
 LOCK_FILE = ".lock"
 _KNOWN = fcntl is not None
+_SECONDS_BETWEEN_TRIES = 0.05
 
 
 def held_elsewhere(path: object) -> UserError:
@@ -92,19 +94,32 @@ def one_writer(folder: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def waiting(file: Path) -> Iterator[bool]:
+def waiting(file: Path, until: Callable[[], bool] = lambda: False) -> Iterator[bool]:
     """Waits for the lock of `file`, and holds it while the block runs; the empty file stays.
 
+    Args:
+      file: the lock file.
+      until: waiting ends without the lock, too, once this is true.
+
     Yields:
-      Whether it is held; False where the system or the disk has no locks.
+      Whether it is held; False too where the system or the disk has no locks.
     """
     with file.open("w") as handle:
+        yield _wait(handle.fileno(), file, until)
+
+
+def _wait(handle: int, file: Path, until: Callable[[], bool]) -> bool:
+    told = False
+    while True:
         try:
-            held = _lock(handle.fileno(), file)
+            return _lock(handle, file)
         except BlockingIOError:
+            if until():
+                return False
+        if not told:
             logging.warning("waiting for another process, which has locked %s", file)
-            held = _lock(handle.fileno(), file, wait=True)
-        yield held
+            told = True
+        time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 @contextlib.contextmanager

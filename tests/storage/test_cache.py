@@ -1,12 +1,14 @@
 """Local copies of what is in a bucket."""
 
+import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mla_jax.errors import UserError
-from mla_jax.storage import cache, files
+from mla_jax.storage import cache, files, locks
 from tests.support.bucket_server import BucketServer, cached
 from tests.support.helpers import raises_user_error
 
@@ -67,6 +69,28 @@ def test_two_that_ask_at_once_fetch_it_once(folder: str, bucket_server: BucketSe
     assert first == second
     assert len(bucket_server.downloads()) - before == 3
     assert len(cached()) == 1
+
+
+def test_waiting_for_a_copy_ends_when_it_is_there(tmp_path: Path) -> None:
+    """Who made it goes on using it, and holds a shared lock until the process ends."""
+    lock, made = tmp_path / "lock", threading.Event()
+    held: list[bool] = []
+
+    def wait() -> None:
+        with locks.waiting(lock, until=made.is_set) as is_held:
+            held.append(is_held)
+
+    user = locks.share(lock)
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive()
+    made.set()
+    thread.join(10)
+    assert held == [False]
+    os.close(user)
+    wait()
+    assert held == [False, True]
 
 
 def test_what_is_damaged_or_refused_leaves_nothing(
