@@ -45,7 +45,21 @@ def gather(workdirs: Sequence[Path]) -> list[dict[str, Any]]:
     lists = {name: classes for name, classes in known.items() if classes is not None}
     if lists:
         one_list(lists)
-    return [_row(w, r) for w, r in zip(workdirs, results, strict=True)]
+    rows = zip(_names(workdirs), workdirs, results, strict=True)
+    return [{"name": name, **_row(workdir, found)} for name, workdir, found in rows]
+
+
+def _names(workdirs: Sequence[Path]) -> list[str]:
+    """What the runs are called: so much of the ends of their paths that no two are alike."""
+    for run in workdirs:
+        if list(workdirs).count(run) > 1:
+            raise UserError(f"{run} is given twice")
+    deepest = max(len(workdir.parts) for workdir in workdirs)
+    for depth in range(1, deepest + 1):
+        names = ["/".join(workdir.parts[-depth:]) for workdir in workdirs]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _results(workdir: Path) -> dict[str, Any]:
@@ -63,7 +77,6 @@ def _row(workdir: Path, results: dict[str, Any]) -> dict[str, Any]:
     run = RunFolder(workdir)
     config = run.config()
     row = {
-        "name": workdir.name,
         "form": preset_of(config.model, ignoring=("architecture", "pooling")) or "own",
         "config": config.without_paths(),
         "curve": [
@@ -99,6 +112,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             architecture += f", {model['pooling']} pooling"
         lines.append(
             {
+                "run": row["name"],
                 "model": architecture,
                 "form": row["form"],
                 "padding": "masked" if data["mask"] else "as zeros",
@@ -132,8 +146,7 @@ def curves(rows: list[dict[str, Any]]) -> str:
         line: dict[str, Any] = {"step": f"{step:,}"}
         for row in rows:
             point = next((p for p in row["curve"] if p["step"] == step), None)
-            padding = "" if row["config"]["data"]["mask"] else ", unmasked"
-            line[f"{row['form']}{padding}"] = (
+            line[row["name"]] = (
                 " / ".join(f"{files.number(point[name]):.3f}" for name in ("mAP", "AUC"))
                 if point
                 else None

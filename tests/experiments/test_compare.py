@@ -66,3 +66,21 @@ def test_other_classes_are_refused(folder: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {turned}")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_every_run_has_its_own_name_and_its_own_curve(folder: Path) -> None:
+    """Seeds of one preset, in folders of one name, differ in nothing else."""
+    runs = [folder / row / "seed0" for row in ("one", "two")]
+    for run_folder, mAP in zip(runs, (0.25, 0.75), strict=True):
+        changed(folder, str(run_folder.relative_to(folder)), lambda r: None)
+        line = {"step": 12, "loss": 0.1, "eval_mAP": mAP, "eval_AUC": 0.5, "eval_d_prime": 0}
+        (run_folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    told = compared(*runs)
+    (curve,) = [line for line in told.splitlines() if line.startswith("| step | one/seed0")]
+    assert "two/seed0" in curve
+    assert "| 0.250 / 0.500 | 0.750 / 0.500 |" in told
+    for name in ("one/seed0", "two/seed0"):
+        assert f"| {name} | " in told
+    done = run("compare", f"--workdirs={runs[0]},{runs[0]}")
+    assert done.returncode == 2
+    assert done.stderr == f"error: {runs[0]} is given twice\n"
