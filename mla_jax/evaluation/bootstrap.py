@@ -1,6 +1,8 @@
 """How certain a mean over classes is, or a difference of two: a bootstrap over clips."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -81,17 +83,23 @@ def _mean_over_classes(
             f"scores {list(scores.shape)}, labels {list(labels.shape)} and counts "
             f"{list(counts.shape)} must be of the same clips, and the first two of the same classes"
         )
-    total = np.zeros(counts.shape[1])
-    defined = np.zeros(counts.shape[1], np.int64)
     require_mask(known, labels)
-    for k in np.flatnonzero(labels.any(axis=0)):
+
+    def of(k: int) -> np.ndarray | None:
         rows = slice(None) if known is None else known[:, k]
         if not labels[rows, k].any():
-            continue
-        found = of_class(scores[rows, k], labels[rows, k], counts[rows])
-        there = ~np.isnan(found)
-        total[there] += found[there]
-        defined += there
+            return None
+        return of_class(scores[rows, k], labels[rows, k], counts[rows])
+
+    total = np.zeros(counts.shape[1])
+    defined = np.zeros(counts.shape[1], np.int64)
+    # NumPy sorts and sums without Python's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(of, np.flatnonzero(labels.any(axis=0)).tolist()):
+            if found is not None:
+                there = ~np.isnan(found)
+                total[there] += found[there]
+                defined += there
     with np.errstate(invalid="ignore"):
         return total / defined
 
@@ -143,7 +151,12 @@ def _areas(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.nda
 
 
 def _sum_runs(counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    return np.add.reduceat(counts, starts, axis=0, dtype=np.int64)
+    """The sums of the runs of clips that begin at `starts` [runs], [runs, num_resamples] int64."""
+    sums = np.empty((len(starts), counts.shape[1]), np.int64)
+    # One sum a run: `np.add.reduceat` takes eight times as long over these short rows.
+    for run, (start, stop) in enumerate(zip(starts, [*starts[1:], len(counts)], strict=True)):
+        sums[run] = np.add.reduce(counts[start:stop], axis=0, dtype=np.uint32)
+    return sums
 
 
 def interval(
