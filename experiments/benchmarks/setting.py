@@ -26,7 +26,7 @@ class Sizes:
     batch_size: int = 500
     hidden_units: int = 600
     steps: int = 4
-    gpu_steps: int = 1_000
+    gpu_steps: int = 300
     run_steps: int = 50_000
     evaluations: int = 50
     repeats: int = 7

@@ -27,6 +27,12 @@ def on_cpu() -> None:
     torch.set_num_threads(threads())
 
 
+def multiply_as_jax() -> None:
+    """Lets PyTorch multiply in TF32 on GPUs that have it, as JAX does by default."""
+    if torch is not None:
+        torch.set_float32_matmul_precision("high")
+
+
 def build(config: Config, num_features: int, num_classes: int) -> Any:
     """The multi-level model in the authors' form (`yu2018`), softmax attention; [B, T, M] -> [B, K]."""
     require()
@@ -90,6 +96,15 @@ class Trainer:
         self.model = build(config, clips.num_features, clips.num_classes).to(device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), config.optim.learning_rate)
         self.loss_of = torch.compile(self._loss) if compiled else self._loss
+        if compiled:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Raises NotMeasuredError where PyTorch cannot compile, as without a C compiler."""
+        try:
+            self.steps(1)
+        except Exception as error:
+            raise NotMeasuredError(f"torch.compile: {type(error).__name__}") from error
 
     def _padded_labels(self, clips: ClipSet) -> Any:
         counts = np.diff(clips.label_offsets)

@@ -13,9 +13,9 @@ import numpy as np
 from mla_jax.config import ModelConfig, parse_architecture
 from mla_jax.errors import UserError
 from mla_jax.models.batch_norm import BatchNorm
+from mla_jax.models.dense import Dense, apply_dense
 from mla_jax.models.dropout import Dropout
 from mla_jax.models.pooling import POOLINGS
-from mla_jax.models.product import dense_product
 from mla_jax.models.variables import Variables
 
 
@@ -28,11 +28,9 @@ def _norm(config: ModelConfig, name: str) -> BatchNorm:
     )
 
 
-def _dense(config: ModelConfig, units: int, name: str, *, use_bias: bool = True) -> nn.Dense:
+def _dense(config: ModelConfig, units: int, name: str, *, use_bias: bool = True) -> Dense:
     init = getattr(nn.initializers, config.kernel_init)()
-    return nn.Dense(
-        units, use_bias=use_bias, kernel_init=init, name=name, dot_general=dense_product
-    )
+    return Dense(units, init, use_bias, name=name)
 
 
 class DenseBlock(nn.Module):
@@ -44,7 +42,8 @@ class DenseBlock(nn.Module):
     def __call__(self, h: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps h [B, T, M or H] to [B, T, H]; padding takes no part in the statistics."""
         config = self.config
-        h = _dense(config, config.hidden_units, "dense", use_bias=config.hidden_bias)(h)
+        layer = _dense(config, config.hidden_units, "dense", use_bias=config.hidden_bias)
+        (h,) = apply_dense(h, [layer])
         if config.block_norm:
             h = _norm(config, "norm")(h, mask, train)
         h = nn.relu(h)
@@ -74,8 +73,12 @@ class Head(nn.Module):
         pooling = POOLINGS[config.pooling]
         decides = config.attend_to == "decisions"
         size = self.num_classes if decides else config.hidden_units
-        value = self._map(h, mask, train, "classify" if decides else "value", size)
-        attend = self._map(h, mask, train, "attend", size) if pooling.uses_attention else None
+        names = ["classify" if decides else "value", "attend"][: 1 + pooling.uses_attention]
+        maps = apply_dense(h, [_dense(config, size, name) for name in names])
+        if config.head_norm:
+            norms = [_norm(config, f"{name}_norm") for name in names]
+            maps = [norm(y, mask, train) for norm, y in zip(norms, maps, strict=True)]
+        value, attend = maps[0], maps[1] if pooling.uses_attention else None
         logits, weights = pooling.pool(value, attend, mask)
         self.sow("intermediates", "attention", weights)
         if decides:
@@ -86,13 +89,8 @@ class Head(nn.Module):
         if config.block_norm:
             pooled = _norm(config, "norm")(pooled, jnp.any(mask, axis=1), train)
         pooled = Dropout(config.dropout_rate)(nn.relu(pooled), train)
-        return _dense(config, self.num_classes, "classify")(pooled)
-
-    def _map(self, h: jax.Array, mask: jax.Array, train: bool, name: str, size: int) -> jax.Array:
-        h = _dense(self.config, size, name)(h)
-        if self.config.head_norm:
-            h = _norm(self.config, f"{name}_norm")(h, mask, train)
-        return h
+        (logits,) = apply_dense(pooled, [_dense(config, self.num_classes, "classify")])
+        return logits
 
 
 class MultiLevelModel(nn.Module):
@@ -144,7 +142,7 @@ class MultiLevelModel(nn.Module):
         if config.join == "deepest_first":
             levels.reverse()
         joined = jnp.concatenate([nn.sigmoid(logits) for logits in levels], axis=-1)
-        logits = _dense(config, self.num_classes, "output")(joined)
+        (logits,) = apply_dense(joined, [_dense(config, self.num_classes, "output")])
         if config.output_norm:
             # Clips of nothing but padding, which fill up a batch, do not count.
             logits = _norm(config, "output_norm")(logits, jnp.any(mask, axis=1), train)

@@ -46,28 +46,28 @@ _Saved = tuple[jax.Array, jax.Array, jax.Array, _Sums]
 
 def _with_sums(c: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, _Sums]:
     """The logits, and u and the two sums that they are made of; each [batch, classes]."""
-    lowest, highest = reduce_over_time(_bounds, _BOTH_BOUNDS, c, mask)
+    lowest, highest = reduce_over_time(_bounds, _BOTH_BOUNDS, (c, mask))
     u = jnp.where(highest < 0, highest, jnp.maximum(lowest, 0))
     # A clip without segments has no sums to take it out of.
     u = jnp.where(jnp.any(mask, axis=1)[:, None], u, 0)
 
-    def terms(c: jax.Array, v: jax.Array, there: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _terms(c, v, there, u, if_empty(mask)[:, 0])
-
-    for_y, for_not_y = reduce_over_time(terms, _BOTH_SUMS, c, v, mask)
+    of_clips = (u, if_empty(mask)[:, 0])
+    for_y, for_not_y = reduce_over_time(_terms, _BOTH_SUMS, (c, v, mask), of_clips)
     return u + jnp.log(for_y) - jnp.log(for_not_y), (u, for_y, for_not_y)
 
 
 def _bounds(c: jax.Array, there: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jnp.where(there[:, None], c, jnp.inf), jnp.where(there[:, None], c, -jnp.inf)
+    there = there[..., None]
+    return jnp.where(there, c, jnp.inf), jnp.where(there, c, -jnp.inf)
 
 
 def _terms(
     c: jax.Array, v: jax.Array, there: jax.Array, u: jax.Array, empty: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What a segment adds to both sums; [batch, classes], of which `there` and `empty` have no classes."""
-    positive, z, p = _parts(jnp.where(there[:, None], c, u), u)
-    v = jnp.where(there[:, None], v, empty) / (1 + p)
+    """What segments add to both sums; `there` is without the axis of classes, in `empty` it has one."""
+    there = there[..., None]
+    positive, z, p = _parts(jnp.where(there, c, u), u)
+    v = jnp.where(there, v, empty) / (1 + p)
     return jnp.where(positive, v, v * z), jnp.where(positive, v * z, v)
 
 

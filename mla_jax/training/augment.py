@@ -4,6 +4,8 @@ What changes follows from a key alone, and is drawn for the clips of the batch b
 devices, so it is the same on one device and on many. Padding takes part in nothing.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -12,35 +14,67 @@ from mla_jax.parallel.mesh import constrain
 from mla_jax.training.batches import Batch, DeviceClips
 
 
-def augmented_batch(
-    data: DeviceClips, rows: jax.Array, config: AugmentConfig, key: jax.Array
-) -> Batch:
-    """The clips `rows` [batch] as `DeviceClips.batch` gives them, but changed.
+class Changes(NamedTuple):
+    """What is drawn for the clips of a batch; None where nothing is.
+
+    Attributes:
+      partners: [batch] int32 the clips that these are mixed with.
+      weights: [batch, time] float32, as `draw_weights` gives them.
+      drops: [batch, time] float32, uniform in [0, 1), as `drop_segments` takes them.
+    """
+
+    partners: jax.Array | None = None
+    weights: jax.Array | None = None
+    drops: jax.Array | None = None
+
+
+def draw_changes(config: AugmentConfig, key: jax.Array, rows: jax.Array, time: int) -> Changes:
+    """Draws how a batch is changed.
 
     The partners of the clips are the same clips in a random order, anew in each step: positions in a batch
     that belong together, as those of one round of the balanced sampler do, meet no more often than others.
 
     Args:
-      data: the clips on the device.
-      rows: which of them.
       config: what is changed.
       key: of the step.
+      rows: [batch] int32 the clips of the batch.
+      time: the most segments of a clip.
     """
     partner_key, mix_key, drop_key = jax.random.split(key, 3)
-    shape = (len(rows), data.embeddings.shape[1])
+    shape, changes = (len(rows), time), Changes()
+    if config.mixes:
+        changes = changes._replace(
+            partners=jax.random.permutation(partner_key, rows),
+            weights=draw_weights(config, mix_key, shape),
+        )
+    if config.drop_segments:
+        changes = changes._replace(drops=jax.random.uniform(drop_key, shape))
+    return changes
+
+
+def changed_batch(
+    data: DeviceClips, rows: jax.Array, changes: Changes, config: AugmentConfig
+) -> Batch:
+    """The clips `rows` [batch] as `DeviceClips.batch` gives them, but changed.
+
+    Args:
+      data: the clips on the device.
+      rows: which of them.
+      changes: as `draw_changes` draws them.
+      config: what is changed.
+    """
     batch = data.clips(rows)
     missing = len(batch.mask) - len(rows)  # what fills up a batch for the devices
 
     def fill(drawn: jax.Array) -> jax.Array:
         return jnp.pad(constrain(drawn, data.mesh), ((0, missing), (0, 0)))
 
-    if config.mixes:
-        partners = data.clips(jax.random.permutation(partner_key, rows))
-        weights = fill(draw_weights(config, mix_key, shape))
-        batch = mix(batch, partners, weights, config.labels)
-    if config.drop_segments:
-        drawn = fill(jax.random.uniform(drop_key, shape))
-        batch = batch._replace(mask=drop_segments(batch.mask, drawn, config.drop_segments))
+    if changes.partners is not None and changes.weights is not None:
+        partners = data.clips(changes.partners)
+        batch = mix(batch, partners, fill(changes.weights), config.labels)
+    if changes.drops is not None:
+        kept = drop_segments(batch.mask, fill(changes.drops), config.drop_segments)
+        batch = batch._replace(mask=kept)
     return data.examples_of(batch)
 
 

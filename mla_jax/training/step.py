@@ -1,6 +1,7 @@
 """One step of training, and many of them in one compiled call."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import optax
 from mla_jax.config import AugmentConfig, Config, OptimConfig
 from mla_jax.models.multi_level import MultiLevelModel
 from mla_jax.parallel.mesh import constrain
-from mla_jax.training.augment import augmented_batch
+from mla_jax.training.augment import Changes, changed_batch, draw_changes
 from mla_jax.training.batches import Batch, DeviceClips
 from mla_jax.training.losses import binary_cross_entropy, kernel_penalty
 from mla_jax.training.optimizer import make_optimizer
@@ -19,6 +20,8 @@ from mla_jax.training.sampler import InOrder, Sampler
 from mla_jax.training.state import TrainState, axes_of_seeds
 
 MAX_STEPS_PER_CALL = 1000
+DRAWN_AHEAD = 64
+"""For so many steps at once the batches are drawn: in each turn of its loops a GPU waits for the host."""
 # Of the keys that are made of a run's key: steps, whose number dropout's are made of, are below 2^31.
 _AUGMENT_STREAM = 2**32 - 1
 
@@ -96,6 +99,23 @@ def train_step(
     return state, StepMetrics(loss, optax.tree.norm(grads))
 
 
+_Drawn = tuple[jax.Array, Changes]
+"""The clips of a step, and how they are changed."""
+
+
+def _draw(
+    augment: AugmentConfig,
+    time: int,
+    sampler: Sampler | InOrder,
+    key: jax.Array,
+    step: jax.Array,
+) -> _Drawn:
+    """What is drawn for a step, apart from dropout; `time` is the most segments of a clip."""
+    rows = sampler(step)
+    step_key = jax.random.fold_in(jax.random.fold_in(key, _AUGMENT_STREAM), step)
+    return rows, draw_changes(augment, step_key, rows, time)
+
+
 @partial(jax.jit, static_argnames=("model", "recipe"), donate_argnames=("state",))
 def run_steps(
     model: MultiLevelModel,
@@ -127,14 +147,12 @@ def run_steps(
     """
     optim, augment = recipe.optim, recipe.augment
     optimizer = make_optimizer(optim, recipe.num_steps)
+    draw = partial(_draw, augment, data.embeddings.shape[1])
 
     def one_step(
-        state: TrainState, sampler: Sampler | InOrder, key: jax.Array
+        state: TrainState, drawn: _Drawn, key: jax.Array
     ) -> tuple[TrainState, StepMetrics]:
-        rows = sampler(state.step)
-        step_key = jax.random.fold_in(jax.random.fold_in(key, _AUGMENT_STREAM), state.step)
-        changes = augment.mixes or augment.drop_segments
-        batch = augmented_batch(data, rows, augment, step_key) if changes else data.batch(rows)
+        batch = changed_batch(data, *drawn, augment)
         return train_step(
             model, optimizer, state, batch, key, l2=optim.l2, level_loss=optim.level_loss
         )
@@ -142,21 +160,29 @@ def run_steps(
     if key.ndim:
         axes = axes_of_seeds(state)
         keys_differ = dataclasses.replace(jax.tree.map(lambda _: None, sampler), key=0)
-        one_step = jax.vmap(one_step, in_axes=(axes, keys_differ, 0), out_axes=(axes, 0))
+        draw = jax.vmap(draw, in_axes=(keys_differ, 0, None))
+        one_step = jax.vmap(one_step, in_axes=(axes, 0, 0), out_axes=(axes, 0))
     empty = jnp.full((MAX_STEPS_PER_CALL, *key.shape), jnp.nan, jnp.float32)
     Carry = tuple[jax.Array, jax.Array, TrainState, StepMetrics]
 
-    def go_on(carry: Carry) -> jax.Array:
-        done, finite, _, _ = carry
-        return (done < num_steps) & finite
+    def some_steps(carry: Carry) -> Carry:
+        begin, _, state, _ = carry
+        steps = state.step + jnp.arange(DRAWN_AHEAD)
+        drawn = constrain(jax.vmap(partial(draw, sampler, key))(steps), data.mesh)
 
-    def body(carry: Carry) -> Carry:
-        done, _, state, history = carry
-        state, metrics = constrain(one_step(state, sampler, key), data.mesh)
-        history = jax.tree.map(lambda h, m: h.at[done].set(m), history, metrics)
-        finite = jnp.all(jnp.isfinite(metrics.loss + metrics.grad_norm))
-        return done + 1, finite, state, history
+        def body(carry: Carry) -> Carry:
+            done, _, state, history = carry
+            now = jax.tree.map(lambda of_all: of_all[done - begin], drawn)
+            state, metrics = constrain(one_step(state, now, key), data.mesh)
+            history = jax.tree.map(lambda h, m: h.at[done].set(m), history, metrics)
+            finite = jnp.all(jnp.isfinite(metrics.loss + metrics.grad_norm))
+            return done + 1, finite, state, history
+
+        return jax.lax.while_loop(until(jnp.minimum(num_steps, begin + DRAWN_AHEAD)), body, carry)
+
+    def until(stop: jax.Array | int) -> Callable[[Carry], jax.Array]:
+        return lambda carry: (carry[0] < stop) & carry[1]
 
     start = (jnp.int32(0), jnp.bool_(True), state, StepMetrics(empty, empty))
-    _, _, state, history = jax.lax.while_loop(go_on, body, start)
+    _, _, state, history = jax.lax.while_loop(until(num_steps), some_steps, start)
     return state, history

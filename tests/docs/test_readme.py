@@ -62,14 +62,18 @@ def rendered() -> dict[str, dict[str, str]]:
 import json, pathlib, sys
 from mla_jax.commands import compare
 from experiments.benchmarks import rows
-from experiments.table import comparison, exports, folds
+from experiments.table import ablation, comparison, curve, exports, folds
+shown = {
+    'esc10': folds.markdown,
+    'exports': exports.table,
+    'ablation': ablation.markdown,
+    'learning_curve': curve.markdown,
+}
 tables = {}
 for path in map(pathlib.Path, sys.argv[1:]):
     made, name = json.loads(path.read_text()), path.stem
-    if name == 'esc10':
-        tables[name] = {name: folds.markdown(made)}
-    elif name == 'exports':
-        tables[name] = {name: exports.table(made)}
+    if name in shown:
+        tables[name] = {name: shown[name](made)}
     elif isinstance(made, dict):
         tables[name] = comparison.texts(made)
     elif 'part' in made[0]:

@@ -17,13 +17,17 @@ def test_both_forms_are_numpys() -> None:
     mask = rng.random((B, T)) < 0.6
     factor = rng.normal(size=(B, K)).astype(np.float32)
 
-    def of_segment(x: jax.Array, there: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jnp.where(there[:, None], x * factor, 0), jnp.where(there[:, None], x, -9)
+    def of_segments(
+        x: jax.Array, there: jax.Array, factor: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        return jnp.where(there[..., None], x * factor, 0), jnp.where(there[..., None], x, -9)
 
     total = np.where(mask[:, :, None], x * factor[:, None], 0).sum(axis=1)
     largest = np.where(mask[:, :, None], x, -9).max(axis=1)
     for reduce in (looped, at_once, reduce_over_time):
-        found = jax.jit(lambda x, m, of=reduce: of(of_segment, OPERATORS, x, m))(x, mask)
+        found = jax.jit(lambda x, m, of=reduce: of(of_segments, OPERATORS, (x, m), (factor,)))(
+            x, mask
+        )
         np.testing.assert_allclose(found[0], total, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(found[1], largest)
 
@@ -33,7 +37,7 @@ def test_it_can_be_batched() -> None:
     x = np.random.default_rng(1).normal(size=(2, B, T, K)).astype(np.float32)
 
     def reduced(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return reduce_over_time(lambda x: (x, x), OPERATORS, x)
+        return reduce_over_time(lambda x: (x, x), OPERATORS, (x,))
 
     together = jax.jit(jax.vmap(reduced))(x)
     for found, expected in zip(together, (x.sum(axis=2), x.max(axis=2)), strict=True):

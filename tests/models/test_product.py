@@ -1,29 +1,42 @@
-"""The product of a dense layer: JAX's own, and its gradients."""
+"""The products of dense layers: JAX's own, and their gradients, in both forms."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mla_jax.models.product import product
+from mla_jax.models import product
 
 
+def _same(ours: Any, theirs: Any) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), ours, theirs)
+
+
+@pytest.mark.parametrize("sizes", [(6,), (6, 6), (3, 8, 11)])
 @pytest.mark.parametrize("shape", [(7,), (7, 3), (2, 5, 3)])
-def test_it_is_jaxs_and_so_are_its_gradients(shape: tuple[int, ...]) -> None:
+def test_they_are_jaxs_and_so_are_their_gradients(
+    shape: tuple[int, ...], sizes: tuple[int, ...]
+) -> None:
     rng = np.random.default_rng(0)
-    x, kernel = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((*shape, 4), (4, 6)))
-    weights = jnp.asarray(rng.normal(size=(*shape, 6)), jnp.float32)
 
-    def of(multiply: Callable[[jax.Array, jax.Array], jax.Array]) -> object:
-        def total(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            return jnp.sum(jnp.sin(multiply(x, kernel)) * weights)
+    def normal(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
-        return jax.value_and_grad(total, argnums=(0, 1))(x, kernel)
+    x, kernels = normal(*shape, 4), [normal(4, size) for size in sizes]
+    weights = [normal(*shape, size) for size in sizes]
 
-    jax.tree.map(
-        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5),
-        of(product),
-        of(jnp.matmul),
-    )
+    def of(multiply: Callable[..., Any]) -> Any:
+        def total(x: jax.Array, *kernels: jax.Array) -> jax.Array:
+            found = multiply(x, *kernels)
+            return sum(jnp.sum(jnp.sin(y) * w) for y, w in zip(found, weights, strict=True))
+
+        return jax.value_and_grad(total, argnums=tuple(range(1 + len(sizes))))(x, *kernels)
+
+    _same(of(product.products), of(lambda x, *kernels: [jnp.matmul(x, k) for k in kernels]))
+    # Those of accelerators.
+    _same(product.together(x, *kernels), product.apart(x, *kernels))
+    grads = [jnp.cos(w) for w in weights]
+    _same(product.gradients_together(x, kernels, grads), product.gradients_apart(x, kernels, grads))

@@ -10,13 +10,26 @@ import pytest
 import scipy.stats
 
 import mla_jax as mla
-from mla_jax.training.augment import augmented_batch, draw_weights, drop_segments, mix
+from mla_jax.training.augment import (
+    changed_batch,
+    draw_changes,
+    draw_weights,
+    drop_segments,
+    mix,
+)
 from mla_jax.training.batches import Batch, DeviceClips
 from mla_jax.training.losses import binary_cross_entropy
 from tests.support.helpers import random_clips
 
 B, T, M, K = 30, 6, 3, 5
 KEY = jax.random.key(0)
+
+
+def augmented_batch(
+    data: DeviceClips, rows: jax.Array, config: mla.AugmentConfig, key: jax.Array
+) -> Batch:
+    changes = draw_changes(config, key, rows, data.embeddings.shape[1])
+    return changed_batch(data, rows, changes, config)
 
 
 def random_batch(seed: int, *, known: bool = False) -> Batch:
