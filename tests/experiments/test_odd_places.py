@@ -23,7 +23,8 @@ UMLAUT = "Geräusch"
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file that `compare --results` shows, of a run that is called with an umlaut."""
     row = {
-        "form": UMLAUT,
+        "name": UMLAUT,
+        "form": "best",
         "config": {
             "model": {"architecture": "1-A", "pooling": "attention"},
             "data": {"mask": True},
