@@ -37,7 +37,6 @@ def steps_on(setting: Setting, device: str) -> list[Row]:
     sizes, config = setting.sizes, setting.config
     clips = many_clips(sizes.many_clips)
     ours = Trainer(config, clips)
-    torch_peer.multiply_as_jax()
     operations = step_operations(config, clips, sizes.gpu_steps)
     rows = []
     peers = {"PyTorch, eager": (False, "10x"), "PyTorch, torch.compile": (True, "1x")}

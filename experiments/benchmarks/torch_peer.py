@@ -27,12 +27,6 @@ def on_cpu() -> None:
     torch.set_num_threads(threads())
 
 
-def multiply_as_jax() -> None:
-    """Lets PyTorch multiply in TF32 on GPUs that have it, as JAX does by default."""
-    if torch is not None:
-        torch.set_float32_matmul_precision("high")
-
-
 def build(config: Config, num_features: int, num_classes: int) -> Any:
     """The multi-level model in the authors' form (`yu2018`), softmax attention; [B, T, M] -> [B, K]."""
     require()
@@ -90,6 +84,7 @@ class Trainer:
         self, config: Config, clips: ClipSet, *, device: str = "cpu", compiled: bool = False
     ) -> None:
         self.device, self.batch_size = device, config.data.batch_size
+        torch.backends.cuda.matmul.allow_tf32 = True  # as JAX does by default, on GPUs alone
         self.embeddings = torch.from_numpy(np.array(clips.embeddings)).to(device)
         self.labels = self._padded_labels(clips)
         self.num_classes = clips.num_classes

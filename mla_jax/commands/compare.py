@@ -21,6 +21,7 @@ from mla_jax.errors import UserError
 from mla_jax.presets import preset_of
 from mla_jax.runs.fingerprint import may_be_same_eval
 from mla_jax.runs.folder import RunFolder, classes_of, require_output
+from mla_jax.runs.names import run_names
 from mla_jax.storage import files, paths
 
 _SCORES = ("mAP", "AUC", "d_prime")
@@ -45,21 +46,8 @@ def gather(workdirs: Sequence[Path]) -> list[dict[str, Any]]:
     lists = {name: classes for name, classes in known.items() if classes is not None}
     if lists:
         one_list(lists)
-    rows = zip(_names(workdirs), workdirs, results, strict=True)
+    rows = zip(run_names(workdirs), workdirs, results, strict=True)
     return [{"name": name, **_row(workdir, found)} for name, workdir, found in rows]
-
-
-def _names(workdirs: Sequence[Path]) -> list[str]:
-    """What the runs are called: so much of the ends of their paths that no two are alike."""
-    for run in workdirs:
-        if list(workdirs).count(run) > 1:
-            raise UserError(f"{run} is given twice")
-    deepest = max(len(workdir.parts) for workdir in workdirs)
-    for depth in range(1, deepest + 1):
-        names = ["/".join(workdir.parts[-depth:]) for workdir in workdirs]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _results(workdir: Path) -> dict[str, Any]:
@@ -104,7 +92,7 @@ def _row(workdir: Path, results: dict[str, Any]) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """The Markdown table of gathered runs, below a warning if they are not of the same eval data."""
     lines = []
-    for row in rows:
+    for name, row in zip(_names(rows), rows, strict=True):
         average = row.get("average", {})
         model, data = row["config"]["model"], row["config"]["data"]
         architecture = model["architecture"]
@@ -112,7 +100,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             architecture += f", {model['pooling']} pooling"
         lines.append(
             {
-                "run": row["name"],
+                "run": name,
                 "model": architecture,
                 "form": row["form"],
                 "padding": "masked" if data["mask"] else "as zeros",
@@ -125,6 +113,12 @@ def table(rows: list[dict[str, Any]]) -> str:
             }
         )
     return _other_data(rows) + markdown_table(lines)
+
+
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    """What the runs are called; where a file of before calls several alike, with their row's number."""
+    names = [row["name"] for row in rows]
+    return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, 1)]
 
 
 def _other_data(rows: list[dict[str, Any]]) -> str:
@@ -144,10 +138,10 @@ def curves(rows: list[dict[str, Any]]) -> str:
     lines = []
     for step in steps:
         line: dict[str, Any] = {"step": f"{step:,}"}
-        for row in rows:
+        for name, row in zip(_names(rows), rows, strict=True):
             point = next((p for p in row["curve"] if p["step"] == step), None)
-            line[row["name"]] = (
-                " / ".join(f"{files.number(point[name]):.3f}" for name in ("mAP", "AUC"))
+            line[name] = (
+                " / ".join(f"{files.number(point[score]):.3f}" for score in ("mAP", "AUC"))
                 if point
                 else None
             )

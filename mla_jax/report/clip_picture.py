@@ -16,9 +16,9 @@ from mla_jax.localization.truth import truth_of_clip
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.inputs import names_sound
-from mla_jax.report.gather import run_names
 from mla_jax.report.sound import ClipSound, Sounds
 from mla_jax.runs.folder import require_output
+from mla_jax.runs.names import run_names
 from mla_jax.runs.tagging_model import TaggingModel, require_models_alike
 from mla_jax.runs.use import open_model
 

@@ -75,12 +75,17 @@ def test_every_run_has_its_own_name_and_its_own_curve(folder: Path) -> None:
         changed(folder, str(run_folder.relative_to(folder)), lambda r: None)
         line = {"step": 12, "loss": 0.1, "eval_mAP": mAP, "eval_AUC": 0.5, "eval_d_prime": 0}
         (run_folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    told = compared(*runs)
-    (curve,) = [line for line in told.splitlines() if line.startswith("| step | one/seed0")]
-    assert "two/seed0" in curve
-    assert "| 0.250 / 0.500 | 0.750 / 0.500 |" in told
-    for name in ("one/seed0", "two/seed0"):
-        assert f"| {name} | " in told
+    ok("compare", f"--workdirs={runs[0]},{runs[1]}", f"--output={folder}/seeds.json")
+    rows = json.loads((folder / "seeds.json").read_text())
+    before = [row | {"name": "seed0"} for row in rows]  # so runs were called once
+    (folder / "before.json").write_text(json.dumps(before))
+    for file, names in (("seeds", ["one", "two"]), ("before", ["seed0 (1)", "seed0 (2)"])):
+        told = ok("compare", f"--results={folder}/{file}.json").stdout
+        (head,) = [line for line in told.splitlines() if line.startswith("| step")]
+        assert [cell.strip() for cell in head.split("|")[2:4]] == names
+        assert [cell for cell in told.split() if cell in ("0.250", "0.750")] == ["0.250", "0.750"]
+        for name in names:
+            assert f"| {name} | " in " ".join(told.split())
     done = run("compare", f"--workdirs={runs[0]},{runs[0]}")
     assert done.returncode == 2
-    assert done.stderr == f"error: {runs[0]} is given twice\n"
+    assert "the same run is given twice" in done.stderr

@@ -18,12 +18,13 @@ from mla_jax.evaluation.metrics import Metrics
 from mla_jax.localization.truth import read_truth, truth_of_clip
 from mla_jax.report import clip_picture
 from mla_jax.report.contents import Report
-from mla_jax.report.gather import gather, run_names
+from mla_jax.report.gather import gather
 from mla_jax.report.page import render
 from mla_jax.report.tensorboard import add_to_tensorboard
 from mla_jax.report.when import when
 from mla_jax.report.write import write_report
 from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.names import run_names
 from mla_jax.runs.use import evaluate
 from mla_jax.storage import files
 from tests.support.helpers import raises_user_error

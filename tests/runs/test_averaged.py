@@ -15,12 +15,12 @@ from mla_jax.explain.levels import level_shares
 from mla_jax.explain.maps import clip_maps
 from mla_jax.models.multi_level import init_variables
 from mla_jax.report import tables
-from mla_jax.report.gather import gather, run_names
+from mla_jax.report.gather import gather
 from mla_jax.runs.averaged import AveragedModel, members_of
 from mla_jax.runs.checkpoints import Checkpoints
 from mla_jax.runs.data import RunData
 from mla_jax.runs.folder import RunFolder
-from mla_jax.runs.names import workdirs_of
+from mla_jax.runs.names import run_names, workdirs_of
 from mla_jax.runs.results import checkpoint_meta
 from mla_jax.runs.thresholds import thresholds_of
 from mla_jax.runs.trained import restore

@@ -15,7 +15,7 @@ from mla_jax.training.batches import DeviceClips
 from mla_jax.training.loop import NotFiniteError, Trainer, next_stop
 from mla_jax.training.sampler import make_sampler
 from mla_jax.training.state import TrainState, stack_states
-from mla_jax.training.step import Recipe, run_steps
+from mla_jax.training.step import DRAWN_AHEAD, Recipe, run_steps
 from tests.support.helpers import raises_user_error
 from tests.support.small_runs import SMALL
 
@@ -71,6 +71,9 @@ def test_however_a_run_is_cut_its_bits_are_the_same(clips: mla.ClipSet) -> None:
     whole = run(clips, [10])
     for counts in ([5, 5], [1] * 10, [3, 7]):
         assert_same(whole, run(clips, counts))
+    # Batches are drawn ahead for so many steps.
+    beyond = [DRAWN_AHEAD - 1, 1, 1, DRAWN_AHEAD + 3]
+    assert_same(run(clips, [sum(beyond)]), run(clips, beyond))
 
 
 def test_the_host_is_not_in_the_loop(clips: mla.ClipSet) -> None:

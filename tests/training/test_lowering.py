@@ -70,7 +70,8 @@ def _arguments(preset: str, *, seeds: int = 1) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize(
-    ("preset", "seeds"), [("yu2018", 1), ("best", 1), ("best", 2), ("kong2019_torch", 1)]
+    ("preset", "seeds"),
+    [("yu2018", 1), ("yu2018_equations", 1), ("best", 1), ("best", 2), ("kong2019_torch", 1)],
 )
 def test_the_training_loop_lowers(preset: str, seeds: int) -> None:
     arguments = _arguments(preset, seeds=seeds)
