@@ -11,6 +11,12 @@ from mla_jax import suggest
 from mla_jax.config import field_names
 from mla_jax.errors import UserError
 
+# What Python says of a value, and what a person is told.
+_WORDS = (
+    ("invalid literal for int()", "a whole number"),
+    ("could not convert string to float", "a number"),
+    ("Non-boolean argument", "True or False"),
+)
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
 
@@ -39,8 +45,9 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
     """Reads the flags; returns what is left.
 
     Raises:
-      UserError: there is no such flag; the message names the one that is meant, if it can be told.
-      flags.Error: a flag has a value that it cannot take.
+      UserError: there is no such flag (the message names the one that is meant, if it can be told), or what
+        should be a number is none.
+      flags.Error: a flag has another value that it cannot take.
     """
     try:
         rest: Sequence[str] = flags.FLAGS(argv)
@@ -50,6 +57,13 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
             known += [f"config.{name}" for name in field_names()]
         hint = suggest.did_you_mean(error.flagname, known, before="--") or "; --help lists them"
         raise UserError(f"there is no flag --{error.flagname}{hint}") from None
+    except flags.IllegalFlagValueError as error:
+        for theirs, ours in _WORDS:
+            given, found, _ = str(error).partition(theirs)
+            if found:
+                flag = given.removeprefix("flag ").rpartition(":")[0]
+                raise UserError(f"{flag} is not valid: it must be {ours}") from None
+        raise
     return rest
 
 

@@ -93,6 +93,14 @@ class ClassList:
                 )
         return ""
 
+    def told_apart_by_capitals(self) -> str:
+        """Which two names only capital letters tell apart, in words; empty if there are none."""
+        by_letters: dict[str, str] = {}
+        for name in self.names:
+            if (other := by_letters.setdefault(name.strip().casefold(), name)) != name:
+                return f"{other!r} and {name!r} are two classes; write one if it is one"
+        return ""
+
     @property
     def shown_names(self) -> tuple[str, ...]:
         """[num_classes] names for a person to read: a class whose name is its own index is `class 3`."""

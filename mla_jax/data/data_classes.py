@@ -19,19 +19,20 @@ AUDIOSET_CLASSES = 527
 def find_classes(config: DataConfig, *places: str) -> ClassList | None:
     """The class list that `config` names, else one beside the data, else the names that the data have.
 
-    Names that stand for several classes are warned of.
+    Names that stand for several classes are warned of, and those that only capital letters tell apart.
 
     Raises:
       UserError: the list or the data cannot be read.
     """
     found = class_list.resolve(config.class_list, [_folder_of(place) for place in places if place])
+    if found is None:
+        there = (place for place in places if place and (glob.has_magic(place) or _exists(place)))
+        named = (open_format(place, labels=config.labels)[1].classes for place in there)
+        found = next(filter(None, named), None)
     if found is not None:
-        if doubled := found.doubled():
-            logging.warning("the class list in use: %s", doubled)
-        return found
-    there = (place for place in places if place and (glob.has_magic(place) or _exists(place)))
-    named = (open_format(place, labels=config.labels)[1].classes for place in there)
-    return next(filter(None, named), None)
+        for odd in filter(None, (found.doubled(), found.told_apart_by_capitals())):
+            logging.warning("the class list in use: %s", odd)
+    return found
 
 
 def _exists(place: str) -> bool:

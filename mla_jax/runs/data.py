@@ -36,7 +36,7 @@ class RunData:
 
     @classmethod
     def open(cls, config: Config, *, allow_other_embeddings: bool = False) -> "RunData":
-        """Opens what `config.data` names; warns of video ids that are in both train and eval.
+        """Opens what `config.data` names; warns of clips that are in both train and eval.
 
         Args:
           config: the settings.
@@ -75,6 +75,9 @@ class RunData:
                 train.embedding,
                 allow_other=allow_other_embeddings,
             )
+        for name, clips in (("validation", validation), ("eval", evaluation)):
+            if clips is not None:
+                _warn_of_copies(train, name, clips)
         classes = found or ClassList.numbered(num_classes)
         _warn_of_labels_without_contrast(train, validation, evaluation, classes)
         return cls(train, validation, evaluation, classes, tuple(skipped), allow_other_embeddings)
@@ -145,4 +148,20 @@ def _warn_of_shared_ids(data: DataConfig, train: ClipSet, evaluation: ClipSet) -
             data.train,
             data.eval,
             shared[0].decode(errors="replace"),
+        )
+
+
+def _warn_of_copies(train: ClipSet, name: str, clips: ClipSet) -> None:
+    ids = clips.video_ids, train.video_ids
+    pairs = [(ids[0][row], ids[1][other]) for row, other in splits.copies(clips, train)]
+    # Of clips with the same id there is another warning.
+    if pairs := [(one, other) for one, other in pairs if one != other]:
+        one, other = (video_id.decode(errors="replace") for video_id in pairs[0])
+        logging.warning(
+            "%d %s clips hold exactly what training clips of other ids hold, the first of them, %r, what %r "
+            "holds: scores on clips that were trained on flatter; leave such copies out",
+            len(pairs),
+            name,
+            one,
+            other,
         )

@@ -232,6 +232,13 @@ def test_lists_of_other_lengths_and_names_of_several_classes() -> None:
     assert "the same mid 'x'" in ClassList(("x", "x"), ("A", "B")).doubled()
 
 
+def test_names_that_only_capitals_tell_apart() -> None:
+    assert ClassList(MIDS, NAMES).told_apart_by_capitals() == ""
+    assert ClassList(("", ""), ("A", "A")).told_apart_by_capitals() == ""
+    told = ClassList(("", "", ""), ("Dog", "Cat", "dog")).told_apart_by_capitals()
+    assert told == "'Dog' and 'dog' are two classes; write one if it is one"
+
+
 @pytest.mark.audioset
 def test_another_order_of_audiosets_classes_is_known(audioset_dir: Path) -> None:
     classes = ClassList.read(audioset_dir / "csv" / FILE_NAME)

@@ -11,7 +11,7 @@ import pytest
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.embedding import Embedding, Scaling
-from mla_jax.data.splits import hash_fractions, hold_out, shared_ids, take_share
+from mla_jax.data.splits import copies, hash_fractions, hold_out, shared_ids, take_share
 from tests.support.helpers import FIELDS, assert_same_clips, raises_user_error, random_clips
 
 Clip = tuple[bytes, int, list[int], bytes, float]
@@ -415,3 +415,24 @@ def test_ids_in_two_sets() -> None:
     clips = random_clips()
     assert shared_ids(clips, clips[3:5]) == sorted(clips.video_ids[3:5].tolist())
     assert shared_ids(clips[3:5], clips[5:]) == []
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_copies_in_two_sets(dtype: str) -> None:
+    """Of equal real segments alone: neither ids nor the room for padding count."""
+    clips = random_clips(num_clips=9, dtype=dtype)
+    again = clips[[2, 7, 2]]
+    named = dataclasses.replace(again, video_ids=np.array([b"a", b"b", b"c"]))
+    assert copies(named, clips) == [(0, 2), (1, 7), (2, 2)]
+    wider = np.pad(named.embeddings, ((0, 0), (0, 3), (0, 0)))
+    assert copies(dataclasses.replace(named, embeddings=wider), clips) == copies(named, clips)
+    assert copies(clips[3:5], clips[5:]) == []
+    # The first segment alone makes no copy, nor does one clip that is the beginning of another.
+    changed = named.embeddings.copy()
+    changed[:, -1] = 7
+    changed[2] = named.embeddings[2]
+    lengths = np.full(3, clips.max_segments, np.int32)
+    lengths[2] = 1
+    other = dataclasses.replace(named, embeddings=changed, num_segments=lengths)
+    full = dataclasses.replace(clips, num_segments=np.full(9, clips.max_segments, np.int32))
+    assert copies(other, full) == []

@@ -203,6 +203,20 @@ def test_the_config_names_the_class_list(tmp_path: Path) -> None:
         find_classes(DataConfig(class_list=str(tmp_path / "missing.csv")), str(tmp_path))
 
 
+def test_names_that_may_be_mistaken_are_warned_of_wherever_they_come_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = np.array(["Dog", "dog", "Cat"])
+    np.savez(tmp_path / "a.npz", x=np.ones((3, 2, 5), np.float32), y=labels)
+    config = DataConfig(class_list=write_classes(tmp_path / "b", ClassList(("", ""), ("A", "a"))))
+    find_classes(DataConfig(), str(tmp_path / "a.npz"))
+    find_classes(config)
+    assert [m.split(": ")[1] for m in caplog.messages] == [
+        "'Dog' and 'dog' are two classes; write one if it is one",
+        "'A' and 'a' are two classes; write one if it is one",
+    ]
+
+
 def test_counts_classes_by_the_first_that_knows(paths: dict[str, str]) -> None:
     nine = ClassList.numbered(9)
     assert count_classes(DataConfig(), nine, paths["packed"]) == 9

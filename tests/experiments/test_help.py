@@ -91,9 +91,16 @@ def choices(kind: Any, name: str) -> list[str]:
         (["train", "--lr=1"], "there is no flag --lr; did you mean --config.optim.learning_rate?"),
         (["train", "--config.optim.lr=1"], "did you mean optim.learning_rate?"),
         (["evaluate", "--xyz=x"], "there is no flag --xyz; --help lists them"),
+        (
+            ["train", "--config.train.steps=1.5"],
+            "--config.train.steps=1.5 is not valid: it must be a whole number",
+        ),
+        (["train", "--config.optim.b1=a:b"], "b1=a:b is not valid: it must be a number"),
+        (["train", "--config.data.mask=so"], "mask=so is not valid: it must be True or False"),
+        (["evaluate", "--step=a"], "--step=a is not valid: it must be a whole number"),
     ],
 )
-def test_a_misspelt_flag_is_told_with_what_is_meant(given: list[str], told: str) -> None:
+def test_a_wrong_flag_or_value_is_told_with_what_is_meant(given: list[str], told: str) -> None:
     done = run(*given)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")

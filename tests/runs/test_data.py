@@ -12,6 +12,7 @@ from mla_jax.config import Config, DataConfig
 from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.packing import pack
+from mla_jax.data.splits import hash_fractions
 from mla_jax.runs.data import RunData
 from tests.support.helpers import raises_user_error, random_clips
 from tests.support.records import payload, write_file
@@ -22,10 +23,11 @@ def packed_pair(tmp_path: Path) -> Callable[[list[str], list[str]], Config]:
     """Packs a train and an eval set of given ids; returns the config that opens them."""
 
     def make(train: list[str], evaluation: list[str]) -> Config:
+        rng = np.random.default_rng(0)
         for name, ids in (("train", train), ("eval", evaluation)):
             shutil.rmtree(tmp_path / name, ignore_errors=True)
             clips = ClipSet.from_arrays(
-                np.ones((len(ids), 2, 3), np.uint8),
+                rng.integers(256, size=(len(ids), 2, 30)).astype(np.uint8),
                 [[i % 2] for i in range(len(ids))],
                 num_classes=4,
                 video_ids=ids,
@@ -53,6 +55,28 @@ def test_an_id_in_both_train_and_eval(
     assert "\n" not in warned
 
 
+def test_copies_under_other_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same recording under two paths: in train and eval, or on both sides of a validation split."""
+    clips = random_clips(num_clips=20)
+
+    def copy(row: int, video_id: str) -> ClipSet:
+        return dataclasses.replace(clips[[row]], video_ids=np.array([video_id.encode()]))
+
+    pack([clips[:10], copy(4, "4 again")], tmp_path / "train")
+    pack([clips[10:], copy(5, "5 too"), copy(6, "6 too")], tmp_path / "eval")
+    data = DataConfig(train=str(tmp_path / "train"), eval=str(tmp_path / "eval"))
+    RunData.open(Config(data=data))
+    (warned,) = caplog.messages
+    assert "2 eval clips hold exactly what training clips of other ids hold" in warned
+    assert f"'5 too', what {clips.video_ids[5].decode()!r} holds" in warned
+    caplog.clear()
+    fractions = hash_fractions(np.array([clips.video_ids[4], b"4 again"]))
+    held_out = dataclasses.replace(data, eval="", validation_fraction=float(fractions.mean()))
+    RunData.open(Config(data=held_out))
+    (warned,) = caplog.messages
+    assert "1 validation clips hold exactly what training clips of other ids hold" in warned
+
+
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
@@ -70,9 +94,9 @@ def test_labels_that_tell_nothing_apart_are_warned_of(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for name in ("train", "eval"):
+    for k, name in enumerate(("train", "eval")):
         ids = [f"{name}{i}" for i in range(2)]
-        embeddings = np.ones((2, 2, 3), np.uint8)
+        embeddings = np.full((2, 2, 3), k + 1, np.uint8)
         clips = ClipSet.from_arrays(embeddings, labels, num_classes=3, video_ids=ids)
         pack([clips], tmp_path / name)
     data = DataConfig(train=str(tmp_path / "train"), eval=str(tmp_path / "eval"))
