@@ -49,6 +49,8 @@ def make() -> dict[str, Any]:
         return {"row": row, **ablation.ablation_of([comparison.row_of(*r) for r in made])}
 
     def write(rows: list[training.Trained]) -> None:
+        if all(trained.name != row for trained in rows):
+            return  # another program trains it
         made = of(rows)
         program.write(how.workdir, _NAME, made, ablation.markdown(made))
 

@@ -6,7 +6,13 @@ A row is a preset; `yu2018:6-A` is the preset yu2018 with another architecture, 
 it, `6-A+optim.l2=0.001` the same with another setting. --rows chooses rows; all are trained without it. A
 tenth of the training clips chooses each row's step and says when it has converged. The same command continues
 where it stopped; a finished row is not trained again. Rows and seeds of another command in the same folder
-stay in the table. After every row it writes to the workdir
+stay in the table. Started several times at once it shares the rows: each program takes those that no other is
+training, and ends with the whole table. A large GPU has room for several:
+
+    export XLA_PYTHON_CLIENT_PREALLOCATE=false
+    for i in 1 2 3 4 5 6; do python -m experiments.table1 --data=packed --workdir=runs/table1 & done; wait
+
+After every row it writes to the workdir
 
     table1.json     every score, with its settings, and the verdicts on the paper's claims
     table1.md       the table: ours, mean and spread over seeds, beside what the articles state; the verdicts

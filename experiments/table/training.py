@@ -3,10 +3,12 @@
 WORKDIR/settings.json     what all rows share
 WORKDIR/ROW/seedN/        a run's folder
 
-Programs that are given the same folder and settings use each other's runs.
+Programs that are given the same folder and settings use each other's runs, and may run at once: each takes
+the rows that no other is training, and ends when all of its rows are finished.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +19,16 @@ from experiments.table.rows import Schedule, folder_of, full_name
 from mla_jax.commands import common_flags, console
 from mla_jax.config import Config
 from mla_jax.errors import UserError
-from mla_jax.parallel.signals import StopOnSignal
+from mla_jax.parallel.signals import InterruptedRunError, StopOnSignal
 from mla_jax.runs.data import RunData
 from mla_jax.runs.fingerprint import require_same
 from mla_jax.runs.folder import RunFolder, claim
 from mla_jax.runs.seeds import seeds_that_fit, train_row
 from mla_jax.runs.session import with_seed
 from mla_jax.storage import files, paths
+from mla_jax.storage.locks import InUseError
+
+_SECONDS_BETWEEN_TRIES = 5
 
 
 class Trained(NamedTuple):
@@ -89,26 +94,41 @@ class Training:
         claim(self.workdir / "settings.json", self.settings, "a table")
         console.say(opened.describe())
         gathered = {name: trained for name in before if (trained := self._found(name, opened))}
+        order = [*gathered, *rows]
+        elsewhere: set[str] = set()  # rows that other programs were found to train
         with StopOnSignal(console.say_stopping) as should_stop:
-            for number, name in enumerate(rows, 1):
-                console.say(f"row {number} of {len(rows)}: {name}")
-                config = self.schedule.config(name)
-                if _opening(config) != _opening(self.schedule.config(rows[0])):
-                    data = self._open(config)
-                else:
-                    data = opened
-                train_row(
-                    config,
-                    self.seeds,
-                    folder_of(self.workdir, name),
-                    data,
-                    together=self.together,
-                    say=console.say,
-                    should_stop=should_stop,
-                )
-                gathered[name] = self._gather(name, config, data)
-                after_row(list(gathered.values()))
-        return list(gathered.values())
+            while left := [name for name in rows if name not in gathered]:
+                for name in left:
+                    if name not in elsewhere:
+                        console.say(f"row {rows.index(name) + 1} of {len(rows)}: {name}")
+                    try:
+                        gathered[name] = self._trained(name, opened, rows[0], should_stop)
+                    except InUseError as error:
+                        if name not in elsewhere:
+                            console.say(f"left to the program that trains it: {error}")
+                        elsewhere.add(name)
+                    else:
+                        after_row([gathered[n] for n in order if n in gathered])
+                if not any(name in gathered for name in left):
+                    _wait(should_stop)
+        return [gathered[name] for name in order]
+
+    def _trained(
+        self, name: str, opened: RunData, opened_for: str, should_stop: StopOnSignal
+    ) -> Trained:
+        """Trains what is not finished of a row, on data that were opened for another."""
+        config, other = map(self.schedule.config, (name, opened_for))
+        data = opened if _opening(config) == _opening(other) else self._open(config)
+        train_row(
+            config,
+            self.seeds,
+            folder_of(self.workdir, name),
+            data,
+            together=self.together,
+            say=console.say,
+            should_stop=should_stop,
+        )
+        return self._gather(name, config, data)
 
     def _open(self, config: Config) -> RunData:
         return RunData.open(config, allow_other_embeddings=self.allow_other_embeddings)
@@ -135,6 +155,14 @@ class Training:
                 require_same(found, {"eval": data.sets()["eval"]}, run, ("eval",))
                 results.append(found)
         return Trained(name, config, results)
+
+
+def _wait(should_stop: StopOnSignal) -> None:
+    until = time.monotonic() + _SECONDS_BETWEEN_TRIES
+    while time.monotonic() < until:
+        if should_stop():
+            raise InterruptedRunError(0)
+        time.sleep(0.1)
 
 
 def _opening(config: Config) -> Any:

@@ -63,6 +63,7 @@ def train_row(
 
     Raises:
       InterruptedRunError: `should_stop` said so; the row is saved as of its last evaluation.
+      InUseError: another process trains it.
       UserError: there are no eval clips, the folder holds other settings, or training diverged.
     """
     if data.eval is None:
@@ -72,13 +73,13 @@ def train_row(
     runs = {seed: RunFolder(folder / f"seed{seed}") for seed in seeds}
     for seed, run in runs.items():
         run.require_same_settings(with_seed(config, seed))
-    finished = {seed: results for seed, run in runs.items() if (results := run.results())}
-    for seed, results in finished.items():
-        require_same(results, data.sets(), runs[seed], ("train", "validation", "eval"))
-    left = [seed for seed in seeds if seed not in finished]
-    if not left:
-        say(f"{folder} is finished")
     with one_writer(folder):
+        finished = {seed: results for seed, run in runs.items() if (results := run.results())}
+        for seed, results in finished.items():
+            require_same(results, data.sets(), runs[seed], ("train", "validation", "eval"))
+        left = [seed for seed in seeds if seed not in finished]
+        if not left:
+            say(f"{folder} is finished")
         for start in range(0, len(left), together):
             group = {seed: runs[seed] for seed in left[start : start + together]}
             _train_together(config, group, folder, data, say, should_stop)

@@ -21,6 +21,10 @@ _KNOWN = fcntl is not None
 _SECONDS_BETWEEN_TRIES = 0.05
 
 
+class InUseError(UserError):
+    """Another process writes in the folder."""
+
+
 def held_elsewhere(path: object) -> UserError:
     """What to tell of a file whose library says that it is locked (`BlockingIOError`)."""
     return UserError(
@@ -61,7 +65,8 @@ def one_writer(folder: str | Path) -> Iterator[None]:
     bucket, or on a disk without locks, nothing is held, and a warning says so.
 
     Raises:
-      UserError: another process holds it; the message says which.
+      InUseError: another process holds it; the message says which.
+      UserError: the folder cannot be written.
     """
     if paths.is_remote(folder):
         logging.warning(
@@ -83,7 +88,7 @@ def one_writer(folder: str | Path) -> Iterator[None]:
             _lock(handle, folder)
         except BlockingIOError as error:
             holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-            raise UserError(
+            raise InUseError(
                 f"{folder} is in use by process {holder}; wait for it, or give another folder"
             ) from error
         os.ftruncate(handle, 0)

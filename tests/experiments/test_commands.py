@@ -1,6 +1,7 @@
 """The command-line programs, run as a user runs them: flags, exit codes, stdout and stderr."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import mla_jax as mla
 from mla_jax.runs.metrics_log import read_metrics
+from mla_jax.storage.locks import one_writer
 from tests.support.helpers import random_clips
 from tests.support.programs import ok, run
 from tests.support.small_runs import run_flags
@@ -269,6 +271,37 @@ def test_the_table_is_made_resumed_and_shown(folder: Path, tmp_path: Path) -> No
     shown = ok("table1", f"--results={tmp_path}/table/table1.json", f"--update={page}").stdout
     table = shown.split("\n\n")[0]
     assert page.read_text() == f"before\n<!-- table1 -->\n{table}\n<!-- /table1 -->\nafter\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("program", "other"), [("table1", "kong2017"), ("ablate", "best")])
+def test_programs_that_run_at_once_share_the_rows(
+    folder: Path, tmp_path: Path, program: str, other: str
+) -> None:
+    """The row that another process trains is left to it; the table is whole in the end."""
+    table = tmp_path / "table"
+    flags = [f"--data={folder}/splits", f"--workdir={table}", "--steps=1", "--evaluations=1"]
+    rows = {
+        "table1": ["--rows=kong2017,average_pooling"],
+        "ablate": ["--row=best", "--changes=optim.level_loss=0"],
+    }
+    names = {
+        "table1": ["kong2017", "average_pooling"],
+        "ablate": ["best", "best+optim.level_loss=0"],
+    }
+    ours = table / names[program][1] / "seed0/results.json"
+    with ThreadPoolExecutor(1) as pool:
+        with one_writer(table / other):
+            running = pool.submit(ok, program, *flags, *rows[program], "--seeds=0")
+            until = time.monotonic() + 200
+            while not ours.exists():
+                assert time.monotonic() < until
+                assert not running.done(), running.result().stderr
+                time.sleep(0.1)
+        done = running.result()
+    assert done.stderr.count(f"left to the program that trains it: {table / other} is in use") == 1
+    (made,) = [json.loads(p.read_text()) for p in table.glob("*.json") if "settings" not in p.name]
+    assert {row["name"] for row in made["rows"]} == set(names[program])
 
 
 @pytest.mark.slow
