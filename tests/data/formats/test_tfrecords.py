@@ -253,6 +253,7 @@ def run(program: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
 
 
+@pytest.mark.slow
 def test_a_process_ends_that_has_not_read_to_the_end(
     many_files: tuple[Path, ClipSet], tmp_path: Path
 ) -> None:
