@@ -16,13 +16,13 @@ from typing import Any
 
 from absl import flags
 
-from experiments.table import comparison, curve, program, training
+from experiments.table import comparison, curve, program, training, training_flags
 from mla_jax import presets
 from mla_jax.commands import cli
 from mla_jax.errors import UserError
 
 _NAME = "learning_curve"
-_TRAINING = training.define_flags()
+_TRAINING = training_flags.define()
 _SHOWING = program.define_showing(f"{_NAME}.json")
 _ROW = flags.DEFINE_string("row", presets.DEFAULT, "The row, as experiments.table1 takes it.")
 _SHARES = flags.DEFINE_list(

@@ -29,7 +29,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.table import comparison, program, training
+from experiments.table import comparison, program, training, training_flags
 from mla_jax.commands import cli
 from mla_jax.config import ARCHITECTURES
 
@@ -45,7 +45,7 @@ ALL_ROWS = (
     *(f"yu2018:{a}" for a in ARCHITECTURES),
 )
 
-_TRAINING = training.define_flags()
+_TRAINING = training_flags.define()
 _SHOWING = program.define_showing("table1.json")
 _ROWS = flags.DEFINE_list("rows", [], "Which rows to train; empty: all.")
 _FIGURE_CLASSES = flags.DEFINE_list(
