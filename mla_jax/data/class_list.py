@@ -51,8 +51,23 @@ class ClassList:
           UserError: it has other classes, or another order; class indices would be mixed up.
         """
         if len(self) != len(other):
+            alone = [
+                f"{one.names[k]!r} stands {place} alone"
+                for one, names, place in (
+                    (other, self.names, "there"),
+                    (self, other.names, "in use"),
+                )
+                for k in range(len(one))
+                if one.names[k] not in names
+            ]
+            told = (
+                f" ({alone[0]})"
+                if alone and not (self.is_numbered() or other.is_numbered())
+                else ""
+            )
             raise UserError(
-                f"{where} has {len(other)} classes, but {len(self)} are in use; give what is of the same"
+                f"{where} has {len(other)} classes, but {len(self)} are in use{told}; give data of the same "
+                "classes (of sound: mla-embed --class_list)"
             )
         differ = sorted(
             {

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 
+from mla_jax.config import DataConfig
 from mla_jax.data.clips import ClipSet
 from mla_jax.errors import UserError
 
@@ -65,6 +66,12 @@ def take_share(clips: ClipSet, fraction: float, held_out: float) -> ClipSet:
             f"data.train_fraction={fraction} leaves none of {len(clips)} clips; choose a larger one"
         )
     return clips[kept]
+
+
+def are_trained_on(video_ids: np.ndarray, data: DataConfig) -> np.ndarray:
+    """Whether clips of these ids are among those that `hold_out` and `take_share` leave, [num_clips] bool."""
+    fractions, held_out = hash_fractions(video_ids), data.validation_fraction
+    return (fractions >= held_out) & (fractions < held_out + data.train_fraction * (1 - held_out))
 
 
 def shared_ids(first: ClipSet, other: ClipSet) -> list[bytes]:

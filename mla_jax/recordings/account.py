@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mla_jax.audio.decode import FLAGS
+from mla_jax.data.class_list import ClassList
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.skipped import Skipped
 
@@ -31,6 +32,7 @@ class Account:
       clips: how many were written.
       lengths: the fewest and the most segments of a clip.
       num_features, dtype: of an embedding.
+      classes: their names.
       label_counts: [num_classes] how many clips have each class.
       empty: how many clips have none.
     """
@@ -49,6 +51,7 @@ class Account:
     lengths: tuple[int, int] = (0, 0)
     num_features: int = 0
     dtype: str = ""
+    classes: ClassList = dataclasses.field(default_factory=lambda: ClassList.numbered(0))
     label_counts: np.ndarray | None = None
     empty: int = 0
 
@@ -89,6 +92,8 @@ class Account:
             lines += [f"without any  {self.empty:,} clips"] * bool(self.empty)
             unheard = int((counts == 0).sum())
             lines += [f"no clip of   {unheard:,} of the classes"] * bool(unheard)
+            rare = [self.classes.shown_names[k] for k in np.flatnonzero(counts == 1)]
+            lines += filter(None, [counted("classes have one clip alone", rare)])
         told = [
             ("could not be used", [f"{path} ({why})" for path, _, _, why in self.failed]),
             (f"left out, without a line in {labels}", [name for _, _, name, _ in self.unlabelled]),

@@ -109,6 +109,7 @@ def embed_recordings(
         unlabelled=_unlabelled(found.recordings, labels, options.labels),
         passed_over=found.passed_over,
         without_file=labels.without_file,
+        classes=labels.classes,
     )
     plan = plan_parts([recording for recording, _ in used], encoder, options.part_seconds)
     parts = Parts(place, encoder, plan)
@@ -154,7 +155,10 @@ def _labels(recordings: Sequence[Recording], options: EmbedOptions) -> Labels:
     if not options.labels:
         return Labels(_NO_CLASSES, [NONE_HEARD] * len(recordings), [])
     classes = ClassList.read(options.class_list) if options.class_list else None
-    return match_labels(options.labels, recordings, classes)
+    labels = match_labels(options.labels, recordings, classes)
+    if odd := labels.classes.told_apart_by_capitals():
+        logging.warning("%s: %s", options.labels, odd)
+    return labels
 
 
 def _unlabelled(recordings: Sequence[Recording], labels: Labels, path: str) -> list[Any]:

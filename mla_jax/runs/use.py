@@ -1,5 +1,6 @@
 """Using what runs have trained: opening it by name, be it one model or an average, and evaluating it."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from mla_jax.data import splits
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.skipped import Skipped
+from mla_jax.data.sources import is_packed, open_packed
+from mla_jax.errors import UserError
 from mla_jax.evaluation import metrics, summaries
 from mla_jax.progress import Progress
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
@@ -22,7 +26,7 @@ from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import restore
 from mla_jax.runs.when import WhenOptions, judge_when
-from mla_jax.storage import files
+from mla_jax.storage import files, paths
 
 
 def open_model(
@@ -73,21 +77,51 @@ def open_to_score(
     labels: str,
     **opening: Any,
 ) -> tuple[TaggingModel, ClipSet, list[Skipped]]:
-    """A model, the clips that it is scored on, and the records left out; a warning if it was trained on them.
+    """A model, the clips that it is scored on, and the records left out; a warning if it was trained on some.
 
     Args:
       workdir, data, bad_records, labels: as `evaluate`.
       **opening: what else `open_model` takes.
+
+    Raises:
+      UserError: as `evaluate`.
     """
     model = open_model(workdir, **opening)
     skipped: list[Skipped] = []
     clips = model.open_clips(data, bad_records=bad_records, labels=labels, skipped=skipped)
+    if not len(clips.label_ids):
+        raise UserError(
+            f"{data} has no labels, so nothing can be scored; give clips with labels (of sound: "
+            "mla-embed --labels)"
+        )
     if model.was_trained_on(data):
         logging.warning(
             "the model was trained on %s: these scores say little of clips that it has not seen",
             data,
         )
+    else:
+        _warn_of_copies(model, clips)
     return model, clips, skipped
+
+
+def _warn_of_copies(model: TaggingModel, clips: ClipSet) -> None:
+    """Says how many of the clips a model was trained on, if its training clips are packed and still there."""
+    copied: set[int] = set()
+    for data in {one.data_settings for one in members_of(model)}:
+        if not data.train or paths.is_remote(data.train) or not is_packed(data.train):
+            continue
+        with contextlib.suppress(UserError):  # it is damaged, and not what is asked about
+            there = open_packed(data.train)
+            pairs = np.array(splits.copies(clips, there), int).reshape(-1, 2)
+            trained = splits.are_trained_on(there.video_ids[pairs[:, 1]], data)
+            copied.update(pairs[trained, 0].tolist())
+    if copied:
+        logging.warning(
+            "%d of %d clips hold exactly what clips hold that the model was trained on: scores on them "
+            "flatter; leave them out",
+            len(copied),
+            len(clips),
+        )
 
 
 def evaluate(

@@ -226,6 +226,10 @@ def test_lists_are_the_same_as_far_as_they_say(mids: Sequence[str], names: Seque
 def test_lists_of_other_lengths_and_names_of_several_classes() -> None:
     with raises_user_error("a has 2 classes, but 3 are in use"):
         ClassList.numbered(3).require_same(ClassList.numbered(2), "a")
+    named = ClassList(MIDS, NAMES), ClassList((*MIDS, ""), (*NAMES, "Dgo"))
+    for ours, theirs, place in ((*named, "there"), (*named[::-1], "in use")):
+        with raises_user_error(f"('Dgo' stands {place} alone); give data of the same classes"):
+            ours.require_same(theirs, "a")
     assert ClassList(MIDS, NAMES).doubled() == ClassList.numbered(3).doubled() == ""
     twice = ClassList(("", "", "", ""), ("A", "B ", "A", "B"))
     assert twice.doubled() == "classes 0, 2 have the same name 'A', and so for 1 more"

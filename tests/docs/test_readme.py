@@ -115,7 +115,7 @@ def test_every_command_flag_and_file_it_names_exists(page: Path) -> None:
         assert clone or name in COMMANDS, name
         sources = [
             ROOT / f"experiments/{name}.py",
-            *(ROOT / f"experiments/table/{n}.py" for n in ("training", "program")),
+            *(ROOT / f"experiments/table/{n}.py" for n in ("training_flags", "program")),
             names.HERE / f"{name}.py",
             *(p for p in names.HERE.glob("*.py") if p.stem not in COMMANDS),
         ]

@@ -111,6 +111,16 @@ def test_labels_and_cuts_make_a_training_set(sounds: Path, tmp_path: Path) -> No
     assert "1 named in labels.csv, but not there: nowhere.wav" in told
 
 
+def test_classes_that_may_be_misspelt_are_named(
+    sounds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = labels_file(tmp_path, "a.ogg,Dog", "b/c.flac,dog", "silent.wav,Rain", "short.wav,Rain")
+    options = EmbedOptions(labels=labels)
+    account = embed_recordings([str(sounds)], tmp_path / "packed", LOG_MEL_STATISTICS, options)
+    assert "2 classes have one clip alone: Dog, dog" in account.lines("labels.csv")
+    assert f"{labels}: 'Dog' and 'dog' are two classes; write one if it is one" in caplog.messages
+
+
 def test_labels_that_are_not_known_are_kept_as_such(sounds: Path, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("filename,labels,absent\na.ogg,Dog,Rain\nc,,Rain\nshort,,Dog;Rain\ntone,,\n")

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 import mla_jax as mla
+from mla_jax.data.splits import hold_out
 from mla_jax.parallel.signals import InterruptedRunError
 from mla_jax.runs.convergence import end_of, scored
 from mla_jax.runs.data import RunData
 from mla_jax.runs.folder import RunFolder
 from mla_jax.runs.thresholds import thresholds_of
+from mla_jax.runs.use import evaluate
 from mla_jax.storage import files
 from mla_jax.training.sampler import make_sampler
 from tests.support.helpers import raises_user_error, random_clips
@@ -111,6 +113,31 @@ def test_validation_chooses_the_step(folder: Path) -> None:
     assert results["step"] == best["step"] < 12
     assert results["mAP"] == pytest.approx(best["eval_mAP"])
     assert mla.TrainedModel.open(run.path).step == best["step"]
+
+
+def test_evaluating_what_says_little_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Copies of training clips are counted, not those of clips held out; without labels no score."""
+    config = _config(folder)
+    data = dataclasses.replace(config.data, validation_fraction=0.3)
+    train_quietly(dataclasses.replace(config, data=data), folder / "run")
+    trained, held = hold_out(mla.open_packed(folder / "train"), 0.3)
+    assert held is not None
+    ids = np.array([b"one", b"two", b"three"])
+    copies = dataclasses.replace(trained[[1, 4, 2]], video_ids=ids)
+    classes = mla.ClassList(MIDS, NAMES)
+    mla.pack([copies, held[:2]], folder / "copies", classes=classes)
+    caplog.clear()
+    evaluate(folder / "run", str(folder / "copies"))
+    assert "3 of 5 clips hold exactly what clips hold that the model was trained on" in caplog.text
+    caplog.clear()
+    evaluate(folder / "run", str(folder / "eval"))
+    assert not caplog.messages
+    none = mla.ClipSet.from_arrays(held.embeddings[:5], np.zeros((5, 7), bool))
+    mla.pack([none], folder / "none", classes=classes)
+    with raises_user_error("none has no labels, so nothing can be scored"):
+        evaluate(folder / "run", str(folder / "none"))
 
 
 def test_a_run_made_before_opens_and_goes_on(

@@ -141,7 +141,7 @@ def find_record_files(path: str) -> FoundFiles:
     found = find_files(path, is_record_file)
     if not found.files:
         raise UserError(
-            f"no record files at {path}; give a folder of files such as {WORDS}, a file, or a glob; of sound "
-            "make embeddings first (mla-embed)"
+            f"no record files at {path}; give a folder of files such as {WORDS}, a file, or a glob (sound: "
+            "mla-predict and mla-evaluate take it as it is, all else what mla-embed makes of it)"
         )
     return found
