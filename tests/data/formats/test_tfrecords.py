@@ -269,9 +269,10 @@ from mla_jax.data.tensorflow import tf
 def read(chunk_size):
     return stream_clips(sys.argv[1], ReadOptions(7, max_segments=5, chunk_size=chunk_size)).chunks
 def interrupt():
-    for seconds in (0.1, 3, 3, 3):  # Python drops interruptions of destructors
-        time.sleep(seconds)
+    time.sleep(0.1)
+    while True:  # Python drops interruptions of destructors
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(3)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # newer Pythons warn of forks
     child = os.fork()
