@@ -88,11 +88,20 @@ class Training:
           InterruptedRunError: a signal came; what was done is saved.
           UserError: the folder holds another table, or training failed.
         """
-        before = [name for name in names_in(file) if name not in rows]
         claim(self.workdir / "settings.json", self.settings, "a table")
         console.say(opened.describe())
-        gathered = {name: trained for name in before if (trained := self._found(name, opened))}
-        order = [*gathered, *rows]
+        before: dict[str, Trained | None] = {}
+        gathered: dict[str, Trained] = {}
+
+        def so_far() -> list[Trained]:
+            # Another command may have added rows meanwhile.
+            for name in names_in(file):
+                if name not in rows and name not in before:
+                    before[name] = self._found(name, opened)
+            there = [*before.values(), *(gathered.get(name) for name in rows)]
+            return [trained for trained in there if trained is not None]
+
+        so_far()  # what is amiss with the rows of before is said first
         elsewhere: set[str] = set()  # rows that other programs were found to train
         with StopOnSignal(console.say_stopping) as should_stop:
             while left := [name for name in rows if name not in gathered]:
@@ -106,10 +115,10 @@ class Training:
                             console.say(f"left to the program that trains it: {error}")
                         elsewhere.add(name)
                     else:
-                        after_row([gathered[n] for n in order if n in gathered])
+                        after_row(so_far())
                 if not any(name in gathered for name in left):
                     _wait(should_stop)
-        return [gathered[name] for name in order]
+        return so_far()
 
     def _trained(
         self, name: str, opened: RunData, opened_for: str, should_stop: StopOnSignal

@@ -52,19 +52,10 @@ class ClassList:
         """
         if len(self) != len(other):
             alone = [
-                f"{one.names[k]!r} stands {place} alone"
-                for one, names, place in (
-                    (other, self.names, "there"),
-                    (self, other.names, "in use"),
-                )
-                for k in range(len(one))
-                if one.names[k] not in names
+                n for n in (*other.names, *self.names) if (n in self.names) != (n in other.names)
             ]
-            told = (
-                f" ({alone[0]})"
-                if alone and not (self.is_numbered() or other.is_numbered())
-                else ""
-            )
+            named = alone and not (self.is_numbered() or other.is_numbered())
+            told = f" ({alone[0]!r} is in one of them alone)" if named else ""
             raise UserError(
                 f"{where} has {len(other)} classes, but {len(self)} are in use{told}; give data of the same "
                 "classes (of sound: mla-embed --class_list)"
@@ -113,7 +104,7 @@ class ClassList:
         by_letters: dict[str, str] = {}
         for name in self.names:
             if (other := by_letters.setdefault(name.strip().casefold(), name)) != name:
-                return f"{other!r} and {name!r} are two classes; write one if it is one"
+                return f"{other!r} and {name!r} are two classes; if they are one, write both alike"
         return ""
 
     @property

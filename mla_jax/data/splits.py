@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 
-from mla_jax.config import DataConfig
 from mla_jax.data.clips import ClipSet
 from mla_jax.errors import UserError
 
@@ -60,7 +59,7 @@ def take_share(clips: ClipSet, fraction: float, held_out: float) -> ClipSet:
     """
     if fraction == 1:
         return clips
-    kept = hash_fractions(clips.video_ids) < held_out + fraction * (1 - held_out)
+    kept = are_trained_on(clips.video_ids, fraction, held_out)
     if not kept.any():
         raise UserError(
             f"data.train_fraction={fraction} leaves none of {len(clips)} clips; choose a larger one"
@@ -68,10 +67,10 @@ def take_share(clips: ClipSet, fraction: float, held_out: float) -> ClipSet:
     return clips[kept]
 
 
-def are_trained_on(video_ids: np.ndarray, data: DataConfig) -> np.ndarray:
+def are_trained_on(video_ids: np.ndarray, fraction: float, held_out: float) -> np.ndarray:
     """Whether clips of these ids are among those that `hold_out` and `take_share` leave, [num_clips] bool."""
-    fractions, held_out = hash_fractions(video_ids), data.validation_fraction
-    return (fractions >= held_out) & (fractions < held_out + data.train_fraction * (1 - held_out))
+    hashes = hash_fractions(video_ids)
+    return (hashes >= held_out) & (hashes < held_out + fraction * (1 - held_out))
 
 
 def shared_ids(first: ClipSet, other: ClipSet) -> list[bytes]:
@@ -82,18 +81,20 @@ def shared_ids(first: ClipSet, other: ClipSet) -> list[bytes]:
     return sorted(video_id for video_id in shared if not _NUMBERED.fullmatch(video_id))
 
 
-def copies(clips: ClipSet, of: ClipSet) -> list[tuple[int, int]]:
+def copies(clips: ClipSet, of: ClipSet, among: np.ndarray | None = None) -> list[tuple[int, int]]:
     """Which clips hold, to the bit, what a clip of another set holds, whatever they are called.
 
     Args:
-      clips, of: sets of the same features and dtype.
+      clips, of: two sets.
+      among: [num_clips of `of`] bool, which of its clips count; None: all.
 
     Returns:
       For each such clip its row, ascending, and the row of one that it is a copy of.
     """
     # A key of the first segment leaves few to compare: a second for 20 thousand clips against 2 million.
     keys = _first_segments(clips), _first_segments(of)
-    maybe = np.flatnonzero(np.isin(keys[0], keys[1])), np.flatnonzero(np.isin(keys[1], keys[0]))
+    others = np.isin(keys[1], keys[0]) & (True if among is None else among)
+    maybe = np.flatnonzero(np.isin(keys[0], keys[1])), np.flatnonzero(others)
     rows = {_content(of, row): row for row in maybe[1].tolist()}
     found = ((row, rows.get(_content(clips, row))) for row in maybe[0].tolist())
     return [(row, other) for row, other in found if other is not None]

@@ -93,7 +93,9 @@ class Account:
             unheard = int((counts == 0).sum())
             lines += [f"no clip of   {unheard:,} of the classes"] * bool(unheard)
             rare = [self.classes.shown_names[k] for k in np.flatnonzero(counts == 1)]
-            lines += filter(None, [counted("classes have one clip alone", rare)])
+            lines += filter(
+                None, [counted(f"class{'es' * (len(rare) > 1)} of one clip alone", rare)]
+            )
         told = [
             ("could not be used", [f"{path} ({why})" for path, _, _, why in self.failed]),
             (f"left out, without a line in {labels}", [name for _, _, name, _ in self.unlabelled]),

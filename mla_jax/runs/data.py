@@ -158,9 +158,10 @@ def _warn_of_copies(train: ClipSet, name: str, clips: ClipSet) -> None:
     if pairs := [(one, other) for one, other in pairs if one != other]:
         one, other = (video_id.decode(errors="replace") for video_id in pairs[0])
         logging.warning(
-            "%d %s clips hold exactly what training clips of other ids hold, the first of them, %r, what %r "
-            "holds: scores on clips that were trained on flatter; leave such copies out",
+            "copies of training clips under other ids: %d of %d %s clips, such as %r of %r; scores on clips "
+            "that were trained on flatter, so leave copies out",
             len(pairs),
+            len(clips),
             name,
             one,
             other,

@@ -112,13 +112,14 @@ def _warn_of_copies(model: TaggingModel, clips: ClipSet) -> None:
             continue
         with contextlib.suppress(UserError):  # it is damaged, and not what is asked about
             there = open_packed(data.train)
-            pairs = np.array(splits.copies(clips, there), int).reshape(-1, 2)
-            trained = splits.are_trained_on(there.video_ids[pairs[:, 1]], data)
-            copied.update(pairs[trained, 0].tolist())
+            trained = splits.are_trained_on(
+                there.video_ids, data.train_fraction, data.validation_fraction
+            )
+            copied.update(row for row, _ in splits.copies(clips, there, trained))
     if copied:
         logging.warning(
-            "%d of %d clips hold exactly what clips hold that the model was trained on: scores on them "
-            "flatter; leave them out",
+            "copies of clips that the model was trained on: %d of %d clips; scores on them flatter, so leave "
+            "them out",
             len(copied),
             len(clips),
         )

@@ -227,8 +227,8 @@ def test_lists_of_other_lengths_and_names_of_several_classes() -> None:
     with raises_user_error("a has 2 classes, but 3 are in use"):
         ClassList.numbered(3).require_same(ClassList.numbered(2), "a")
     named = ClassList(MIDS, NAMES), ClassList((*MIDS, ""), (*NAMES, "Dgo"))
-    for ours, theirs, place in ((*named, "there"), (*named[::-1], "in use")):
-        with raises_user_error(f"('Dgo' stands {place} alone); give data of the same classes"):
+    for ours, theirs in (named, named[::-1]):
+        with raises_user_error("('Dgo' is in one of them alone); give data of the same classes"):
             ours.require_same(theirs, "a")
     assert ClassList(MIDS, NAMES).doubled() == ClassList.numbered(3).doubled() == ""
     twice = ClassList(("", "", "", ""), ("A", "B ", "A", "B"))
@@ -240,7 +240,7 @@ def test_names_that_only_capitals_tell_apart() -> None:
     assert ClassList(MIDS, NAMES).told_apart_by_capitals() == ""
     assert ClassList(("", ""), ("A", "A")).told_apart_by_capitals() == ""
     told = ClassList(("", "", ""), ("Dog", "Cat", "dog")).told_apart_by_capitals()
-    assert told == "'Dog' and 'dog' are two classes; write one if it is one"
+    assert told == "'Dog' and 'dog' are two classes; if they are one, write both alike"
 
 
 @pytest.mark.audioset

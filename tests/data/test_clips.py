@@ -427,6 +427,14 @@ def test_copies_in_two_sets(dtype: str) -> None:
     wider = np.pad(named.embeddings, ((0, 0), (0, 3), (0, 0)))
     assert copies(dataclasses.replace(named, embeddings=wider), clips) == copies(named, clips)
     assert copies(clips[3:5], clips[5:]) == []
+    # Of two with the same content it is one that counts.
+    twice = clips[[2, 2, 5]]
+    for counts in ([True, False, True], [False, True, True]):
+        assert copies(named, twice, np.array(counts)) == [
+            (0, counts.index(True)),
+            (2, counts.index(True)),
+        ]
+    assert copies(named, twice, np.array([False, False, True])) == []
     # The first segment alone makes no copy, nor does one clip that is the beginning of another.
     changed = named.embeddings.copy()
     changed[:, -1] = 7

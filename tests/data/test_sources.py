@@ -212,8 +212,8 @@ def test_names_that_may_be_mistaken_are_warned_of_wherever_they_come_from(
     find_classes(DataConfig(), str(tmp_path / "a.npz"))
     find_classes(config)
     assert [m.split(": ")[1] for m in caplog.messages] == [
-        "'Dog' and 'dog' are two classes; write one if it is one",
-        "'A' and 'a' are two classes; write one if it is one",
+        "'Dog' and 'dog' are two classes; if they are one, write both alike",
+        "'A' and 'a' are two classes; if they are one, write both alike",
     ]
 
 

@@ -305,6 +305,25 @@ def test_programs_that_run_at_once_share_the_rows(
 
 
 @pytest.mark.slow
+def test_rows_that_another_command_adds_meanwhile_stay_in_the_table(
+    folder: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "table"
+    flags = [f"--data={folder}/splits", f"--workdir={table}", "--steps=1", "--evaluations=1"]
+    with ThreadPoolExecutor(1) as pool:
+        with one_writer(table / "kong2017"):
+            running = pool.submit(ok, "table1", *flags, "--rows=kong2017", "--seeds=0")
+            until = time.monotonic() + 200
+            while not (table / "settings.json").exists():
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            ok("table1", *flags, "--rows=average_pooling", "--seeds=0")
+        running.result()
+    made = json.loads((table / "table1.json").read_text())
+    assert {row["name"] for row in made["rows"]} == {"kong2017", "average_pooling"}
+
+
+@pytest.mark.slow
 def test_a_curve_and_an_ablation_are_made_resumed_and_shown(folder: Path, tmp_path: Path) -> None:
     flags = [f"--data={folder}/splits", "--row=kong2017", "--steps=1", "--evaluations=1"]
     more = ["--validation_fraction=0.3", "--seeds=0"]

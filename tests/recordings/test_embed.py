@@ -117,8 +117,11 @@ def test_classes_that_may_be_misspelt_are_named(
     labels = labels_file(tmp_path, "a.ogg,Dog", "b/c.flac,dog", "silent.wav,Rain", "short.wav,Rain")
     options = EmbedOptions(labels=labels)
     account = embed_recordings([str(sounds)], tmp_path / "packed", LOG_MEL_STATISTICS, options)
-    assert "2 classes have one clip alone: Dog, dog" in account.lines("labels.csv")
-    assert f"{labels}: 'Dog' and 'dog' are two classes; write one if it is one" in caplog.messages
+    assert "2 classes of one clip alone: Dog, dog" in account.lines("labels.csv")
+    assert (
+        f"{labels}: 'Dog' and 'dog' are two classes; if they are one, write both alike"
+        in caplog.messages
+    )
 
 
 def test_labels_that_are_not_known_are_kept_as_such(sounds: Path, tmp_path: Path) -> None:
