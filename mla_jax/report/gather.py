@@ -27,6 +27,7 @@ from mla_jax.report.contents import EvalData, Report, ReportRun
 from mla_jax.report.sound import ClipSound, Sounds
 from mla_jax.runs.fingerprint import may_be_same_eval
 from mla_jax.runs.names import run_names
+from mla_jax.runs.seen import seen_in_training
 from mla_jax.runs.tagging_model import require_models_alike
 from mla_jax.storage import paths
 
@@ -101,6 +102,10 @@ def gather(
         notes += left_out
     counts = clip_counts(len(clips))
     eval_data = EvalData(path, clips, clips.multi_hot(), counts, chosen, truth, seconds)
+    for run in runs:
+        if run.trained is not None:
+            seen = seen_in_training(run.trained, path, clips)
+            notes += [f"{run.name}: {sentence}." for sentence in seen]
     runs, examples, certain = _evaluate(runs, eval_data)
     notes += [note for run in runs for note in _compare_with_results(run, path)]
     sounds = sounds or (path if names_sound(path) else "")
@@ -254,12 +259,8 @@ def _only_comparable(runs: list[ReportRun]) -> list[ReportRun]:
 
 
 def _compare_with_results(run: ReportRun, path: str) -> list[str]:
-    """A note where the clips are those of training, or results.json states another mAP of the same clips."""
+    """A note where results.json states another mAP of the same clips."""
     results, metrics = run.results, run.metrics
-    if run.trained is not None and run.trained.was_trained_on(path):
-        return [
-            f"{run.name} was trained on {path}: its scores here say little of clips that it has not seen."
-        ]
     same = results.get("evaluated_on") == "eval" and run.config.data.eval == path
     stated = results.get("mAP")
     if metrics is None or not same or stated is None or results.get("step") != run.step:

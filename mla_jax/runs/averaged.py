@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable
 from functools import reduce
-from pathlib import Path
 from typing import Self
 
 from mla_jax.config import DataConfig
@@ -57,10 +56,6 @@ class AveragedModel(TaggingModel):
     def data_settings(self) -> DataConfig:
         """The settings of the first model's data."""
         return self.members[0].data_settings
-
-    def was_trained_on(self, data: str | Path) -> bool:
-        """Whether one of the models was."""
-        return any(one.was_trained_on(data) for one in self.members)
 
     @property
     def predictor(self) -> AveragedPredictor:

@@ -4,7 +4,6 @@ import abc
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from mla_jax.inference.segments import SegmentOutput
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.inputs import names_sound
-from mla_jax.storage import paths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,11 +53,6 @@ class TaggingModel(abc.ABC):
     @abc.abstractmethod
     def data_settings(self) -> DataConfig:
         """The settings with which data are read for it."""
-
-    def was_trained_on(self, data: str | Path) -> bool:
-        """Whether it names this place as its training data: then scores on it say little of other clips."""
-        train = self.data_settings.train
-        return bool(train) and paths.resolved(train) == paths.resolved(data)
 
     @property
     @abc.abstractmethod
@@ -103,8 +96,8 @@ class TaggingModel(abc.ABC):
           skipped: records that are left out are appended to it.
 
         Raises:
-          UserError: the data cannot be read, their embeddings are not such as the model was trained on, or
-            the class list beside them is not the model's.
+          UserError: the data cannot be read, or no clip has a label though they are needed; their embeddings
+            are not such as the model was trained on, or the class list beside them is not the model's.
         """
         data = self.data_settings
         if labels and not names_sound(path):
@@ -129,6 +122,11 @@ class TaggingModel(abc.ABC):
         if needs_labels:
             data_classes.require_list_of_labels(path, self.classes, self.data_settings)
         clips = sources.open_clips(path, options, skipped)
+        if needs_labels and not len(clips.label_ids):
+            raise UserError(
+                f"{path} has no labels, so nothing can be scored; give clips with labels (of sound: "
+                "mla-embed --labels)"
+            )
         self.require_same_embedding(clips, path)
         return clips
 

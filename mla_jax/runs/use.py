@@ -1,6 +1,5 @@
 """Using what runs have trained: opening it by name, be it one model or an average, and evaluating it."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,11 +8,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from mla_jax.data import splits
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.skipped import Skipped
-from mla_jax.data.sources import is_packed, open_packed
-from mla_jax.errors import UserError
 from mla_jax.evaluation import metrics, summaries
 from mla_jax.progress import Progress
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
@@ -23,10 +19,11 @@ from mla_jax.runs.environment import environment
 from mla_jax.runs.fingerprint import of_weights
 from mla_jax.runs.folder import list_skipped, require_output
 from mla_jax.runs.names import workdirs_of
+from mla_jax.runs.seen import seen_in_training
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import restore
 from mla_jax.runs.when import WhenOptions, judge_when
-from mla_jax.storage import files, paths
+from mla_jax.storage import files
 
 
 def open_model(
@@ -89,40 +86,9 @@ def open_to_score(
     model = open_model(workdir, **opening)
     skipped: list[Skipped] = []
     clips = model.open_clips(data, bad_records=bad_records, labels=labels, skipped=skipped)
-    if not len(clips.label_ids):
-        raise UserError(
-            f"{data} has no labels, so nothing can be scored; give clips with labels (of sound: "
-            "mla-embed --labels)"
-        )
-    if model.was_trained_on(data):
-        logging.warning(
-            "the model was trained on %s: these scores say little of clips that it has not seen",
-            data,
-        )
-    else:
-        _warn_of_copies(model, clips)
+    for sentence in seen_in_training(model, data, clips):
+        logging.warning("%s", sentence)
     return model, clips, skipped
-
-
-def _warn_of_copies(model: TaggingModel, clips: ClipSet) -> None:
-    """Says how many of the clips a model was trained on, if its training clips are packed and still there."""
-    copied: set[int] = set()
-    for data in {one.data_settings for one in members_of(model)}:
-        if not data.train or paths.is_remote(data.train) or not is_packed(data.train):
-            continue
-        with contextlib.suppress(UserError):  # it is damaged, and not what is asked about
-            there = open_packed(data.train)
-            trained = splits.are_trained_on(
-                there.video_ids, data.train_fraction, data.validation_fraction
-            )
-            copied.update(row for row, _ in splits.copies(clips, there, trained))
-    if copied:
-        logging.warning(
-            "copies of clips that the model was trained on: %d of %d clips; scores on them flatter, so leave "
-            "them out",
-            len(copied),
-            len(clips),
-        )
 
 
 def evaluate(

@@ -221,12 +221,21 @@ def test_a_note_says_when_the_data_give_other_metrics(folder: Path, tmp_path: Pa
 
 
 def test_scores_of_what_was_trained_on_are_said_to_be_such(
-    folder: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By a report and by `evaluate`, however the place is written."""
+    """By a report and by `evaluate`, however the place is written, and whatever copies are called."""
     train = folder / "eval" / ".." / "train"
     assert any("was trained on" in note for note in gather([folder / "single"], str(train)).notes)
     assert not any("was trained on" in note for note in gather([folder / "single"]).notes)
+    clips = mla.open_packed(folder / "train")[:3]
+    ids = np.array([b"one", b"two", b"three"])
+    copies = dataclasses.replace(clips, video_ids=ids)
+    mla.pack([copies], tmp_path / "copies", classes=mla.ClassList.read(folder / "eval" / FILE_NAME))
+    (note,) = gather([folder / "single"], str(tmp_path / "copies")).notes
+    assert (
+        "single: copies of clips that the model was trained on: 3 of 3 clips, such as 'one' of "
+        in note
+    )
     for data, told in ((folder / "eval", False), (train, True)):
         caplog.clear()
         with caplog.at_level("WARNING", "absl"):
@@ -264,6 +273,12 @@ def test_mistakes_are_one_line_and_leave_nothing(folder: Path, tmp_path: Path) -
     mla.pack([other.clips], tmp_path / "five", classes=other.classes)
     with raises_user_error("class"):
         write_report([multi], out, str(tmp_path / "five"))
+    clips = mla.open_packed(folder / "eval")
+    none = mla.ClipSet.from_arrays(clips.embeddings[:5], np.zeros((5, clips.num_classes), bool))
+    classes = mla.ClassList.read(folder / "eval" / FILE_NAME)
+    mla.pack([none], tmp_path / "unlabelled", classes=classes)
+    with raises_user_error("unlabelled has no labels, so nothing can be scored"):
+        write_report([multi], out, str(tmp_path / "unlabelled"))
 
 
 def test_with_strong_labels_it_says_when_and_frames_it(
