@@ -23,7 +23,7 @@ test: lint
 	$(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
 
 test-slow: $(ALL)
-	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=3" $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=2" $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 lint: $(ALL)
 	$(BIN)/ruff check .

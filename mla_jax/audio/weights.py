@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from mla_jax.storage import cache
 from mla_jax.storage.files import replacing
 
 _ABOUT = "about"
+# By the ends of published files, the flag of mla-download-encoder that takes them.
+_MADE_OF = {".ckpt": "--checkpoint", ".tflite": "--tflite"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +97,12 @@ def load_weights(encoder: str, path: str | os.PathLike[str] | None = None) -> We
             arrays = {name: file[name] for name in file.files if name != _ABOUT}
             weights = Weights(arrays=arrays, **about)
     except Exception as error:  # of many kinds, from zipfile, zlib, json and NumPy
+        # What NumPy says of a file that is no archive is about pickles, and misleads.
+        cause = f" ({error})" if zipfile.is_zipfile(place) else ""
+        made_of = f" {_MADE_OF[place.suffix]}={place}" if place.suffix in _MADE_OF else ""
         raise UserError(
-            f"{place} is damaged, or no file of weights ({error}); make it again with "
-            "mla-download-encoder"
+            f"{place} is damaged, or no .npz of weights{cause}; mla-download-encoder --encoder={encoder}"
+            f"{made_of} makes one"
         ) from error
     if weights.encoder != encoder:
         raise UserError(f"{place} has the weights of {weights.encoder}, not of {encoder}")

@@ -11,7 +11,7 @@ from absl import app, flags, logging
 
 from mla_jax.commands import arguments
 from mla_jax.commands.common_flags import chosen_config
-from mla_jax.commands.compiled import keep_compiled
+from mla_jax.commands.compiled import compile_in_good_time, keep_compiled
 from mla_jax.commands.console import (
     EXIT_INTERRUPTED,
     FLAG_ERRORS,
@@ -48,6 +48,7 @@ def run(main: Callable[[], None], about: str = "") -> None:
             if len(argv) > 1:
                 raise UserError(f"{argv[1]!r} is not a flag; see --help")
             _use_own_numbers()
+            compile_in_good_time()
             keep_compiled()
             try:
                 main()

@@ -1,4 +1,4 @@
-"""What a command has compiled is kept in the user's cache, and the next command that needs it loads it.
+"""How a command compiles: in good time, and once, since what is compiled is kept in the user's cache.
 
 JAX keeps the programs, by all that they depend on: what they compute, its own version, flags and devices.
 They lie in `compiled/` of the folder that `MLA_JAX_CACHE` names (`~/.cache/mla_jax`), apart for each kind of
@@ -7,6 +7,7 @@ it (programs are run), nothing is kept. Nor is it in a run of several processes 
 """
 
 import hashlib
+import importlib.util
 import os
 import platform
 import stat
@@ -22,11 +23,26 @@ from mla_jax.storage import cache
 _KEEP = flags.DEFINE_bool(
     "keep_compiled",
     True,
-    "If true, compiled programs are kept in the cache folder, so that the next command starts sooner; "
+    "Whether compiled programs are kept in the cache folder, so that the next command starts sooner; "
     "MLA_JAX_KEEP_COMPILED=0 says no for all commands.",
 )
+_LEVEL = "xla_backend_optimization_level"
 _MOST_BYTES = 256 * 2**20
 _LEAST_SECONDS = 0.05  # what compiles faster is not worth a file
+
+
+def compile_in_good_time() -> None:
+    """Lets XLA optimize less where there are processors alone; before anything is compiled.
+
+    At LLVM's second level a training step is compiled in two thirds of the time of the third, XLA's own
+    choice, and takes as long (BUILD_NOTES.md). What `XLA_FLAGS` says already stays.
+    """
+    asked = os.environ.get("XLA_FLAGS", "")
+    alone = os.environ.get("JAX_PLATFORMS") == "cpu" or not any(
+        importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu")
+    )
+    if alone and _LEVEL not in asked:
+        os.environ["XLA_FLAGS"] = f"{asked} --{_LEVEL}=2".strip()
 
 
 def keep_compiled() -> None:

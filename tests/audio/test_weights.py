@@ -57,8 +57,12 @@ def test_what_is_not_there_or_damaged_is_one_line(tmp_path: Path) -> None:
     with raises_user_error(str(path), "is damaged"):
         load_weights("yamnet", path)
     np.savez(path, a=np.zeros(3))
-    with raises_user_error(str(path), "no file of weights"):
+    with raises_user_error(str(path), "no .npz of weights"):
         load_weights("yamnet", path)
+    published = tmp_path / "yamnet.tflite"
+    published.write_bytes(b"TFL3")
+    with raises_user_error(f"--encoder=yamnet --tflite={published} makes one"):
+        load_weights("yamnet", published)
 
 
 def test_encoders_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
-"""What commands compile is kept for the next one, in the user's cache alone, and never in the way."""
+"""Commands compile in good time; what they compile is kept, in the user's cache alone, never in the way."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mla_jax.commands.compiled import make_room
+from mla_jax.commands.compiled import compile_in_good_time, make_room
 from tests.support import programs
 
 Predict = Callable[..., tuple[str, dict[Path, int]]]
@@ -59,6 +60,33 @@ def test_where_nothing_can_or_may_be_kept_commands_work(
         path.unlink()
         path.parent.chmod(0o777)
     assert predict()[1] == {}
+
+
+def test_processors_alone_compile_at_the_second_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the user says otherwise; where there may be a GPU or TPU nothing changes."""
+    level = "--xla_backend_optimization_level="
+    monkeypatch.delenv("JAX_PLATFORMS")
+    for plugin in (name for name in ("jax_plugins", "libtpu") if name not in sys.modules):
+        for asked, told in [
+            ("", f"{level}2"),
+            ("--xla_one=1", f"--xla_one=1 {level}2"),
+            (f"{level}1", f"{level}1"),
+        ]:
+            monkeypatch.setenv("XLA_FLAGS", asked)
+            compile_in_good_time()
+            assert os.environ["XLA_FLAGS"] == told
+        (tmp_path / plugin).mkdir()
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(tmp_path)
+            patch.setenv("XLA_FLAGS", "")
+            compile_in_good_time()
+            assert os.environ["XLA_FLAGS"] == ""
+            patch.setenv("JAX_PLATFORMS", "cpu")
+            compile_in_good_time()
+            assert os.environ["XLA_FLAGS"] == f"{level}2"
+        (tmp_path / plugin).rmdir()
 
 
 def test_the_oldest_programs_make_room(tmp_path: Path) -> None:
