@@ -16,8 +16,8 @@ from mla_jax.storage import cache
 from mla_jax.storage.files import replacing
 
 _ABOUT = "about"
-# By the ends of published files, the flag of mla-download-encoder that takes them.
-_MADE_OF = {".ckpt": "--checkpoint", ".tflite": "--tflite"}
+# By encoder and the end of its published file, the flag of mla-download-encoder that takes it.
+_MADE_OF = {("vggish", ".ckpt"): "--checkpoint", ("yamnet", ".tflite"): "--tflite"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,8 @@ def load_weights(encoder: str, path: str | os.PathLike[str] | None = None) -> We
     except Exception as error:  # of many kinds, from zipfile, zlib, json and NumPy
         # What NumPy says of a file that is no archive is about pickles, and misleads.
         cause = f" ({error})" if zipfile.is_zipfile(place) else ""
-        made_of = f" {_MADE_OF[place.suffix]}={place}" if place.suffix in _MADE_OF else ""
+        flag = _MADE_OF.get((encoder, place.suffix))
+        made_of = f" {flag}={place}" if flag else ""
         raise UserError(
             f"{place} is damaged, or no .npz of weights{cause}; mla-download-encoder --encoder={encoder}"
             f"{made_of} makes one"

@@ -63,6 +63,8 @@ def test_what_is_not_there_or_damaged_is_one_line(tmp_path: Path) -> None:
     published.write_bytes(b"TFL3")
     with raises_user_error(f"--encoder=yamnet --tflite={published} makes one"):
         load_weights("yamnet", published)
+    with raises_user_error("--encoder=vggish makes one"):
+        load_weights("vggish", published)
 
 
 def test_encoders_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,15 @@ def stored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"pretrained:{NAME}"
 
 
+def test_the_one_in_the_package_is_made_by_the_preset_that_its_card_names() -> None:
+    (name,) = mla.pretrained_models()
+    config, best = mla.TrainedModel.pretrained(name).config, mla.preset("best")
+    for section in ("model", "augment", "optim"):
+        assert getattr(config, section) == getattr(best, section)
+    assert config.data.sampler == best.data.sampler
+    assert config.train.steps == best.train.steps
+
+
 def test_it_is_the_runs_model_but_for_its_bits(folder: Path) -> None:
     run = mla.TrainedModel.open(folder / "single")
     model = mla.TrainedModel.pretrained(NAME, folder / "shelf")
