@@ -78,6 +78,7 @@ class ModelConfig:
       join: how several levels make one: deepest_first or shallowest_first, by an output layer that sees them
         in this order; or mean, of their logits, without that layer.
       prior_bias: start the last bias at the log-odds of each class's share of the training clips.
+      clip_blocks: dense blocks of one more level, which takes the mean of a clip's segments; 0: none.
     """
 
     architecture: str = "2-A-1-A"
@@ -97,11 +98,13 @@ class ModelConfig:
     kernel_init: str = "glorot_uniform"
     join: str = "deepest_first"
     prior_bias: bool = False
+    clip_blocks: int = 0
 
     def __post_init__(self) -> None:
         """Checks the values that need no other module."""
         parse_architecture(self.architecture)
         _require(self.hidden_units >= 1, "model.hidden_units", self.hidden_units, "at least 1")
+        _require(self.clip_blocks >= 0, "model.clip_blocks", self.clip_blocks, "0 or more")
         _require(0 <= self.dropout_rate < 1, "model.dropout_rate", self.dropout_rate, "in [0, 1)")
         _require(
             0 <= self.norm_momentum < 1, "model.norm_momentum", self.norm_momentum, "in [0, 1)"
@@ -112,10 +115,24 @@ class ModelConfig:
         one_of("model.join", self.join, ("deepest_first", "shallowest_first", "mean"))
 
     @property
+    def stages(self) -> tuple[int, ...]:
+        """How many dense blocks come before each next head."""
+        return parse_architecture(self.architecture)
+
+    @property
+    def num_levels(self) -> int:
+        """L: a level for each head, and one for the whole clip if there is one."""
+        return len(self.stages) + (self.clip_blocks > 0)
+
+    @property
+    def mixes_levels(self) -> bool:
+        """Whether an output layer mixes several levels; else they are averaged, or there is only one."""
+        return self.num_levels > 1 and self.join != "mean"
+
+    @property
     def units_are_classes(self) -> bool:
         """Whether unit k of every head is class k: so it is where no output layer mixes the levels."""
-        one_level = len(parse_architecture(self.architecture)) == 1
-        return self.attend_to == "decisions" and (one_level or self.join == "mean")
+        return self.attend_to == "decisions" and not self.mixes_levels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from experiments.benchmarks import torch_peer
 from experiments.benchmarks.rows import Row, Work, block, compare
 from experiments.benchmarks.setting import Setting
-from mla_jax.config import Config, parse_architecture
+from mla_jax.config import Config
 from mla_jax.data.clips import ClipSet
 from mla_jax.inference.predictor import Predictor, default_batch_size
 from mla_jax.models.multi_level import build_model
@@ -104,7 +104,7 @@ def step_operations(config: Config, clips: ClipSet, steps: int) -> float:
 def forward_operations(config: Config, clips: ClipSet) -> float:
     """Multiplications and additions in the matrix products of one batch, forward."""
     units, classes = config.model.hidden_units, clips.num_classes
-    stages = parse_architecture(config.model.architecture)
+    stages = config.model.stages
     blocks = sum(stages)
     a_segment = clips.num_features * units + (blocks - 1) * units**2
     a_segment += len(stages) * 2 * units * classes

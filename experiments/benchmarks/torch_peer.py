@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.rows import NotMeasuredError, threads
-from mla_jax.config import Config, parse_architecture
+from mla_jax.config import Config
 from mla_jax.data.clips import ClipSet
 
 try:
@@ -31,7 +31,7 @@ def build(config: Config, num_features: int, num_classes: int) -> Any:
     """The multi-level model in the authors' form (`yu2018`), softmax attention; [B, T, M] -> [B, K]."""
     require()
     model = config.model
-    units, stages = model.hidden_units, parse_architecture(model.architecture)
+    units, stages = model.hidden_units, model.stages
 
     def norm(size: int) -> Any:
         return nn.BatchNorm1d(size, eps=model.norm_epsilon, momentum=1 - model.norm_momentum)

@@ -14,7 +14,7 @@ import dataclasses
 
 import numpy as np
 
-from mla_jax.config import ModelConfig, parse_architecture
+from mla_jax.config import ModelConfig
 from mla_jax.data.clips import ClipSet
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import TrainedModel
@@ -27,7 +27,7 @@ class LevelShares:
     """How the output layer weighs the levels.
 
     Attributes:
-      names: [num_levels] the levels, the shallowest first, from `level_names`.
+      names: [num_levels] the levels, from `level_names`.
       shares: [num_levels, num_classes] float64.
       by_variance: whether they are `variance_shares`, of clips, or `weight_shares`, without any.
     """
@@ -38,9 +38,12 @@ class LevelShares:
 
 
 def level_names(config: ModelConfig) -> tuple[str, ...]:
-    """The levels by the block that they stand behind, shallowest first: after block 2, after block 3."""
-    blocks = np.cumsum(parse_architecture(config.architecture))
-    return tuple(f"after block {n}" for n in blocks)
+    """The levels by the block that they stand behind, shallowest first: after block 2, after block 3.
+
+    The level of whole clips, if there is one, is behind these.
+    """
+    names = [f"after block {n}" for n in np.cumsum(config.stages)]
+    return (*names, "whole clip") if config.clip_blocks else tuple(names)
 
 
 def level_shares(trained: TaggingModel, clips: ClipSet | None = None) -> LevelShares | None:
@@ -48,14 +51,13 @@ def level_shares(trained: TaggingModel, clips: ClipSet | None = None) -> LevelSh
 
     Args:
       trained: the model.
-      clips: if given, `variance_shares` over at most 2,000 of them, evenly chosen. Without them, or where
-        features are attended to, so that the levels have no probabilities, `weight_shares`.
+      clips: if given, `variance_shares` over at most 2,000 of them, evenly chosen; else `weight_shares`.
     """
     if not isinstance(trained, TrainedModel):
         return None
     config, by_level = trained.config.model, output_by_level(trained)
     names = level_names(config)
-    if clips is None or config.attend_to != "decisions":
+    if clips is None:
         if by_level is None:
             return None
         return LevelShares(names, weight_shares(by_level), by_variance=False)
@@ -64,7 +66,7 @@ def level_shares(trained: TaggingModel, clips: ClipSet | None = None) -> LevelSh
     rows = np.unique(np.linspace(0, len(clips) - 1, _MOST_CLIPS).astype(int))
     predictor = dataclasses.replace(trained.predictor, batch_size=min(_BATCH, len(rows)))
     level_probs = [
-        np.stack([level.contributions().sum(axis=1) for level in batch.levels])
+        np.stack(batch.level_probs)
         for batch in predictor.segment_batches(clips[rows], with_levels=True)
     ]
     probs = np.concatenate(level_probs, axis=1).astype(np.float64)
@@ -76,15 +78,15 @@ def output_by_level(trained: TrainedModel) -> np.ndarray | None:
     """The output layer's kernel by level, with the scale of the batch norm behind it, if there is one.
 
     Returns:
-      [num_levels, num_classes, num_classes] float64, shallowest first; None without an output layer.
+      [num_levels, num_classes, num_classes] float64, in the order of `level_names`; None without an output
+      layer.
     """
     config = trained.config.model
-    num_levels = len(parse_architecture(config.architecture))
-    if num_levels == 1 or config.join == "mean":
+    if not config.mixes_levels:
         return None
     params = trained.variables["params"]
     kernel = np.asarray(params["output"]["kernel"], np.float64)
-    by_level = kernel.reshape(num_levels, -1, kernel.shape[1])
+    by_level = kernel.reshape(config.num_levels, -1, kernel.shape[1])
     if config.join == "deepest_first":
         by_level = by_level[::-1]
     if config.output_norm:

@@ -61,7 +61,8 @@ def _inside(trained: TrainedModel, of_levels: Sequence[Any]) -> dict[str, tuple[
     config = trained.config.model
     by_level = output_by_level(trained)
     if config.attend_to == "decisions" and by_level is not None:
-        levels = zip(level_names(config), of_levels, by_level, strict=True)
+        # That of whole clips, the last, adds the same to every segment.
+        levels = zip(level_names(config), of_levels, by_level, strict=False)
         return {
             f"adds, {name}": (level.contributions() @ weights, "signed")
             for name, level, weights in levels
@@ -73,7 +74,7 @@ def _inside(trained: TrainedModel, of_levels: Sequence[Any]) -> dict[str, tuple[
     names = level_names(config)
     return {
         f"attention, {name}": (level.attention, "weight")
-        for name, level in zip(names, of_levels, strict=True)
+        for name, level in zip(names, of_levels, strict=False)
     }
 
 

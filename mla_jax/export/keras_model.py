@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mla_jax.config import ModelConfig, parse_architecture
+from mla_jax.config import ModelConfig
 from mla_jax.errors import UserError
 from mla_jax.export.keras import keras, layers, ops, require_tensorflow
 from mla_jax.export.keras_pooling import ATTENTION, POOLS, pool_logits, pool_views
@@ -78,23 +78,25 @@ class _Built:
         if config.input_norm:
             x = self._norm("input_norm", x)
         h, levels, attention, block = x, [], [], 0
-        for level, num_blocks in enumerate(parse_architecture(config.architecture)):
+        for level, num_blocks in enumerate(config.stages):
             for _ in range(num_blocks):
                 h = self._block(f"block_{block}", h)
                 block += 1
             views, says = self._head(f"head_{0 if config.share_heads else level}", h, counts)
             levels.append(views)
             attention.append(says)
+        if config.clip_blocks:
+            levels.append(self._clip_level(x, counts))
         clip, evidence = self._joined(list(zip(*levels, strict=True)))
         if self._alike is not None and attention[0] is not None:
-            evidence = evidence + _SCORE.attention * sum(attention) / len(levels)
+            evidence = evidence + _SCORE.attention * sum(attention) / len(attention)
         evidence = share(x, evidence, ops.sigmoid(clip), counts, self._alike)
         scores = ops.sigmoid(clip) ** _SCORE.clip * ops.sigmoid(evidence) ** (1 - _SCORE.clip)
         return ops.concatenate([ops.sigmoid(clip), scores], axis=1)
 
     def _joined(self, views: list[tuple[Any, ...]]) -> tuple[Any, Any]:
         """The logits of the clip, [clips, 1, classes], and those blended of the windows around segments."""
-        if self._averages:
+        if not self.config.mixes_levels:
             clip, *windows = (sum(view) / len(view) for view in views)
             return clip, _blended(windows)
         if self.config.join == "deepest_first":
@@ -127,7 +129,7 @@ class _Built:
         if not decides:
             views = pool_views(POOLS[config.pooling], values, attend, counts, sizes)
             views = [self._classify(name, view) for view in views]
-        elif self._averages:
+        elif not config.mixes_levels:
             views = pool_logits(config.pooling, values, attend, counts, sizes)
         else:
             views = pool_views(POOLS[config.pooling], ops.sigmoid(values), attend, counts, sizes)
@@ -139,12 +141,18 @@ class _Built:
         """What is said of pooled vectors."""
         y = self._norm(f"{name}_norm", pooled) if self.config.block_norm else pooled
         logits = self._dense(f"{name}_classify", ops.relu(y), self.num_classes)
-        return logits if self._averages else ops.sigmoid(logits)
+        return ops.sigmoid(logits) if self.config.mixes_levels else logits
 
-    @property
-    def _averages(self) -> bool:
-        one_level = len(parse_architecture(self.config.architecture)) == 1
-        return one_level or self.config.join == "mean"
+    def _clip_level(self, x: Any, counts: Any) -> list[Any]:
+        """What the level of whole clips says, in the views of `_head`."""
+        sizes = [size for size, _ in _SCORE.windows]
+        return [self._of_mean(mean) for mean in pool_views(POOLS["mean"], x, x, counts, sizes)]
+
+    def _of_mean(self, h: Any) -> Any:
+        for block in range(self.config.clip_blocks):
+            h = self._block(f"clip_block_{block}", h)
+        logits = self._dense("clip_classify", h, self.num_classes)
+        return ops.sigmoid(logits) if self.config.mixes_levels else logits
 
     def _map(self, name: str, x: Any, size: int) -> Any:
         y = self._dense(name, x, size)

@@ -17,7 +17,8 @@ from mla_jax.data.embedding import Scaling
 from mla_jax.errors import UserError
 from mla_jax.inference.segment_scores import DEFAULT_SCORE, SegmentWeights, segment_weights
 from mla_jax.inference.segments import SegmentOutput, segment_output
-from mla_jax.models.folded import FoldedWeights, ModelForm, fold, folded_logits
+from mla_jax.models.fold import FoldedWeights, fold
+from mla_jax.models.folded import ModelForm, folded_logits
 from mla_jax.models.inputs import model_inputs
 from mla_jax.models.variables import Variables
 from mla_jax.parallel.mesh import mesh_of, spread

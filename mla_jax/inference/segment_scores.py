@@ -36,7 +36,8 @@ import numpy as np
 from mla_jax.config import ModelConfig
 from mla_jax.errors import UserError
 from mla_jax.inference.likeness import alike_classes, alike_segments
-from mla_jax.models.folded import Array, FoldedLevel, FoldedModel, FoldedWeights, fold
+from mla_jax.models.fold import Array, FoldedWeights, fold
+from mla_jax.models.folded import FoldedLevels, FoldedModel
 from mla_jax.models.pooling import POOLINGS
 from mla_jax.models.variables import Variables
 
@@ -109,7 +110,7 @@ def clip_and_segment_probs(
     inputs: jax.Array,
     mask: jax.Array,
     score: str = DEFAULT_SCORE,
-) -> tuple[jax.Array, jax.Array, list[FoldedLevel]]:
+) -> tuple[jax.Array, jax.Array, FoldedLevels]:
     """The probabilities of clips, the scores of their segments, and the levels that both are made of.
 
     The segments go through blocks and maps once, whatever they are part of.
@@ -131,21 +132,18 @@ def clip_and_segment_probs(
     parts = SEGMENT_SCORES[score]
     model = FoldedModel(config, weights.model)
     levels = model.levels(inputs)
-    clip = model.logits([level.of_clips(mask) for level in levels])
+    clip = model.logits(levels.of_clips(mask))
     log_p = jax.nn.log_sigmoid(clip)[:, None]
     if not parts.windows:
         shape = (*inputs.shape[:2], clip.shape[1])
         return jnp.exp(log_p[:, 0]), jnp.broadcast_to(jnp.exp(log_p), shape), levels
     evidence = model.blended_logits(
-        [
-            (weight, [level.of_windows(mask, size) for level in levels])
-            for size, weight in parts.windows
-        ]
+        [(weight, levels.of_windows(mask, size)) for size, weight in parts.windows]
     )
     if parts.attention and config.units_are_classes and POOLINGS[config.pooling].uses_attention:
         says = [
             _against_the_clip(jnp.log(jnp.maximum(level.attention(mask), _LEAST_ATTENTION)), mask)
-            for level in levels
+            for level in levels.of_segments
         ]
         evidence = evidence + parts.attention * sum(says) / len(says)
     if parts.alike:

@@ -54,12 +54,15 @@ class SegmentOutput(NamedTuple):
     Attributes:
       probs: the clips' probabilities, [clips, classes].
       scores: the segments' scores, [clips, time, classes]; NaN in padding, whether it is masked or not.
-      levels: the levels, the shallowest first; empty unless asked for.
+      levels: the levels of segments, the shallowest first; empty unless asked for.
+      level_probs: of each level, the clips' probabilities, [clips, classes]: of the levels of segments, then
+        of that of the whole clip, if there is one; empty unless asked for.
     """
 
     probs: np.ndarray
     scores: np.ndarray
-    levels: tuple[Level, ...]
+    levels: tuple[Level, ...] = ()
+    level_probs: tuple[np.ndarray, ...] = ()
 
 
 @partial(jax.jit, static_argnames=("model", "scaling", "use_mask", "with_levels", "score"))
@@ -88,10 +91,16 @@ def segment_output(
     def nan_in_padding(values: jax.Array) -> jax.Array:
         return jnp.where(present, values, jnp.nan)
 
-    levels = []
+    levels, level_probs = [], []
     if with_levels:
         decides = model.config.attend_to == "decisions"
-        for level in found:
+        for level in found.of_segments:
             f = nan_in_padding(jax.nn.sigmoid(level.values)) if decides else None
             levels.append(Level(level.attention(mask), f))  # type: ignore[arg-type]
-    return SegmentOutput(probs, nan_in_padding(scores), tuple(levels))  # type: ignore[arg-type]
+        level_probs = [jax.nn.sigmoid(logits) for logits in found.of_clips(mask)]
+    return SegmentOutput(
+        probs,  # type: ignore[arg-type]
+        nan_in_padding(scores),  # type: ignore[arg-type]
+        tuple(levels),
+        tuple(level_probs),  # type: ignore[arg-type]
+    )

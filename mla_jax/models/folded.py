@@ -1,7 +1,5 @@
-"""A trained model as it is applied: the same logits as `MultiLevelModel` gives, by fewer and larger products.
+"""A trained model as it is applied: the same logits as `MultiLevelModel` gives, by the weights of `fold`.
 
-At inference a batch norm is a gain and a shift, which the dense layer in front of it takes over, and the
-two maps of a head are one product. `fold` makes these weights once, in NumPy, so nothing is compiled for it.
 Only JAX is needed, not Flax: a command that uses a model does not import what defines and trains one.
 """
 
@@ -9,14 +7,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from mla_jax.config import ModelConfig, parse_architecture
+from mla_jax.config import ModelConfig
+from mla_jax.models.fold import ClipLevel, FoldedWeights, Head
+from mla_jax.models.over_time import mean_over_time
 from mla_jax.models.pooling import POOLINGS, Pooling
-from mla_jax.models.variables import Variables
 from mla_jax.models.windows import logits_of_windows, pool_windows
-
-Array = np.ndarray | jax.Array
 
 
 class ModelForm(NamedTuple):
@@ -29,90 +25,6 @@ class ModelForm(NamedTuple):
 
     config: ModelConfig
     num_classes: int
-
-
-class Norm(NamedTuple):
-    """A batch norm that follows no dense layer, at inference; each array is [features]."""
-
-    mean: Array
-    gain: Array
-    shift: Array
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Of [..., features], the same shape."""
-        # The mean first: far from zero, x * gain and mean * gain would differ by rounding alone.
-        return (x - _like(self.mean, x)) * _like(self.gain, x) + _like(self.shift, x)
-
-
-class Dense(NamedTuple):
-    """A dense layer with the batch norm behind it: [in, out] and [out]."""
-
-    kernel: Array
-    bias: Array
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., in] to [..., out]."""
-        y = x @ self.kernel
-        return y + _like(self.bias, y)
-
-
-class Head(NamedTuple):
-    """The head of a level.
-
-    Attributes:
-      maps: the class logits, or with `attend_to=features` the features; and the attention's logits behind
-        them, if the pooling uses attention.
-      norm, classify: of the pooled features, with `attend_to=features`; else None. So is `norm` where the
-        form has none.
-    """
-
-    maps: Dense
-    norm: Norm | None
-    classify: Dense | None
-
-    def of_pooled(self, features: jax.Array) -> jax.Array:
-        """[..., H] features that were pooled to class logits, [..., K]."""
-        assert self.classify is not None, "decisions are pooled"
-        normed = self.norm(features) if self.norm else features
-        return self.classify(jax.nn.relu(normed))
-
-
-class FoldedWeights(NamedTuple):
-    """All that a model is applied by; a pytree, float32.
-
-    Attributes:
-      input_norm: the batch norm of the input, or None.
-      blocks: the dense blocks, in order.
-      heads: of each level, the shallowest first.
-      output: the layer that joins the levels, or None.
-    """
-
-    input_norm: Norm | None
-    blocks: tuple[Dense, ...]
-    heads: tuple[Head, ...]
-    output: Dense | None
-
-
-def fold(config: ModelConfig, variables: Variables) -> FoldedWeights:
-    """The weights of a model as it is applied, in NumPy.
-
-    Args:
-      config: what the model looks like.
-      variables: its `params` and, if it has batch norms, `batch_stats`; NumPy's or JAX's arrays.
-    """
-    whole = _Part(config, variables["params"], variables.get("batch_stats", {}))
-    stages = parse_architecture(config.architecture)
-    averages = len(stages) == 1 or config.join == "mean"
-    blocks = (whole.part(f"block_{block}").dense("dense", "norm") for block in range(sum(stages)))
-    heads = (
-        whole.part("head_0" if config.share_heads else f"head_{i}") for i in range(len(stages))
-    )
-    return FoldedWeights(
-        input_norm=whole.norm("input_norm"),
-        blocks=tuple(blocks),
-        heads=tuple(_head(head) for head in heads),
-        output=None if averages else whole.dense("output", "output_norm"),
-    )
 
 
 def folded_logits(
@@ -130,11 +42,11 @@ def folded_logits(
       [B, K] float32.
     """
     model = FoldedModel(config, weights)
-    return model.logits([level.of_clips(mask) for level in model.levels(embeddings)])
+    return model.logits(model.levels(embeddings).of_clips(mask))
 
 
 class FoldedModel(NamedTuple):
-    """A model in its parts: the levels of segments, and what makes one of the levels.
+    """A model in its parts: the levels, and what makes one of them.
 
     Attributes:
       config: what the model looks like.
@@ -149,19 +61,19 @@ class FoldedModel(NamedTuple):
         norm = self.weights.input_norm
         return norm(embeddings) if norm else embeddings
 
-    def levels(self, embeddings: jax.Array) -> "list[FoldedLevel]":
-        """The maps of every level, the shallowest first, of [B, T, M] float32, scaled."""
-        h = self.normed(embeddings)
-        levels, blocks = [], iter(self.weights.blocks)
-        stages = parse_architecture(self.config.architecture)
-        for num_blocks, head in zip(stages, self.weights.heads, strict=True):
+    def levels(self, embeddings: jax.Array) -> "FoldedLevels":
+        """What every level makes of [B, T, M] float32, scaled."""
+        x = h = self.normed(embeddings)
+        of_segments, blocks = [], iter(self.weights.blocks)
+        for num_blocks, head in zip(self.config.stages, self.weights.heads, strict=True):
             for _ in range(num_blocks):
                 h = jax.nn.relu(next(blocks)(h))
-            levels.append(FoldedLevel.of(POOLINGS[self.config.pooling], head, h))
-        return levels
+            of_segments.append(FoldedLevel.of(POOLINGS[self.config.pooling], head, h))
+        clip = self.weights.clip
+        return FoldedLevels(of_segments, FoldedClipLevel(clip, x) if clip else None)
 
     def logits(self, levels: list[jax.Array]) -> jax.Array:
-        """Of the logits of every level, the shallowest first, those of the model; [..., K]."""
+        """Of the logits of every level, in the order of `FoldedLevels`, those of the model; [..., K]."""
         return self.blended_logits([(1.0, levels)])
 
     def blended_logits(self, views: list[tuple[float, list[jax.Array]]]) -> jax.Array:
@@ -182,6 +94,30 @@ class FoldedModel(NamedTuple):
             return sum(levels[1:], levels[0]) / len(levels)
         ordered = levels[::-1] if self.config.join == "deepest_first" else levels
         return jnp.concatenate([jax.nn.sigmoid(logits) for logits in ordered], axis=-1)
+
+
+class FoldedLevels(NamedTuple):
+    """The levels of a model.
+
+    Attributes:
+      of_segments: the levels of segments, the shallowest first.
+      clip: the level of whole clips, or None; it comes behind the others.
+    """
+
+    of_segments: "list[FoldedLevel]"
+    clip: "FoldedClipLevel | None"
+
+    def of_clips(self, mask: jax.Array) -> list[jax.Array]:
+        """The clip logits of each level, [B, K]."""
+        return [level.of_clips(mask) for level in self._all]
+
+    def of_windows(self, mask: jax.Array, size: int) -> list[jax.Array]:
+        """The logits of each level of the window around each segment, as a clip; [B, T, K]."""
+        return [level.of_windows(mask, size) for level in self._all]
+
+    @property
+    def _all(self) -> "list[FoldedLevel | FoldedClipLevel]":
+        return [*self.of_segments, *([self.clip] if self.clip else [])]
 
 
 class FoldedLevel(NamedTuple):
@@ -236,50 +172,22 @@ class FoldedLevel(NamedTuple):
         return jnp.sum(weights * jnp.where(mask[:, :, None], values, 0), axis=1)
 
 
-class _Part:
-    """The dense layers and batch norms of a module, by their names; a norm that is not there does nothing."""
+class FoldedClipLevel(NamedTuple):
+    """The level of whole clips, with the clips.
 
-    def __init__(self, config: ModelConfig, params: Variables, stats: Variables) -> None:
-        self.config, self._params, self._stats = config, params, stats
+    Attributes:
+      weights: what it is applied by.
+      segments: [B, T, M], behind the batch norm of the input.
+    """
 
-    def part(self, name: str) -> "_Part":
-        """A module within this one."""
-        return _Part(self.config, self._params[name], self._stats.get(name, {}))
+    weights: ClipLevel
+    segments: jax.Array
 
-    def norm(self, name: str) -> Norm | None:
-        """A batch norm that follows no dense layer."""
-        return Norm(*self._norm(name)) if name in self._params else None
+    def of_clips(self, mask: jax.Array) -> jax.Array:
+        """The level's clip logits, [B, K]."""
+        return self.weights(mean_over_time(self.segments, mask))
 
-    def dense(self, name: str, norm: str) -> Dense:
-        """A dense layer, and the batch norm that follows it."""
-        kernel = np.asarray(self._params[name]["kernel"])
-        bias = np.asarray(self._params[name].get("bias", np.zeros(kernel.shape[1], kernel.dtype)))
-        if norm not in self._params:
-            return Dense(kernel, bias)
-        mean, gain, shift = self._norm(norm)
-        return Dense(kernel * gain[None, :], (bias - mean) * gain + shift)
-
-    def _norm(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        params, stats = (
-            {place: np.asarray(array) for place, array in arrays[name].items()}
-            for arrays in (self._params, self._stats)
-        )
-        gain = params["scale"] / np.sqrt(stats["var"] + np.float32(self.config.norm_epsilon))
-        return stats["mean"], gain, params["bias"]
-
-
-def _head(part: _Part) -> Head:
-    decides = part.config.attend_to == "decisions"
-    uses_attention = POOLINGS[part.config.pooling].uses_attention
-    names = ["classify" if decides else "value", *(["attend"] if uses_attention else [])]
-    kernels, biases = zip(*(part.dense(name, f"{name}_norm") for name in names), strict=True)
-    return Head(
-        maps=Dense(np.concatenate(kernels, axis=1), np.concatenate(biases)),
-        norm=None if decides else part.norm("norm"),
-        classify=None if decides else part.dense("classify", ""),
-    )
-
-
-def _like(vector: Array, x: jax.Array) -> Array:
-    """[features] as an array of as many axes as `x`: the tests forbid implicit rank promotion."""
-    return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
+    def of_windows(self, mask: jax.Array, size: int) -> jax.Array:
+        """The level's logits of the window around each segment, as a clip; [B, T, K]."""
+        mean = pool_windows(lambda x, _, m: mean_over_time(x, m), self.segments, None, mask, size)
+        return self.weights(mean)

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mla_jax.config import ModelConfig, parse_architecture
+from mla_jax.config import ModelConfig
 from mla_jax.errors import UserError
 from mla_jax.models.batch_norm import BatchNorm
 from mla_jax.models.dense import Dense, apply_dense
 from mla_jax.models.dropout import Dropout
+from mla_jax.models.over_time import mean_over_time
 from mla_jax.models.pooling import POOLINGS
 from mla_jax.models.variables import Variables
 
@@ -93,8 +94,27 @@ class Head(nn.Module):
         return logits
 
 
+class ClipLevel(nn.Module):
+    """Level of whole clips: dense blocks on the mean of their segments, and a dense layer to the classes."""
+
+    config: ModelConfig
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps x [B, T, M] to clip logits [B, K]."""
+        config, there = self.config, jnp.any(mask, axis=1)
+        h = mean_over_time(x, mask)
+        for block in range(config.clip_blocks):
+            h = DenseBlock(config, name=f"block_{block}")(h, there, train)
+        (logits,) = apply_dense(h, [_dense(config, self.num_classes, "classify")])
+        return logits
+
+
 class MultiLevelModel(nn.Module):
     """Dense blocks with a head at each level; several levels are mixed by an output layer, or averaged.
+
+    With `clip_blocks` one more level, behind the others, sees the clip as a whole (`ClipLevel`).
 
     Attributes:
       config: the architecture and its form.
@@ -110,7 +130,8 @@ class MultiLevelModel(nn.Module):
     ) -> jax.Array:
         """Clip logits; `jax.nn.sigmoid` of them are the clip probabilities.
 
-        Sows into the collection `levels` the `logits` of each level, the shallowest first.
+        Sows into the collection `levels` the `logits` of each level, the shallowest first, that of the whole
+        clip last.
 
         Args:
           embeddings: [B, T, M] float32, scaled (for AudioSet's bytes, (e - 128) / 128).
@@ -124,20 +145,22 @@ class MultiLevelModel(nn.Module):
         config = self.config
         if mask is None:
             mask = jnp.ones(embeddings.shape[:2], bool)
-        h = embeddings
+        x = embeddings
         if config.input_norm:
-            h = _norm(config, "input_norm")(h, mask, train)
-        levels, block = [], 0
+            x = _norm(config, "input_norm")(x, mask, train)
+        h, levels, block = x, [], 0
         shared = Head(config, self.num_classes, name="head_0") if config.share_heads else None
-        for level, num_blocks in enumerate(parse_architecture(config.architecture)):
+        for level, num_blocks in enumerate(config.stages):
             for _ in range(num_blocks):
                 h = DenseBlock(config, name=f"block_{block}")(h, mask, train)
                 block += 1
             head = shared or Head(config, self.num_classes, name=f"head_{level}")
             levels.append(head(h, mask, train))
+        if config.clip_blocks:
+            levels.append(ClipLevel(config, self.num_classes, name="clip")(x, mask, train))
         for logits in levels:
             self.sow("levels", "logits", logits)
-        if len(levels) == 1 or config.join == "mean":
+        if not config.mixes_levels:
             return sum(levels[1:], levels[0]) / len(levels)
         if config.join == "deepest_first":
             levels.reverse()
@@ -203,14 +226,15 @@ def _drawn(model: MultiLevelModel, key: jax.Array, num_features: int) -> Variabl
 
 def _set_last_bias(params: Variables, config: ModelConfig, value: jax.Array) -> None:
     """Sets the bias that is added last: of the batch norm if one follows the dense layer, else of that."""
-    if len(parse_architecture(config.architecture)) > 1 and config.join != "mean":
+    if config.mixes_levels:
         params["output_norm" if config.output_norm else "output"]["bias"] = value
         return
     normed = config.head_norm and config.attend_to == "decisions"
     for name in params:
-        if name.startswith("head_"):
+        if name == "clip" or name.startswith("head_"):
+            last = "classify_norm" if normed and name != "clip" else "classify"
             # A copy for each: training gives its buffers away.
-            params[name]["classify_norm" if normed else "classify"]["bias"] = jnp.array(value)
+            params[name][last]["bias"] = jnp.array(value)
 
 
 def num_parameters(variables: Variables) -> int:

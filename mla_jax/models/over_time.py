@@ -12,6 +12,20 @@ Operator = tuple[Callable[[jax.Array, jax.Array], jax.Array], float]
 """An operator of two arrays, such as `lax.add`, and the value that changes nothing under it."""
 
 
+def mean_over_time(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """The mean of a clip's segments.
+
+    Args:
+      x: [batch, time, features].
+      mask: [batch, time] bool, True where there is a segment; padding counts nothing, whatever it holds.
+
+    Returns:
+      [batch, features]; zero of a clip of nothing but padding.
+    """
+    count = jnp.maximum(jnp.sum(mask, axis=1, dtype=x.dtype), 1)
+    return jnp.sum(jnp.where(mask[:, :, None], x, 0), axis=1) / count[:, None]
+
+
 def reduce_over_time(
     of_segments: Callable[..., Pair],
     operators: tuple[Operator, Operator],

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from mla_jax.config import Config, ModelConfig, parse_architecture
+from mla_jax.config import Config, ModelConfig
 from mla_jax.data.clips import ClipSet
 from mla_jax.parallel.mesh import padded_size
 from mla_jax.training.batches import device_bytes
@@ -62,8 +62,8 @@ def estimate_memory(
     data: float = device_bytes(clips) / devices
     if choose_placement(clips, config.data.placement, mesh) == "host":
         data = min(data, PORTIONS * PORTION_BYTES / devices)
-    segments = padded_size(config.data.batch_size, mesh) // devices * clips.max_segments
-    activations = segments * _numbers_of_segment(config.model, clips.num_classes)
+    batch = padded_size(config.data.batch_size, mesh) // devices
+    activations = batch * _numbers_of_clip(config.model, clips)
     copies = 4 if config.optim.average_decay else 3
     return MemoryEstimate(
         data=data,
@@ -73,13 +73,14 @@ def estimate_memory(
     )
 
 
-def _numbers_of_segment(model: ModelConfig, num_classes: int) -> float:
-    """How many numbers are kept for each segment of a batch."""
-    stages = parse_architecture(model.architecture)
+def _numbers_of_clip(model: ModelConfig, clips: ClipSet) -> float:
+    """How many numbers are kept for each clip of a batch."""
     maps = 1 if model.pooling in ("mean", "max") else 2
-    width = num_classes if model.attend_to == "decisions" else model.hidden_units
-    of_map = _OF_MAP + (_OF_MAP_NORM if model.head_norm else 0)
-    return _OF_BLOCK * model.hidden_units * sum(stages) + of_map * width * maps * len(stages)
+    width = clips.num_classes if model.attend_to == "decisions" else model.hidden_units
+    of_block = _OF_BLOCK * model.hidden_units
+    of_head = (_OF_MAP + (_OF_MAP_NORM if model.head_norm else 0)) * width * maps
+    of_segment = of_block * sum(model.stages) + of_head * len(model.stages)
+    return clips.max_segments * of_segment + of_block * model.clip_blocks
 
 
 def _size(count: float) -> str:

@@ -35,7 +35,7 @@ def test_what_segments_add_sums_to_the_logit(norm: bool, join: str) -> None:
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), trained.predict(CLIPS), rtol=1e-4)
 
 
-def test_shares_are_of_variance_where_there_are_clips_and_decisions() -> None:
+def test_shares_are_of_variance_where_there_are_clips() -> None:
     trained = untrained_model(architecture="1-A-2-A")
     by_level = output_by_level(trained)
     assert by_level is not None
@@ -48,8 +48,18 @@ def test_shares_are_of_variance_where_there_are_clips_and_decisions() -> None:
     assert (weights.by_variance, variance.by_variance) == (False, True)
     of_features = level_shares(untrained_model(architecture="1-A-1-A", attend_to="features"), CLIPS)
     assert of_features is not None
-    assert not of_features.by_variance
+    assert of_features.by_variance
     assert level_shares(untrained_model(architecture="2-A"), CLIPS) is None
+
+
+def test_a_level_of_whole_clips_has_its_share() -> None:
+    for join in ("mean", "deepest_first"):
+        trained = untrained_model(architecture="1-A", join=join, clip_blocks=1)
+        found = level_shares(trained, CLIPS)
+        assert found is not None
+        assert found.names == ("after block 1", "whole clip")
+        np.testing.assert_allclose(found.shares.sum(axis=0), 1)
+        assert (np.abs(found.shares) > 1e-3).all()
 
 
 def test_without_an_output_layer_a_level_adds_its_own_logit() -> None:

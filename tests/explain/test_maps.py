@@ -1,5 +1,7 @@
 """Maps are of a clip's real segments, of the kinds that the model has."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -19,11 +21,13 @@ FEW = CLIPS[np.argsort(CLIPS.num_segments, kind="stable")[:6]]
         ({"architecture": "1-A", "pooling": "mean"}, ["probability"]),
         ({"architecture": "1-A-1-A", "join": "mean"}, ["probability", "weight", "weight"]),
         ({"architecture": "1-A", "attend_to": "features"}, ["probability"]),
+        ({"architecture": "1-A", "clip_blocks": 1}, ["probability", "signed"]),
+        ({"architecture": "1-A", "clip_blocks": 1, "join": "mean"}, ["probability", "weight"]),
     ],
     ids=str,
 )
 def test_maps_are_of_real_segments_and_of_the_right_kind(
-    form: dict[str, str], kinds: list[str]
+    form: dict[str, Any], kinds: list[str]
 ) -> None:
     assert FEW.num_segments[0] < FEW.max_segments
     trained = untrained_model(**form)

@@ -23,7 +23,7 @@ from tests.support.taggers import (
 )
 
 ENDINGS = [ending for ending in FORMATS if ending != ".stablehlo"]
-QUICK = ("yu2018", "averaged", "attention_over_time")
+QUICK = ("yu2018", "whole_clips", "attention_over_time")
 """All forms are slow tests, in every format."""
 
 

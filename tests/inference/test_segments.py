@@ -15,6 +15,7 @@ HIDDEN, CLASSES = 8, 7
 CLASS_UNITS = (
     "yu2018:2-A",
     "yu2018:1-A-1-A join=mean",
+    "yu2018:1-A-1-A join=mean clip_blocks=1",
     "kong2019_torch:1-A-1-A join=mean pooling=attention_over_time",
 )
 """Forms with attention in which unit k of a head is class k."""
@@ -25,13 +26,16 @@ FORMS = (
     "feature_attention:1-A",
     "average_pooling:1-A",
     "max_pooling:1-A",
+    "yu2018:1-A clip_blocks=1",
+    "yu2018:1-A-1-A join=mean clip_blocks=1",
 )
 
 
 def predictor_of(form: str, **choices: Any) -> mla.Predictor:
     """A model of this form, whose statistics and biases are none of the initial ones."""
     form, _, others = form.partition(" ")
-    changes = dict(pair.split("=") for pair in others.split())
+    pairs = (pair.split("=") for pair in others.split())
+    changes: dict[str, Any] = {k: int(v) if v.isdecimal() else v for k, v in pairs}
     config = dataclasses.replace(mla.preset(form).model, hidden_units=HIDDEN, **changes)
     model = mla.build_model(config, CLASSES)
     variables = init_variables(model, 0, 4, class_prior=np.full(CLASSES, 0.3))
@@ -121,12 +125,14 @@ def class_kernel(predictor: mla.Predictor, level: int) -> np.ndarray:
     "form",
     [
         "yu2018:1-A-1-A",
-        "yu2018:1-A-1-A join=mean",
+        "yu2018:1-A-1-A join=mean clip_blocks=1",
         "feature_attention:1-A",
         "max_pooling:1-A-1-A join=mean",
         *(
             pytest.param(form, marks=pytest.mark.slow)
             for form in (
+                "yu2018:1-A-1-A join=mean",
+                "yu2018:1-A clip_blocks=1",
                 "kong2019_torch:1-A-1-A",
                 "kong2017:1-A",
                 "average_pooling:1-A",
@@ -208,11 +214,12 @@ def test_where_padding_counts_a_clip_is_more_than_its_segment() -> None:
     [
         "kong2019_keras:1-A-2-A",
         "kong2019_torch:1-A-1-A",
+        "kong2019_torch:1-A-1-A clip_blocks=1",
         pytest.param(f"kong2019_keras:{'1-A-' * 11}1-A", marks=pytest.mark.slow),
     ],
 )
 def test_levels_add_up_to_the_clips_probability(form: str) -> None:
-    """The output layer on every level's sum of a f, in its order, gives what the model gives."""
+    """The output layer on what the levels say, in its order, gives what the model gives."""
     clips = random_clips(num_clips=9)
     predictor = predictor_of(form)
     found = predictor.predict_segments(clips, with_levels=True)
@@ -225,6 +232,10 @@ def test_levels_add_up_to_the_clips_probability(form: str) -> None:
         assert np.isnan(probs[~mask]).all()
         assert ((probs[mask] > 0) & (probs[mask] < 1)).all()
         pooled.append((attention * np.nan_to_num(probs)).sum(axis=1))
+    for sums, level_probs in zip(pooled, found.level_probs, strict=False):
+        np.testing.assert_allclose(level_probs, sums, rtol=1e-5)
+    assert len(found.level_probs) == predictor.model.config.num_levels
+    pooled = list(found.level_probs)
     if predictor.model.config.join == "deepest_first":
         pooled.reverse()
     output = predictor.variables["params"]["output"]
@@ -267,6 +278,7 @@ def test_what_lies_in_padding_and_how_batches_are_cut_does_not_matter() -> None:
     other = dataclasses.replace(clips, embeddings=dirty)
     assert_same_output(predictor.predict_segments(other, with_levels=True), whole)
     assert predictor.predict_segments(clips).levels == ()
+    assert predictor.predict_segments(clips).level_probs == ()
     by_seven = dataclasses.replace(predictor, batch_size=7)
     parts = list(by_seven.segment_batches(clips, with_levels=True))
     assert [len(part.probs) for part in parts] == [7, 7, 6]

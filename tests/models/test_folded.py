@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import mla_jax as mla
-from mla_jax.models.folded import fold, folded_logits
+from mla_jax.models.fold import fold
+from mla_jax.models.folded import folded_logits
 from mla_jax.models.multi_level import MultiLevelModel, init_variables
 from mla_jax.models.variables import Variables, flat, nested
 from mla_jax.presets import PRESETS
@@ -26,6 +27,10 @@ FORMS["features by their maximum"] = dataclasses.replace(
     FORMS["yu2018"], attend_to="features", pooling="max"
 )
 FORMS["levels that are averaged"] = dataclasses.replace(FORMS["yu2018"], join="mean")
+FORMS["a level of whole clips, averaged"] = dataclasses.replace(
+    FORMS["levels that are averaged"], clip_blocks=2
+)
+FORMS["a level of whole clips, mixed"] = dataclasses.replace(FORMS["yu2018"], clip_blocks=1)
 
 
 def trained_for_long(model: MultiLevelModel) -> Variables:

@@ -66,8 +66,9 @@ def train(model: Any, variables: Any, embeddings: Any, mask: Any) -> tuple[Any, 
         SMALL,
         ModelConfig(architecture="2-A", hidden_units=12, pooling="max"),
         dataclasses.replace(SMALL, attend_to="features", pooling="attention_sigmoid"),
+        dataclasses.replace(SMALL, clip_blocks=2, join="mean"),
     ],
-    ids=["attention", "max and dropout", "features"],
+    ids=["attention", "max and dropout", "features", "a level of whole clips"],
 )
 def test_what_padding_holds_changes_nothing(config: ModelConfig) -> None:
     model, variables = made(config)
@@ -126,23 +127,52 @@ def test_prior_bias_is_the_log_odds_and_the_only_bias(form: str, architecture: s
     np.testing.assert_allclose(jax.nn.sigmoid(biases[0]), prior, rtol=1e-5)
 
 
-def test_a_mean_of_levels_is_that_of_their_logits_each_with_the_prior() -> None:
+@pytest.mark.parametrize("clip_blocks", [0, 2])
+def test_a_mean_of_levels_is_that_of_their_logits_each_with_the_prior(clip_blocks: int) -> None:
     config = ModelConfig(
-        architecture="1-A-1-A", hidden_units=12, join="mean", prior_bias=True, head_norm=False
+        architecture="1-A-1-A",
+        hidden_units=12,
+        join="mean",
+        prior_bias=True,
+        head_norm=False,
+        clip_blocks=clip_blocks,
     )
     model, prior = mla.build_model(config, K), np.linspace(0.001, 0.6, K)
     variables = init_variables(model, 0, M, class_prior=prior)
     assert not any(name.startswith("output") for name in variables["params"])
-    for head in ("head_0", "head_1"):
+    for head in ("head_0", "head_1", *(["clip"] if clip_blocks else [])):
         bias = variables["params"][head]["classify"]["bias"]
         np.testing.assert_allclose(jax.nn.sigmoid(bias), prior, rtol=1e-5)
     apply = jax.jit(partial(model.apply, mutable=["intermediates", "levels"]))
     logits, seen = apply(variables, EMBEDDINGS, MASK)
     levels = seen["levels"]["logits"]
     np.testing.assert_allclose(logits, np.mean(levels, axis=0), rtol=1e-5)
-    for head, level in zip(("head_0", "head_1"), levels, strict=True):
+    assert len(levels) == config.num_levels
+    for head, level in zip(("head_0", "head_1"), levels[:2], strict=True):
         (a,), (f,) = (seen["intermediates"][head][n] for n in ("attention", "segment_probs"))
         np.testing.assert_allclose(jax.nn.sigmoid(level), np.sum(a * f, axis=1), rtol=1e-4)
+
+
+def test_the_level_of_whole_clips_knows_their_mean_alone() -> None:
+    """A dense network on the mean vector: the order of segments, and their spread, is nothing to it."""
+    config = dataclasses.replace(SMALL, clip_blocks=1, join="mean", block_norm=False)
+    model, variables = made(config)
+    apply = jax.jit(partial(model.apply, mutable=["levels"]))
+
+    def clip_level(embeddings: np.ndarray) -> np.ndarray:
+        return np.asarray(apply(variables, embeddings, MASK)[1]["levels"]["logits"][-1])
+
+    means = np.stack([x[m].mean(axis=0) for x, m in zip(EMBEDDINGS, MASK, strict=True)])
+    held = np.repeat(means[:, None], T, axis=1)
+    np.testing.assert_allclose(clip_level(EMBEDDINGS), clip_level(held), rtol=1e-4, atol=1e-5)
+    norm, stats = variables["params"]["input_norm"], variables["batch_stats"]["input_norm"]
+    x = (means - stats["mean"]) / np.sqrt(stats["var"] + config.norm_epsilon)
+    x = x * norm["scale"] + norm["bias"]
+    level = variables["params"]["clip"]
+    for place in (level["block_0"]["dense"], level["classify"]):
+        x = np.maximum(x, 0) if place is level["classify"] else x
+        x = x @ place["kernel"] + place["bias"]
+    np.testing.assert_allclose(clip_level(EMBEDDINGS), x, rtol=1e-4, atol=1e-5)
 
 
 def test_prior_bias_needs_a_prior() -> None:

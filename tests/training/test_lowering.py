@@ -13,7 +13,7 @@ import pytest
 import mla_jax as mla
 from mla_jax.data.embedding import Scaling
 from mla_jax.inference.predictor import clip_probabilities
-from mla_jax.models.folded import fold
+from mla_jax.models.fold import fold
 from mla_jax.models.multi_level import MultiLevelModel, init_variables
 from mla_jax.training.batches import DeviceClips
 from mla_jax.training.sampler import BalancedSampler
