@@ -144,15 +144,14 @@ class _Built:
         return ops.sigmoid(logits) if self.config.mixes_levels else logits
 
     def _clip_level(self, x: Any, counts: Any) -> list[Any]:
-        """What the level of whole clips says, in the views of `_head`."""
-        sizes = [size for size, _ in _SCORE.windows]
-        return [self._of_mean(mean) for mean in pool_views(POOLS["mean"], x, x, counts, sizes)]
-
-    def _of_mean(self, h: Any) -> Any:
+        """What the level of whole clips says, in the views of `_head`: of each window the same."""
+        h = POOLS["mean"](x, x, counts)
         for block in range(self.config.clip_blocks):
             h = self._block(f"clip_block_{block}", h)
-        logits = self._dense("clip_classify", h, self.num_classes)
-        return ops.sigmoid(logits) if self.config.mixes_levels else logits
+        says = self._dense("clip_classify", h, self.num_classes)
+        says = ops.sigmoid(says) if self.config.mixes_levels else says
+        windows = ops.zeros_like(counts, dtype="float32") + says
+        return [says, *(windows for _ in _SCORE.windows)]
 
     def _map(self, name: str, x: Any, size: int) -> Any:
         y = self._dense(name, x, size)

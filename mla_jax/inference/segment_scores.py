@@ -9,12 +9,13 @@ q_{tk} = \sigma\Big(e_{tk} + \sum_j A_{kj} \sqrt{p_j} \big(e_{tj} - \tfrac1T \su
 e_t = \sum_s P_{ts} \tfrac12 \big(z(x_{s-1}, x_s, x_{s+1}) + z(x_s) + r_s\big).$$
 
 $p$ is the clip's probability and $z(\cdot)$ the model's logit for the segments in brackets, taken as a clip;
-at the ends of a clip there are fewer. Segments that sound alike share what is heard in them, by P, and a
-class takes from classes that are like it, by A, as far as the clip has them
-(`mla_jax.inference.likeness`). Where unit k of every level is class k (`ModelConfig.units_are_classes`),
-$r_t$ is what the attention says of the segment against the others of its clip,
-$\log a_t - \frac1T \sum_s \log a_s$, mean over the levels; else, and without attention, it is 0. A is 0 too
-where units are not classes.
+at the ends of a clip there are fewer. A level of whole clips (`ModelConfig.clip_blocks`) says there what it
+says of the clip: asked about few segments it finds when no better, and takes as long as all the rest.
+Segments that sound alike share what is heard in them, by P, and a class takes from classes that are like it,
+by A, as far as the clip has them (`mla_jax.inference.likeness`). Where unit k of every level is class k
+(`ModelConfig.units_are_classes`), $r_t$ is what the attention says of the segment against the others of its
+clip, $\log a_t - \frac1T \sum_s \log a_s$, mean over the levels; else, and without attention, it is 0. A is 0
+too where units are not classes.
 
 In a clip of one segment, or of equal segments, the score is the clip's probability; played backwards, a clip
 has the same scores backwards. It lies between $p$ and $q_t$, so it lives on the scale of the clip
@@ -137,8 +138,9 @@ def clip_and_segment_probs(
     if not parts.windows:
         shape = (*inputs.shape[:2], clip.shape[1])
         return jnp.exp(log_p[:, 0]), jnp.broadcast_to(jnp.exp(log_p), shape), levels
+    whole = parts.clip > 0
     evidence = model.blended_logits(
-        [(weight, levels.of_windows(mask, size)) for size, weight in parts.windows]
+        [(weight, levels.of_windows(mask, size, whole=whole)) for size, weight in parts.windows]
     )
     if parts.attention and config.units_are_classes and POOLINGS[config.pooling].uses_attention:
         says = [

@@ -109,15 +109,23 @@ class FoldedLevels(NamedTuple):
 
     def of_clips(self, mask: jax.Array) -> list[jax.Array]:
         """The clip logits of each level, [B, K]."""
-        return [level.of_clips(mask) for level in self._all]
+        found = [level.of_clips(mask) for level in self.of_segments]
+        return [*found, self.clip.of_clips(mask)] if self.clip else found
 
-    def of_windows(self, mask: jax.Array, size: int) -> list[jax.Array]:
-        """The logits of each level of the window around each segment, as a clip; [B, T, K]."""
-        return [level.of_windows(mask, size) for level in self._all]
+    def of_windows(self, mask: jax.Array, size: int, *, whole: bool) -> list[jax.Array]:
+        """The logits of each level of the window around each segment, as a clip; [B, T, K].
 
-    @property
-    def _all(self) -> "list[FoldedLevel | FoldedClipLevel]":
-        return [*self.of_segments, *([self.clip] if self.clip else [])]
+        Args:
+          mask: [B, T] bool, True where there is a segment.
+          size: segments in a window.
+          whole: whether the level of whole clips says of each window what it says of the clip.
+        """
+        found = [level.of_windows(mask, size) for level in self.of_segments]
+        if self.clip and whole:
+            found.append(jnp.broadcast_to(self.clip.of_clips(mask)[:, None], found[0].shape))
+        elif self.clip:
+            found.append(self.clip.of_windows(mask, size))
+        return found
 
 
 class FoldedLevel(NamedTuple):

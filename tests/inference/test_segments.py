@@ -107,6 +107,24 @@ def shared(
     return result
 
 
+def logits_of_windows(predictor: mla.Predictor, clips: mla.ClipSet, size: int) -> np.ndarray:
+    """Of the windows around all real segments, as clips, but for the level that hears whole clips."""
+    windows, config = windows_as_clips(clips, size), predictor.model.config
+    if not config.clip_blocks:
+        return logit(predictor.predict(windows))
+    levels = list(predictor.predict_segments(windows, with_levels=True).level_probs)
+    whole = predictor.predict_segments(clips, with_levels=True).level_probs[-1]
+    levels[-1] = np.repeat(whole, clips.num_segments, axis=0)
+    if config.join == "mean":
+        return np.mean([logit(level) for level in levels], axis=0)
+    assert config.join == "deepest_first"
+    params, stats = predictor.variables["params"], predictor.variables["batch_stats"]
+    output, norm, kept = params["output"], params["output_norm"], stats["output_norm"]
+    y = np.concatenate(levels[::-1], axis=1) @ output["kernel"] + output["bias"]
+    y = (y - kept["mean"]) / np.sqrt(kept["var"] + config.norm_epsilon)
+    return y * norm["scale"] + norm["bias"]
+
+
 def class_kernel(predictor: mla.Predictor, level: int) -> np.ndarray:
     """The weights of a level's class logits, [units, classes], with its batch norm in them."""
     config, variables = predictor.model.config, predictor.variables
@@ -152,7 +170,8 @@ def test_scores_are_blends_of_what_the_model_says_of_windows_as_clips(form: str)
     assert np.isnan(found.scores[~mask]).all()
     np.testing.assert_allclose(found.probs, predictor.predict(clips), rtol=1e-5)
     clip = np.repeat(found.probs[:, None], 5, axis=1)[mask]
-    alone, near = (predictor.predict(windows_as_clips(clips, size)) for size in (1, 3))
+    alone = predictor.predict(windows_as_clips(clips, 1))
+    one, near = (logits_of_windows(predictor, clips, size) for size in (1, 3))
     says = np.zeros(found.scores.shape)
     if form in (*CLASS_UNITS, "kong2017:1-A"):
         levels = predictor.predict_segments(clips, with_levels=True).levels
@@ -161,7 +180,7 @@ def test_scores_are_blends_of_what_the_model_says_of_windows_as_clips(form: str)
         log_a[~mask] = np.nan
         says = log_a - np.nanmean(log_a, axis=1, keepdims=True)
     evidence = np.full(found.scores.shape, np.nan)
-    evidence[mask] = (logit(near) + logit(alone) + says[mask]) / 2
+    evidence[mask] = (near + one + says[mask]) / 2
     q = sigmoid(shared(predictor, clips, evidence, found.probs)[mask])
     np.testing.assert_allclose(found.scores[mask], clip**0.7 * q**0.3, rtol=2e-4)
     by_name = {n: predictor.predict_segments(clips, score=n).scores for n in ("alone", "clip")}
