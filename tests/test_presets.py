@@ -47,7 +47,14 @@ def _yu2018(architecture: str) -> int:
 _POOLED = 2 * M + _block(M, 600) + 2 * _block(600, 600) + _head(600, maps=1)
 PARAMETERS = {
     **{f"yu2018:{a}": _yu2018(a) for a in ARCHITECTURES},
-    "best": 2 * M + _block(M, 600) + 2 * _block(600, 600) + 2 * _head(600),
+    "best": 2 * M
+    + _block(M, 600)
+    + 2 * _block(600, 600)
+    + 2 * _head(600)
+    # The level of whole clips.
+    + _block(M, 600)
+    + 2 * _block(600, 600)
+    + _head(600, maps=1),
     "yu2018_equations:1-A-1-A-1-A": 2 * M
     + _block(M, 600)
     + 2 * _block(600, 600)

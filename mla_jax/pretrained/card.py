@@ -55,8 +55,11 @@ def _use(card: Mapping[str, Any]) -> list[str]:
 
 def _facts(card: Mapping[str, Any]) -> list[str]:
     clips = card["training_clips"]
+    parts = [card["architecture"], f"{card['pooling']} pooling"]
+    if card.get("clip_blocks"):
+        parts.append(f"a level of whole clips ({card['clip_blocks']} blocks)")
     facts = {
-        "architecture": f"{card['architecture']}, {card['pooling']} pooling, {card['hidden_units']} units",
+        "architecture": ", ".join([*parts, f"{card['hidden_units']} units"]),
         "parameters": f"{card['parameters']:,}",
         "classes": f"{card['classes']:,}",
         "clips in training": f"of up to {card['max_segments']} segments",

@@ -126,6 +126,7 @@ def _facts(trained: TrainedModel, results: Mapping[str, Any]) -> dict[str, Any]:
         "architecture": model.architecture,
         "pooling": model.pooling,
         "hidden_units": model.hidden_units,
+        "clip_blocks": model.clip_blocks,
         "parameters": num_parameters(trained.variables),
         "classes": len(trained.classes),
         "embedding": str(trained.embedding or "unknown"),
