@@ -35,13 +35,13 @@ def _dense(config: ModelConfig, units: int, name: str, *, use_bias: bool = True)
 
 
 class DenseBlock(nn.Module):
-    """Dense -> batch norm -> ReLU -> dropout, on each segment by itself."""
+    """Dense -> batch norm -> ReLU -> dropout, on each segment, or clip, by itself."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(self, h: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """Maps h [B, T, M or H] to [B, T, H]; padding takes no part in the statistics."""
+        """Maps h [..., M or H] to [..., H]; padding, False in mask [...], takes no part in the statistics."""
         config = self.config
         layer = _dense(config, config.hidden_units, "dense", use_bias=config.hidden_bias)
         (h,) = apply_dense(h, [layer])
