@@ -13,7 +13,7 @@ import numpy as np
 from mla_jax.config import ModelConfig
 from mla_jax.errors import UserError
 from mla_jax.export.keras import keras, layers, ops, require_tensorflow
-from mla_jax.export.keras_pooling import ATTENTION, POOLS, pool_logits, pool_views
+from mla_jax.export.keras_pooling import ATTENTION, POOLS, pool_logits, pool_views, sigmoid
 from mla_jax.export.keras_sharing import against_the_clip, share
 from mla_jax.export.tagger import Tagger
 from mla_jax.inference.segment_scores import DEFAULT_SCORE, SEGMENT_SCORES, segment_weights
@@ -90,9 +90,9 @@ class _Built:
         clip, evidence = self._joined(list(zip(*levels, strict=True)))
         if self._alike is not None and attention[0] is not None:
             evidence = evidence + _SCORE.attention * sum(attention) / len(attention)
-        evidence = share(x, evidence, ops.sigmoid(clip), counts, self._alike)
-        scores = ops.sigmoid(clip) ** _SCORE.clip * ops.sigmoid(evidence) ** (1 - _SCORE.clip)
-        return ops.concatenate([ops.sigmoid(clip), scores], axis=1)
+        evidence = share(x, evidence, sigmoid(clip), counts, self._alike)
+        scores = sigmoid(clip) ** _SCORE.clip * sigmoid(evidence) ** (1 - _SCORE.clip)
+        return ops.concatenate([sigmoid(clip), scores], axis=1)
 
     def _joined(self, views: list[tuple[Any, ...]]) -> tuple[Any, Any]:
         """The logits of the clip, [clips, 1, classes], and those blended of the windows around segments."""
@@ -132,7 +132,7 @@ class _Built:
         elif not config.mixes_levels:
             views = pool_logits(config.pooling, values, attend, counts, sizes)
         else:
-            views = pool_views(POOLS[config.pooling], ops.sigmoid(values), attend, counts, sizes)
+            views = pool_views(POOLS[config.pooling], sigmoid(values), attend, counts, sizes)
         if not (decides and uses_attention):
             return views, None
         return views, against_the_clip(ops.log(ATTENTION[config.pooling](attend, counts)), counts)
@@ -141,7 +141,7 @@ class _Built:
         """What is said of pooled vectors."""
         y = self._norm(f"{name}_norm", pooled) if self.config.block_norm else pooled
         logits = self._dense(f"{name}_classify", ops.relu(y), self.num_classes)
-        return ops.sigmoid(logits) if self.config.mixes_levels else logits
+        return sigmoid(logits) if self.config.mixes_levels else logits
 
     def _clip_level(self, x: Any, counts: Any) -> list[Any]:
         """What the level of whole clips says, in the views of `_head`: of each window the same."""
@@ -149,7 +149,7 @@ class _Built:
         for block in range(self.config.clip_blocks):
             h = self._block(f"clip_block_{block}", h)
         says = self._dense("clip_classify", h, self.num_classes)
-        says = ops.sigmoid(says) if self.config.mixes_levels else says
+        says = sigmoid(says) if self.config.mixes_levels else says
         windows = ops.zeros_like(counts, dtype="float32") + says
         return [says, *(windows for _ in _SCORE.windows)]
 

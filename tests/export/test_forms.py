@@ -61,6 +61,21 @@ def test_every_form_in_every_file(form: str, ending: str, tmp_path: Path) -> Non
     padding_is_left_out(run, tagger, 1e3 if ending == ".onnx" else np.nan)
 
 
+@pytest.mark.parametrize("ending", [".tflite", pytest.param(".onnx", marks=pytest.mark.slow)])
+def test_small_scores_are_not_rounded_to_nothing(ending: str, tmp_path: Path) -> None:
+    """A runtime's own sigmoid may end at 3e-8, of which the score of a segment takes a root."""
+    tagger = tagger_of("averaged")
+    params = tagger.trained.variables["params"]
+    for head in ("head_0", "head_1"):
+        norm = params[head]["classify_norm"]
+        norm["bias"] = norm["bias"] - 18
+    run, clips = exported(tagger, tmp_path / f"tagger{ending}"), clips_of(tagger)
+    found, there = run(np.asarray(clips.embeddings), mask_of(clips)), mask_of(clips)
+    scores = expected(tagger, clips)["segments"][there]
+    assert scores.max() < 1e-4
+    np.testing.assert_allclose(found["segments"][there], scores, rtol=1e-2)
+
+
 @pytest.mark.slow
 def test_eight_bits_are_smaller_and_nearly_the_same(tmp_path: Path) -> None:
     tagger = tagger_of("yu2018", hidden_units=128)
