@@ -206,7 +206,7 @@ def test_long_recordings_are_tagged_in_windows(
         num_classes=7,
         num_segments=np.array([length for _, _, length in windows]),
     )
-    probs, scores, _ = model.predict_segments(alone)
+    found = model.predict_segments(alone)
     for w, (i, start, length) in enumerate(windows):
         line = made[0][w]
         assert line["video_id"] == "abcde"[i]
@@ -214,8 +214,8 @@ def test_long_recordings_are_tagged_in_windows(
         assert line["segment_starts"] == [100 * i + 2 * (start + t) for t in range(length)]
         for label in line["labels"]:
             k = label["index"]
-            assert label["probability"] == pytest.approx(probs[w, k], abs=2e-6)
-            np.testing.assert_allclose(label["segments"], scores[w, :length, k], atol=2e-6)
+            assert label["probability"] == pytest.approx(found.probs[w, k], abs=2e-6)
+            np.testing.assert_allclose(label["segments"], found.scores[w, :length, k], atol=2e-6)
     whole = predict_to_file(
         run, str(tmp_path / "records"), tmp_path / "w.csv", TagOptions(window=60)
     )
