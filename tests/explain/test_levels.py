@@ -52,14 +52,14 @@ def test_shares_are_of_variance_where_there_are_clips() -> None:
     assert level_shares(untrained_model(architecture="2-A"), CLIPS) is None
 
 
-def test_a_level_of_whole_clips_has_its_share() -> None:
-    for join in ("mean", "deepest_first"):
-        trained = untrained_model(architecture="1-A", join=join, clip_blocks=1)
-        found = level_shares(trained, CLIPS)
-        assert found is not None
-        assert found.names == ("after block 1", "whole clip")
-        np.testing.assert_allclose(found.shares.sum(axis=0), 1)
-        assert (np.abs(found.shares) > 1e-3).all()
+@pytest.mark.parametrize("join", ["mean", pytest.param("deepest_first", marks=pytest.mark.slow)])
+def test_a_level_of_whole_clips_has_its_share(join: str) -> None:
+    trained = untrained_model(architecture="1-A", join=join, clip_blocks=1)
+    found = level_shares(trained, CLIPS)
+    assert found is not None
+    assert found.names == ("after block 1", "whole clip")
+    np.testing.assert_allclose(found.shares.sum(axis=0), 1)
+    assert (np.abs(found.shares) > 1e-3).all()
 
 
 def test_without_an_output_layer_a_level_adds_its_own_logit() -> None:

@@ -21,7 +21,11 @@ FEW = CLIPS[np.argsort(CLIPS.num_segments, kind="stable")[:6]]
         ({"architecture": "1-A", "pooling": "mean"}, ["probability"]),
         ({"architecture": "1-A-1-A", "join": "mean"}, ["probability", "weight", "weight"]),
         ({"architecture": "1-A", "attend_to": "features"}, ["probability"]),
-        ({"architecture": "1-A", "clip_blocks": 1}, ["probability", "signed"]),
+        pytest.param(
+            {"architecture": "1-A", "clip_blocks": 1},
+            ["probability", "signed"],
+            marks=pytest.mark.slow,
+        ),
         ({"architecture": "1-A", "clip_blocks": 1, "join": "mean"}, ["probability", "weight"]),
     ],
     ids=str,

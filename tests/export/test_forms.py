@@ -61,7 +61,8 @@ def test_every_form_in_every_file(form: str, ending: str, tmp_path: Path) -> Non
     padding_is_left_out(run, tagger, 1e3 if ending == ".onnx" else np.nan)
 
 
-@pytest.mark.parametrize("ending", [".tflite", pytest.param(".onnx", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".tflite", ".onnx"])
 def test_small_scores_are_not_rounded_to_nothing(ending: str, tmp_path: Path) -> None:
     """A runtime's own sigmoid may end at 3e-8, of which the score of a segment takes a root."""
     tagger = tagger_of("averaged")
