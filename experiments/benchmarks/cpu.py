@@ -103,14 +103,18 @@ def step_operations(config: Config, clips: ClipSet, steps: int) -> float:
 
 def forward_operations(config: Config, clips: ClipSet) -> float:
     """Multiplications and additions in the matrix products of one batch, forward."""
-    units, classes = config.model.hidden_units, clips.num_classes
-    stages = config.model.stages
-    blocks = sum(stages)
-    a_segment = clips.num_features * units + (blocks - 1) * units**2
-    a_segment += len(stages) * 2 * units * classes
+    model, classes = config.model, clips.num_classes
+    units = model.hidden_units
+
+    def of_blocks(count: int) -> int:
+        return clips.num_features * units + (count - 1) * units**2
+
+    a_segment = of_blocks(sum(model.stages)) + len(model.stages) * 2 * units * classes
     a_clip = clips.max_segments * a_segment
-    if len(stages) > 1:
-        a_clip += len(stages) * classes**2
+    if model.clip_blocks:
+        a_clip += of_blocks(model.clip_blocks) + units * classes
+    if model.mixes_levels:
+        a_clip += model.num_levels * classes**2
     return 2.0 * config.data.batch_size * a_clip
 
 

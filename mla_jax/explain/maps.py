@@ -60,21 +60,22 @@ def _inside(trained: TrainedModel, of_levels: Sequence[Any]) -> dict[str, tuple[
     """What a single model has besides its scores: what the levels add, or the attention of the only one."""
     config = trained.config.model
     by_level = output_by_level(trained)
+    # The level of whole clips, which comes last, says the same of every segment: it has no map.
+    number = len(of_levels)
+    names = level_names(config)[:number]
     if config.attend_to == "decisions" and by_level is not None:
-        # That of whole clips, the last, adds the same to every segment.
-        levels = zip(level_names(config), of_levels, by_level, strict=False)
+        levels = zip(names, of_levels, by_level[:number], strict=True)
         return {
             f"adds, {name}": (level.contributions() @ weights, "signed")
             for name, level, weights in levels
         }
     if not config.units_are_classes or config.pooling == "mean":
         return {}
-    if len(of_levels) == 1:
+    if number == 1:
         return {"attention": (of_levels[0].attention, "weight")}
-    names = level_names(config)
     return {
         f"attention, {name}": (level.attention, "weight")
-        for name, level in zip(names, of_levels, strict=False)
+        for name, level in zip(names, of_levels, strict=True)
     }
 
 

@@ -141,6 +141,10 @@ class _Built:
         """What is said of pooled vectors."""
         y = self._norm(f"{name}_norm", pooled) if self.config.block_norm else pooled
         logits = self._dense(f"{name}_classify", ops.relu(y), self.num_classes)
+        return self._said(logits)
+
+    def _said(self, logits: Any) -> Any:
+        """What a level gives of its logits: these, or the probabilities that an output layer mixes."""
         return sigmoid(logits) if self.config.mixes_levels else logits
 
     def _clip_level(self, x: Any, counts: Any) -> list[Any]:
@@ -148,8 +152,7 @@ class _Built:
         h = POOLS["mean"](x, x, counts)
         for block in range(self.config.clip_blocks):
             h = self._block(f"clip_block_{block}", h)
-        says = self._dense("clip_classify", h, self.num_classes)
-        says = sigmoid(says) if self.config.mixes_levels else says
+        says = self._said(self._dense("clip_classify", h, self.num_classes))
         windows = ops.zeros_like(counts, dtype="float32") + says
         return [says, *(windows for _ in _SCORE.windows)]
 

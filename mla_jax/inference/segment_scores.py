@@ -133,14 +133,16 @@ def clip_and_segment_probs(
     parts = SEGMENT_SCORES[score]
     model = FoldedModel(config, weights.model)
     levels = model.levels(inputs)
-    clip = model.logits(levels.of_clips(mask))
+    of_clips = levels.of_clips(mask)
+    clip = model.logits(of_clips)
     log_p = jax.nn.log_sigmoid(clip)[:, None]
     if not parts.windows:
         shape = (*inputs.shape[:2], clip.shape[1])
         return jnp.exp(log_p[:, 0]), jnp.broadcast_to(jnp.exp(log_p), shape), levels
-    whole = parts.clip > 0
+    # Where the clip must not matter, the level of whole clips is asked of the window alone.
+    of_clip = of_clips[-1] if levels.clip and parts.clip else None
     evidence = model.blended_logits(
-        [(weight, levels.of_windows(mask, size, whole=whole)) for size, weight in parts.windows]
+        [(weight, levels.of_windows(mask, size, of_clip)) for size, weight in parts.windows]
     )
     if parts.attention and config.units_are_classes and POOLINGS[config.pooling].uses_attention:
         says = [

@@ -10,7 +10,7 @@ to class k: $a$ and $f$ show how a level works, not when class k sounds.
 """
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,16 +91,19 @@ def segment_output(
     def nan_in_padding(values: jax.Array) -> jax.Array:
         return jnp.where(present, values, jnp.nan)
 
-    levels, level_probs = [], []
+    levels: list[Any] = []
+    level_probs: list[jax.Array] = []
     if with_levels:
         decides = model.config.attend_to == "decisions"
         for level in found.of_segments:
             f = nan_in_padding(jax.nn.sigmoid(level.values)) if decides else None
-            levels.append(Level(level.attention(mask), f))  # type: ignore[arg-type]
+            levels.append((level.attention(mask), f))
         level_probs = [jax.nn.sigmoid(logits) for logits in found.of_clips(mask)]
-    return SegmentOutput(
-        probs,  # type: ignore[arg-type]
-        nan_in_padding(scores),  # type: ignore[arg-type]
-        tuple(levels),
-        tuple(level_probs),  # type: ignore[arg-type]
+    # JAX's arrays here, and NumPy's once they are on the host.
+    output: Any = (
+        probs,
+        nan_in_padding(scores),
+        tuple(Level(*level) for level in levels),
+        tuple(level_probs),
     )
+    return SegmentOutput(*output)

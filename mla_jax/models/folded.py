@@ -112,20 +112,23 @@ class FoldedLevels(NamedTuple):
         found = [level.of_clips(mask) for level in self.of_segments]
         return [*found, self.clip.of_clips(mask)] if self.clip else found
 
-    def of_windows(self, mask: jax.Array, size: int, *, whole: bool) -> list[jax.Array]:
+    def of_windows(
+        self, mask: jax.Array, size: int, of_clip: jax.Array | None = None
+    ) -> list[jax.Array]:
         """The logits of each level of the window around each segment, as a clip; [B, T, K].
 
         Args:
           mask: [B, T] bool, True where there is a segment.
           size: segments in a window.
-          whole: whether the level of whole clips says of each window what it says of the clip.
+          of_clip: [B, K] what the level of whole clips, if there is one, shall say of every window; None:
+            what it says of the window.
         """
         found = [level.of_windows(mask, size) for level in self.of_segments]
-        if self.clip and whole:
-            found.append(jnp.broadcast_to(self.clip.of_clips(mask)[:, None], found[0].shape))
-        elif self.clip:
-            found.append(self.clip.of_windows(mask, size))
-        return found
+        if not self.clip:
+            return found
+        if of_clip is None:
+            return [*found, self.clip.of_windows(mask, size)]
+        return [*found, jnp.broadcast_to(of_clip[:, None], found[0].shape)]
 
 
 class FoldedLevel(NamedTuple):

@@ -229,12 +229,11 @@ def _set_last_bias(params: Variables, config: ModelConfig, value: jax.Array) -> 
     if config.mixes_levels:
         params["output_norm" if config.output_norm else "output"]["bias"] = value
         return
-    normed = config.head_norm and config.attend_to == "decisions"
-    for name in params:
-        if name == "clip" or name.startswith("head_"):
-            last = "classify_norm" if normed and name != "clip" else "classify"
+    for level in params.values():
+        if "classify" in level:
+            last = "classify_norm" if "classify_norm" in level else "classify"
             # A copy for each: training gives its buffers away.
-            params[name][last]["bias"] = jnp.array(value)
+            level[last]["bias"] = jnp.array(value)
 
 
 def num_parameters(variables: Variables) -> int:

@@ -31,6 +31,7 @@ def _array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in (
+                "best",
                 "yu2018:1-A-1-A-1-A",
                 "yu2018_equations:9-A",
                 "kong2019_torch",
@@ -48,7 +49,9 @@ def test_the_estimate_is_what_xla_asks_for(preset: str) -> None:
     model = mla.build_model(config.model, CLASSES)
     state = jax.eval_shape(
         lambda: init_state(
-            init_variables(model, 0, FEATURES, class_prior=np.full(CLASSES, 0.01)), config.optim
+            init_variables(model, 0, FEATURES, class_prior=np.full(CLASSES, 0.01)),
+            config.optim,
+            config.train.steps,
         )
     )
     data = jax.eval_shape(lambda: DeviceClips.put(clips))
