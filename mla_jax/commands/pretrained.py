@@ -33,6 +33,12 @@ _DATA = flags.DEFINE_string(
 _ABOUT = flags.DEFINE_string(
     "about", "", "A JSON file with what the card says of the data: data, licence, limits, ..."
 )
+_THRESHOLDS = flags.DEFINE_string(
+    "thresholds",
+    "",
+    "A run of the same settings that kept clips for validation, to take each class's threshold from, for a "
+    "run that trained on all of its clips. Empty: the run's own, if it has some.",
+)
 _SHELF = flags.DEFINE_string(
     "shelf",
     "",
@@ -55,7 +61,14 @@ def main() -> None:
     folder = shelf / _NAME.value
     about = files.read_json(_ABOUT.value)
     with files.taken_as(_ABOUT.value, "what a card says of data, an object of texts"):
-        card = store_model(_WORKDIR.value, folder, about, _DATA.value, step=_STEP.value)
+        card = store_model(
+            _WORKDIR.value,
+            folder,
+            about,
+            _DATA.value,
+            step=_STEP.value,
+            thresholds=_THRESHOLDS.value,
+        )
     print(f"{folder}: {_in_one_line(card)}")
 
 

@@ -56,8 +56,9 @@ def _use(card: Mapping[str, Any]) -> list[str]:
 def _facts(card: Mapping[str, Any]) -> list[str]:
     clips = card["training_clips"]
     parts = [card["architecture"], f"{card['pooling']} pooling"]
-    if card.get("clip_blocks"):
-        parts.append(f"a level of whole clips ({card['clip_blocks']} blocks)")
+    if blocks := card.get("clip_blocks"):
+        units = card.get("clip_units", card["hidden_units"])
+        parts.append(f"a level of whole clips ({blocks} blocks of {units:,} units)")
     facts = {
         "architecture": ", ".join([*parts, f"{card['hidden_units']} units"]),
         "parameters": f"{card['parameters']:,}",
@@ -66,6 +67,7 @@ def _facts(card: Mapping[str, Any]) -> list[str]:
         "training clips": "unknown" if clips is None else f"{clips:,}",
         "step": f"{card['step']:,} ({card['step_chosen_by']})",
         "seed": card["seed"],
+        **({"thresholds": f"chosen on {chosen}"} if (chosen := card.get("thresholds")) else {}),
         "weights": f"8 bits a weight, {card['bytes']:,} bytes",
     }
     return ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts.items())]

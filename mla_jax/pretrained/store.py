@@ -3,7 +3,7 @@
 folder/config.json      the settings, without where the data were
 folder/model.npz        the weights in 8 bits, with the class list and what the embeddings mean
 folder/results.json     the scores, overall and by class, of what is in model.npz
-folder/thresholds.json  a threshold for each class, if the run has them for this step
+folder/thresholds.json  a threshold for each class, if the run, or the one named beside it, has them
 folder/card.json        every fact that the card states
 folder/README.md        the card, written from these files
 """
@@ -23,14 +23,24 @@ from mla_jax.models.multi_level import num_parameters
 from mla_jax.presets import train_flags
 from mla_jax.pretrained.card import card_text
 from mla_jax.runs import fingerprint
-from mla_jax.runs.folder import RunFolder
+from mla_jax.runs.folder import MAY_CHANGE, RunFolder
 from mla_jax.runs.model_file import write_model
+from mla_jax.runs.thresholds import read_thresholds
 from mla_jax.runs.trained import TrainedModel
 from mla_jax.storage import files
 from mla_jax.storage.folders import new_folder
 
 MOST_BYTES = 6_000_000
 MOST_LOSS = 0.001
+
+# In what the run that gives the thresholds may differ: it keeps clips for validation.
+_OF_THE_OTHER = (
+    *MAY_CHANGE,
+    "train.seed",
+    "data.train",
+    "data.class_list",
+    "data.validation_fraction",
+)
 
 
 def store_model(
@@ -40,9 +50,13 @@ def store_model(
     data: str = "",
     *,
     step: int = 0,
+    thresholds: str | Path = "",
     most_loss: float = MOST_LOSS,
 ) -> dict[str, Any]:
     """Writes a run's model as a folder to give away, after comparing it with the run's.
+
+    A run that trained on all of its clips has none left to choose thresholds on. It takes those of another
+    run of the same settings, which kept some.
 
     Args:
       workdir: a finished run.
@@ -50,14 +64,15 @@ def store_model(
       about: what the card says of the data, as plain values: see `mla_jax.pretrained.card`.
       data: the labelled clips to compare on; empty: the run's `data.eval`.
       step: which checkpoint; 0: the best by validation, else the newest.
+      thresholds: the run whose thresholds are taken; empty: this one, if it has some for this step.
       most_loss: how much mAP the 8 bits may cost.
 
     Returns:
       What card.json holds.
 
     Raises:
-      UserError: the run or the data cannot be used, the loss or the size is too large, or the folder is
-        taken.
+      UserError: a run or the data cannot be used, the run of the thresholds has none or other settings, the
+        loss or the size is too large, or the folder is taken.
     """
     trained, run = TrainedModel.open(workdir, step), RunFolder(workdir)
     results = run.results()
@@ -68,6 +83,9 @@ def store_model(
         raise UserError(
             f"{workdir} names no eval data: give the clips to compare the stored model on"
         )
+    kept = (
+        _thresholds_of(RunFolder(thresholds), trained) if thresholds else _thresholds(run, trained)
+    )
     clips = trained.open_clips(data)
     labels = clips.multi_hot()
     with new_folder(folder, last="model.npz") as made:
@@ -80,10 +98,14 @@ def store_model(
         card = {
             "name": Path(folder).name,
             **_facts(trained, results),
+            **(
+                {"thresholds": f"{kept['num_clips']:,} clips ({kept['chosen_on']})"} if kept else {}
+            ),
             "made_by": [
                 *about.get("made_by", []),
                 train_flags(trained.config),
-                f"mla-pretrained --workdir=RUN --name={Path(folder).name} --data=EVAL --about=ABOUT.json",
+                f"mla-pretrained --workdir=RUN --name={Path(folder).name} --data=EVAL --about=ABOUT.json"
+                + " --thresholds=OTHER" * bool(thresholds),
             ],
             "about": {name: value for name, value in about.items() if name != "made_by"},
             "compared_on": {"clips": len(clips), "data": about.get("compared_on", Path(data).name)},
@@ -95,7 +117,7 @@ def store_model(
         _require_small(card, most_loss)
         of_stored = _results(results, after, trained, fingerprint.describe({"eval": clips}))
         target.write_results(of_stored)
-        if kept := _thresholds(run, trained):
+        if kept:
             files.write_json(target.thresholds_file, kept)
         files.write_json(made / "card.json", card)
         files.write_text(made / "README.md", card_text(card, of_stored["classes"]))
@@ -127,6 +149,7 @@ def _facts(trained: TrainedModel, results: Mapping[str, Any]) -> dict[str, Any]:
         "pooling": model.pooling,
         "hidden_units": model.hidden_units,
         "clip_blocks": model.clip_blocks,
+        "clip_units": model.width_of_clip_blocks,
         "parameters": num_parameters(trained.variables),
         "classes": len(trained.classes),
         "embedding": str(trained.embedding or "unknown"),
@@ -177,8 +200,19 @@ def _results(
 
 
 def _thresholds(run: RunFolder, trained: TrainedModel) -> dict[str, Any] | None:
-    """What the run's thresholds.json holds, if it is of this step."""
-    if not run.thresholds_file.exists():
-        return None
-    kept: dict[str, Any] = files.read_json(run.thresholds_file)
-    return kept if kept.get("step") == trained.step else None
+    """The run's own, if they are of this step."""
+    kept = read_thresholds(run, trained.classes)
+    return kept if kept and kept["step"] == trained.step else None
+
+
+def _thresholds_of(other: RunFolder, trained: TrainedModel) -> dict[str, Any]:
+    """Those of another run of the same settings, as of this model's step."""
+    other.require_same_settings(trained.config, _OF_THE_OTHER)
+    kept = read_thresholds(other, trained.classes)
+    if kept is None:
+        raise UserError(
+            f"{other} has no thresholds.json; give a finished run with a validation split "
+            "(--config.data.validation_fraction=0.1)"
+        )
+    by = f"{kept['chosen_on']} of a run of the same settings"
+    return {**kept, "chosen_on": by, "step": trained.step}

@@ -106,23 +106,31 @@ def kept_thresholds(workdir: str | Path, trained: TrainedModel) -> np.ndarray | 
     Raises:
       UserError: the file is damaged, or of other classes.
     """
-    path = RunFolder(workdir).thresholds_file
+    kept = read_thresholds(RunFolder(workdir), trained.classes)
+    return _values(kept) if kept and kept["step"] == trained.step else None
+
+
+def read_thresholds(run: RunFolder, classes: ClassList) -> dict[str, Any] | None:
+    """What a run's thresholds.json holds, as `choose` makes it; None if there is none.
+
+    Raises:
+      UserError: the file is damaged, or of other classes.
+    """
+    path = run.thresholds_file
     if not path.exists():
         return None
-    kept = files.read_json(path)
+    kept: dict[str, Any] = files.read_json(path)
     try:
-        values, step = _values(kept), kept["step"]
-        classes = ClassList(
+        _ = _values(kept), kept["step"], kept["chosen_on"], kept["num_clips"]
+        theirs = ClassList(
             tuple(c["mid"] for c in kept["classes"]), tuple(c["name"] for c in kept["classes"])
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is damaged: it holds no thresholds; remove it, and they are chosen again"
         ) from error
-    if step != trained.step:
-        return None
-    trained.classes.require_same(classes, str(path))
-    return values
+    classes.require_same(theirs, str(path))
+    return kept
 
 
 def _values(chosen: dict[str, Any]) -> np.ndarray:

@@ -72,6 +72,7 @@ def test_it_has_the_published_number_of_parameters() -> None:
     assert sum(int(np.prod(shape)) for shape in vggish.shapes().values()) == 72_141_184
 
 
+@pytest.mark.slow
 def test_tensorflow_gives_the_same(arrays: dict[str, np.ndarray], weights: Weights) -> None:
     encoder = vggish.vggish(weights, as_bytes=False)
     examples = np.stack([noise(0.975), tone(0.975), np.zeros(15_600, np.float32)])

@@ -124,6 +124,7 @@ def test_a_part_measures_ours_and_its_peer(
     assert first.spread[0] <= first.ratio <= first.spread[1]
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_rows_of_every_part(tmp_path: Path) -> None:
     done = ok(
         "benchmark",

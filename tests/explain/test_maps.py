@@ -18,7 +18,9 @@ FEW = CLIPS[np.argsort(CLIPS.num_segments, kind="stable")[:6]]
     [
         ({"architecture": "1-A-1-A"}, ["probability", "signed", "signed"]),
         ({"architecture": "1-A"}, ["probability", "weight"]),
-        ({"architecture": "1-A", "pooling": "mean"}, ["probability"]),
+        pytest.param(
+            {"architecture": "1-A", "pooling": "mean"}, ["probability"], marks=pytest.mark.slow
+        ),
         ({"architecture": "1-A-1-A", "join": "mean"}, ["probability", "weight", "weight"]),
         ({"architecture": "1-A", "attend_to": "features"}, ["probability"]),
         pytest.param(

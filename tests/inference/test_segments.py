@@ -144,10 +144,10 @@ def class_kernel(predictor: mla.Predictor, level: int) -> np.ndarray:
         "yu2018:1-A-1-A",
         "yu2018:1-A-1-A join=mean clip_blocks=1",
         "feature_attention:1-A",
-        "max_pooling:1-A-1-A join=mean",
         *(
             pytest.param(form, marks=pytest.mark.slow)
             for form in (
+                "max_pooling:1-A-1-A join=mean",
                 "yu2018:1-A-1-A join=mean",
                 "yu2018:1-A clip_blocks=1",
                 "kong2019_torch:1-A-1-A",

@@ -142,14 +142,8 @@ def few(chosen: list[str], forms: list[str]) -> list[Any]:
     return [f if f in chosen else pytest.param(f, marks=pytest.mark.slow) for f in forms]
 
 
-# One and several levels, and every place of batch norm; the others differ in numbers of blocks and levels.
-FEW = [
-    "yu2018:3-A",
-    "yu2018:2-A-1-A",
-    "yu2018_equations:1-A-1-A-1-A",
-    "kong2019_keras",
-    "kong2017",
-]
+# Every place of batch norm; the others differ in numbers of blocks and levels.
+FEW = ["yu2018:2-A-1-A", "kong2019_keras", "kong2017"]
 
 
 @pytest.mark.parametrize("form", few(FEW, FORMS))

@@ -28,9 +28,10 @@ FORMS["features by their maximum"] = dataclasses.replace(
 )
 FORMS["levels that are averaged"] = dataclasses.replace(FORMS["yu2018"], join="mean")
 FORMS["a level of whole clips, averaged"] = dataclasses.replace(
-    FORMS["levels that are averaged"], clip_blocks=2
+    FORMS["levels that are averaged"], clip_blocks=2, clip_units=9
 )
 FORMS["a level of whole clips, mixed"] = dataclasses.replace(FORMS["yu2018"], clip_blocks=1)
+FEW = ("yu2018", "kong2019_torch", "feature_attention", "a level of whole clips, averaged")
 
 
 def trained_for_long(model: MultiLevelModel) -> Variables:
@@ -47,7 +48,9 @@ def trained_for_long(model: MultiLevelModel) -> Variables:
     return nested({place: drawn(place, leaf) for place, leaf in variables.items()})
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [f if f in FEW else pytest.param(f, marks=pytest.mark.slow) for f in FORMS]
+)
 def test_probabilities_are_those_of_the_model(form: str) -> None:
     config = dataclasses.replace(FORMS[form], hidden_units=12)
     model = mla.build_model(config, K)

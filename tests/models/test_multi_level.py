@@ -65,7 +65,10 @@ def train(model: Any, variables: Any, embeddings: Any, mask: Any) -> tuple[Any, 
     [
         SMALL,
         ModelConfig(architecture="2-A", hidden_units=12, pooling="max"),
-        dataclasses.replace(SMALL, attend_to="features", pooling="attention_sigmoid"),
+        pytest.param(
+            dataclasses.replace(SMALL, attend_to="features", pooling="attention_sigmoid"),
+            marks=pytest.mark.slow,
+        ),
         dataclasses.replace(SMALL, clip_blocks=2, join="mean"),
     ],
     ids=["attention", "max and dropout", "features", "a level of whole clips"],

@@ -33,7 +33,8 @@ def test_they_are_jaxs_and_so_are_their_gradients(
             found = multiply(x, *kernels)
             return sum(jnp.sum(jnp.sin(y) * w) for y, w in zip(found, weights, strict=True))
 
-        return jax.value_and_grad(total, argnums=tuple(range(1 + len(sizes))))(x, *kernels)
+        with_grads = jax.value_and_grad(total, argnums=tuple(range(1 + len(sizes))))
+        return jax.jit(with_grads)(x, *kernels)
 
     _same(of(product.products), of(lambda x, *kernels: [jnp.matmul(x, k) for k in kernels]))
     # Those of accelerators.

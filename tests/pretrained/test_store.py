@@ -39,7 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_runs(tmp_path_factory.mktemp("store"))
     run = RunFolder(folder / "single")
     rows = [{"index": k, "mid": "", "name": "", "threshold": k / 10} for k in range(7)]
-    files.write_json(run.thresholds_file, {"step": 0, "classes": rows})
+    kept = {"step": 0, "classes": rows, "chosen_on": "validation", "num_clips": 12}
+    files.write_json(run.thresholds_file, kept)
     store_model(run.path, folder / "shelf" / NAME, ABOUT, str(folder / "eval"), most_loss=1)
     return folder
 
@@ -215,6 +216,50 @@ def test_a_model_that_loses_too_much_is_not_stored(folder: Path, tmp_path: Path)
     with raises_user_error("is not a finished run"):
         store()
     assert not (tmp_path / "m").exists()
+
+
+def test_thresholds_may_be_those_of_a_run_that_kept_clips(folder: Path, tmp_path: Path) -> None:
+    run, other = RunFolder(folder / "single"), RunFolder(tmp_path / "other")
+    config = run.config()
+
+    def begin(**optim: Any) -> None:
+        data = dataclasses.replace(config.data, validation_fraction=0.1, train="elsewhere")
+        changed = dataclasses.replace(config.optim, **optim)
+        train = dataclasses.replace(config.train, seed=9)
+        other.write_config(dataclasses.replace(config, data=data, optim=changed, train=train))
+
+    def store() -> dict[str, Any]:
+        return store_model(
+            run.path,
+            tmp_path / "m",
+            ABOUT,
+            str(folder / "eval"),
+            thresholds=other.path,
+            most_loss=1,
+        )
+
+    other.path.mkdir()
+    begin()
+    with raises_user_error(str(other), "has no thresholds.json", "with a validation split"):
+        store()
+    kept = {**files.read_json(run.thresholds_file), "step": 77}
+    for k, row in enumerate(kept["classes"]):
+        row["threshold"] = 0.9 - k / 10
+    files.write_json(other.thresholds_file, kept)
+    begin(learning_rate=0.123)
+    with raises_user_error(str(other), "optim.learning_rate"):
+        store()
+    assert not (tmp_path / "m").exists()
+    begin()
+    card = store()
+    assert card["thresholds"] == "12 clips (validation of a run of the same settings)"
+    assert (
+        f"| thresholds | chosen on {card['thresholds']} |" in (tmp_path / "m/README.md").read_text()
+    )
+    assert "--thresholds=OTHER" in card["made_by"][-1]
+    made = tmp_path / "m"
+    found = thresholds_of(made, mla.TrainedModel.open(made))
+    np.testing.assert_allclose(found, 0.9 - np.arange(7) / 10)
 
 
 def test_the_models_of_the_package_open_and_state_their_scores() -> None:

@@ -58,7 +58,7 @@ def _fit(clips: mla.ClipSet, config: mla.Config) -> tuple[TrainState, list[float
     return state, losses
 
 
-@pytest.mark.parametrize("sampler", ["balanced", "uniform"])
+@pytest.mark.parametrize("sampler", ["balanced", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_the_host_sends_the_batches_that_the_device_draws(
     clips: mla.ClipSet, small_portions: None, sampler: str
 ) -> None:

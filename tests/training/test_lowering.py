@@ -71,7 +71,14 @@ def _arguments(preset: str, *, seeds: int = 1) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(
     ("preset", "seeds"),
-    [("yu2018", 1), ("yu2018_equations", 1), ("best", 1), ("best", 2), ("kong2019_torch", 1)],
+    [
+        ("yu2018", 1),
+        ("best", 2),
+        *(
+            pytest.param(preset, 1, marks=pytest.mark.slow)
+            for preset in ("yu2018_equations", "best", "kong2019_torch")
+        ),
+    ],
 )
 def test_the_training_loop_lowers(preset: str, seeds: int) -> None:
     arguments = _arguments(preset, seeds=seeds)

@@ -54,7 +54,7 @@ def test_every_step_has_its_own_dropout(dropout_rate: float) -> None:
     assert (float(first) == float(second)) == (dropout_rate == 0)
 
 
-@pytest.mark.parametrize("join", ["mean", "deepest_first"])
+@pytest.mark.parametrize("join", ["mean", pytest.param("deepest_first", marks=pytest.mark.slow)])
 def test_the_loss_of_the_levels_is_added_with_its_weight(join: str) -> None:
     clips = random_clips(num_clips=12)
     config = mla.ModelConfig(
