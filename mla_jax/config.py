@@ -62,7 +62,7 @@ class ModelConfig:
 
     Attributes:
       architecture: numbers of dense blocks, each followed by a head, such as 2-A-1-A.
-      hidden_units: H, the width of the dense blocks.
+      hidden_units: H, the width of every dense block.
       dropout_rate: the fraction of a block's outputs set to zero in training.
       pooling: how a head turns segments into a clip: attention (by softmax over classes),
         attention_over_time (by softmax over time), attention_sigmoid, attention_exp, mean, max, or another
@@ -79,7 +79,6 @@ class ModelConfig:
         in this order; or mean, of their logits, without that layer.
       prior_bias: start the last bias at the log-odds of each class's share of the training clips.
       clip_blocks: dense blocks of one more level, which takes the mean of a clip's segments; 0: none.
-      clip_units: the width of those; 0: hidden_units.
     """
 
     architecture: str = "2-A-1-A"
@@ -100,14 +99,12 @@ class ModelConfig:
     join: str = "deepest_first"
     prior_bias: bool = False
     clip_blocks: int = 0
-    clip_units: int = 0
 
     def __post_init__(self) -> None:
         """Checks the values that need no other module."""
         parse_architecture(self.architecture)
         _require(self.hidden_units >= 1, "model.hidden_units", self.hidden_units, "at least 1")
         _require(self.clip_blocks >= 0, "model.clip_blocks", self.clip_blocks, "0 or more")
-        _require(self.clip_units >= 0, "model.clip_units", self.clip_units, "0 or more")
         _require(0 <= self.dropout_rate < 1, "model.dropout_rate", self.dropout_rate, "in [0, 1)")
         _require(
             0 <= self.norm_momentum < 1, "model.norm_momentum", self.norm_momentum, "in [0, 1)"
@@ -121,11 +118,6 @@ class ModelConfig:
     def stages(self) -> tuple[int, ...]:
         """How many dense blocks come before each next head."""
         return parse_architecture(self.architecture)
-
-    @property
-    def width_of_clip_blocks(self) -> int:
-        """Units of the dense blocks of the level of whole clips."""
-        return self.clip_units or self.hidden_units
 
     @property
     def num_levels(self) -> int:

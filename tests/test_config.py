@@ -30,7 +30,6 @@ def test_what_is_no_architecture_is_refused(wrong: str) -> None:
     ("section", "field", "value"),
     [
         ("model", "hidden_units", 0),
-        ("model", "clip_units", -1),
         ("model", "dropout_rate", 1.0),
         ("model", "norm_momentum", 1.0),
         ("model", "norm_epsilon", 0.0),

@@ -104,16 +104,15 @@ def step_operations(config: Config, clips: ClipSet, steps: int) -> float:
 def forward_operations(config: Config, clips: ClipSet) -> float:
     """Multiplications and additions in the matrix products of one batch, forward."""
     model, classes = config.model, clips.num_classes
+    units = model.hidden_units
 
-    def of_blocks(count: int, units: int) -> int:
+    def of_blocks(count: int) -> int:
         return clips.num_features * units + (count - 1) * units**2
 
-    units = model.hidden_units
-    a_segment = of_blocks(sum(model.stages), units) + len(model.stages) * 2 * units * classes
+    a_segment = of_blocks(sum(model.stages)) + len(model.stages) * 2 * units * classes
     a_clip = clips.max_segments * a_segment
     if model.clip_blocks:
-        units = model.width_of_clip_blocks
-        a_clip += of_blocks(model.clip_blocks, units) + units * classes
+        a_clip += of_blocks(model.clip_blocks) + units * classes
     if model.mixes_levels:
         a_clip += model.num_levels * classes**2
     return 2.0 * config.data.batch_size * a_clip

@@ -80,7 +80,7 @@ class _Built:
         h, levels, attention, block = x, [], [], 0
         for level, num_blocks in enumerate(config.stages):
             for _ in range(num_blocks):
-                h = self._block(f"block_{block}", h, config.hidden_units)
+                h = self._block(f"block_{block}", h)
                 block += 1
             views, says = self._head(f"head_{0 if config.share_heads else level}", h, counts)
             levels.append(views)
@@ -109,9 +109,9 @@ class _Built:
         y = self._norm("output_norm", y) if self.config.output_norm else y
         return y[:, :1], y[:, 1:]
 
-    def _block(self, name: str, x: Any, units: int) -> Any:
+    def _block(self, name: str, x: Any) -> Any:
         config = self.config
-        x = self._dense(f"{name}_dense", x, units, use_bias=config.hidden_bias)
+        x = self._dense(f"{name}_dense", x, config.hidden_units, use_bias=config.hidden_bias)
         return ops.relu(self._norm(f"{name}_norm", x) if config.block_norm else x)
 
     def _head(self, name: str, x: Any, counts: Any) -> tuple[list[Any], Any]:
@@ -151,7 +151,7 @@ class _Built:
         """What the level of whole clips says, in the views of `_head`: of each window the same."""
         h = POOLS["mean"](x, x, counts)
         for block in range(self.config.clip_blocks):
-            h = self._block(f"clip_block_{block}", h, self.config.width_of_clip_blocks)
+            h = self._block(f"clip_block_{block}", h)
         says = self._said(self._dense("clip_classify", h, self.num_classes))
         windows = ops.zeros_like(counts, dtype="float32") + says
         return [says, *(windows for _ in _SCORE.windows)]

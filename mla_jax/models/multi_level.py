@@ -38,13 +38,12 @@ class DenseBlock(nn.Module):
     """Dense -> batch norm -> ReLU -> dropout, on each segment, or clip, by itself."""
 
     config: ModelConfig
-    units: int
 
     @nn.compact
     def __call__(self, h: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """Maps h [..., features] to [..., units]; padding, False in mask [...], is not in the statistics."""
+        """Maps h [..., M or H] to [..., H]; padding, False in mask [...], takes no part in the statistics."""
         config = self.config
-        layer = _dense(config, self.units, "dense", use_bias=config.hidden_bias)
+        layer = _dense(config, config.hidden_units, "dense", use_bias=config.hidden_bias)
         (h,) = apply_dense(h, [layer])
         if config.block_norm:
             h = _norm(config, "norm")(h, mask, train)
@@ -105,10 +104,9 @@ class ClipLevel(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps x [B, T, M] to clip logits [B, K]."""
         config, there = self.config, jnp.any(mask, axis=1)
-        units = config.width_of_clip_blocks
         h = mean_over_time(x, mask)
         for block in range(config.clip_blocks):
-            h = DenseBlock(config, units, name=f"block_{block}")(h, there, train)
+            h = DenseBlock(config, name=f"block_{block}")(h, there, train)
         (logits,) = apply_dense(h, [_dense(config, self.num_classes, "classify")])
         return logits
 
@@ -154,7 +152,7 @@ class MultiLevelModel(nn.Module):
         shared = Head(config, self.num_classes, name="head_0") if config.share_heads else None
         for level, num_blocks in enumerate(config.stages):
             for _ in range(num_blocks):
-                h = DenseBlock(config, config.hidden_units, name=f"block_{block}")(h, mask, train)
+                h = DenseBlock(config, name=f"block_{block}")(h, mask, train)
                 block += 1
             head = shared or Head(config, self.num_classes, name=f"head_{level}")
             levels.append(head(h, mask, train))

@@ -56,9 +56,8 @@ def _use(card: Mapping[str, Any]) -> list[str]:
 def _facts(card: Mapping[str, Any]) -> list[str]:
     clips = card["training_clips"]
     parts = [card["architecture"], f"{card['pooling']} pooling"]
-    if blocks := card.get("clip_blocks"):
-        units = card.get("clip_units", card["hidden_units"])
-        parts.append(f"a level of whole clips ({blocks} blocks of {units:,} units)")
+    if card.get("clip_blocks"):
+        parts.append(f"a level of whole clips ({card['clip_blocks']} blocks)")
     facts = {
         "architecture": ", ".join([*parts, f"{card['hidden_units']} units"]),
         "parameters": f"{card['parameters']:,}",

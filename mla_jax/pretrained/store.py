@@ -149,7 +149,6 @@ def _facts(trained: TrainedModel, results: Mapping[str, Any]) -> dict[str, Any]:
         "pooling": model.pooling,
         "hidden_units": model.hidden_units,
         "clip_blocks": model.clip_blocks,
-        "clip_units": model.width_of_clip_blocks,
         "parameters": num_parameters(trained.variables),
         "classes": len(trained.classes),
         "embedding": str(trained.embedding or "unknown"),

@@ -77,10 +77,10 @@ def _numbers_of_clip(model: ModelConfig, clips: ClipSet) -> float:
     """How many numbers are kept for each clip of a batch."""
     maps = 1 if model.pooling in ("mean", "max") else 2
     width = clips.num_classes if model.attend_to == "decisions" else model.hidden_units
+    of_block = _OF_BLOCK * model.hidden_units
     of_head = (_OF_MAP + (_OF_MAP_NORM if model.head_norm else 0)) * width * maps
-    of_blocks = _OF_BLOCK * model.hidden_units * sum(model.stages)
-    of_clip = _OF_BLOCK * model.width_of_clip_blocks * model.clip_blocks
-    return clips.max_segments * (of_blocks + of_head * len(model.stages)) + of_clip
+    of_segment = of_block * sum(model.stages) + of_head * len(model.stages)
+    return clips.max_segments * of_segment + of_block * model.clip_blocks
 
 
 def _size(count: float) -> str:

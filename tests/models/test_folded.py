@@ -28,7 +28,7 @@ FORMS["features by their maximum"] = dataclasses.replace(
 )
 FORMS["levels that are averaged"] = dataclasses.replace(FORMS["yu2018"], join="mean")
 FORMS["a level of whole clips, averaged"] = dataclasses.replace(
-    FORMS["levels that are averaged"], clip_blocks=2, clip_units=9
+    FORMS["levels that are averaged"], clip_blocks=2
 )
 FORMS["a level of whole clips, mixed"] = dataclasses.replace(FORMS["yu2018"], clip_blocks=1)
 FEW = ("yu2018", "kong2019_torch", "feature_attention", "a level of whole clips, averaged")

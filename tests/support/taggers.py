@@ -24,7 +24,7 @@ FORMS: dict[str, dict[str, Any]] = {
     },
     "shared": {"architecture": "1-A-1-A", "share_heads": True, "hidden_bias": False},
     "averaged": {"architecture": "1-A-1-A", "join": "mean"},
-    "whole_clips": {"architecture": "1-A-1-A", "join": "mean", "clip_blocks": 2, "clip_units": 9},
+    "whole_clips": {"architecture": "1-A-1-A", "join": "mean", "clip_blocks": 2},
     "whole_clips_mixed": {"architecture": "1-A", "clip_blocks": 1},
     "features": {"architecture": "1-A", "attend_to": "features"},
     "features_of_levels": {"architecture": "1-A-1-A", "attend_to": "features", "share_heads": True},
