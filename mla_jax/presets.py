@@ -246,10 +246,10 @@ def preset_of(model: ModelConfig, ignoring: Collection[str] = ()) -> str:
     return ""
 
 
-def train_flags(config: Config) -> str:
+def train_flags(config: Config, workdir: str = "RUN") -> str:
     """The command that trains with these settings: the nearest preset, and what differs from it.
 
-    Where the data and the run are is left open, as TRAIN and RUN.
+    Where the data and the run are is left open, as TRAIN and `workdir`.
     """
 
     def differing(name: str) -> dict[str, Any]:
@@ -264,4 +264,4 @@ def train_flags(config: Config) -> str:
     nearest = min(PRESETS, key=lambda name: len(differing(name)))
     changes = [f"--config.{name}={value}" for name, value in differing(nearest).items()]
     start = f"mla-train --preset={nearest}:{config.model.architecture} --config.data.train=TRAIN"
-    return " ".join([start, *changes, "--workdir=RUN"])
+    return " ".join([start, *changes, f"--workdir={workdir}"])

@@ -83,9 +83,8 @@ def store_model(
         raise UserError(
             f"{workdir} names no eval data: give the clips to compare the stored model on"
         )
-    kept = (
-        _thresholds_of(RunFolder(thresholds), trained) if thresholds else _thresholds(run, trained)
-    )
+    other = RunFolder(thresholds) if thresholds else None
+    kept = _thresholds_of(other, trained) if other else _thresholds(run, trained)
     clips = trained.open_clips(data)
     labels = clips.multi_hot()
     with new_folder(folder, last="model.npz") as made:
@@ -103,9 +102,7 @@ def store_model(
             ),
             "made_by": [
                 *about.get("made_by", []),
-                train_flags(trained.config),
-                f"mla-pretrained --workdir=RUN --name={Path(folder).name} --data=EVAL --about=ABOUT.json"
-                + " --thresholds=OTHER" * bool(thresholds),
+                *_commands(trained.config, Path(folder).name, other),
             ],
             "about": {name: value for name, value in about.items() if name != "made_by"},
             "compared_on": {"clips": len(clips), "data": about.get("compared_on", Path(data).name)},
@@ -122,6 +119,15 @@ def store_model(
         files.write_json(made / "card.json", card)
         files.write_text(made / "README.md", card_text(card, of_stored["classes"]))
     return card
+
+
+def _commands(config: Config, name: str, other: RunFolder | None) -> list[str]:
+    """Those that train the run, and the other if there is one, and make the model."""
+    store = f"mla-pretrained --workdir=RUN --name={name} --data=EVAL --about=ABOUT.json"
+    if other is None:
+        return [train_flags(config), store]
+    train_other = train_flags(other.config(), "OTHER")
+    return [train_flags(config), train_other, f"{store} --thresholds=OTHER"]
 
 
 def _without_paths(config: Config) -> Config:

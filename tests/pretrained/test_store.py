@@ -256,7 +256,10 @@ def test_thresholds_may_be_those_of_a_run_that_kept_clips(folder: Path, tmp_path
     assert (
         f"| thresholds | chosen on {card['thresholds']} |" in (tmp_path / "m/README.md").read_text()
     )
-    assert "--thresholds=OTHER" in card["made_by"][-1]
+    first, second, last = card["made_by"][-3:]
+    assert "validation_fraction" not in first
+    assert "validation_fraction=0.1" in second
+    assert "--thresholds=OTHER" in last
     made = tmp_path / "m"
     found = thresholds_of(made, mla.TrainedModel.open(made))
     np.testing.assert_allclose(found, 0.9 - np.arange(7) / 10)
