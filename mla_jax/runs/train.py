@@ -84,7 +84,9 @@ def train(
 
 
 def _is_finished(folder: RunFolder, config: Config, results: dict[str, Any]) -> bool:
-    """Whether a run with results has no more to train: it may be given more steps, or more patience."""
+    """Whether a run with results has no more to do: it may be given more steps or patience, or eval data."""
+    if config.data.eval and results["evaluated_on"] != "eval":
+        return False
     if results["steps_trained"] >= config.train.steps:
         return True
     return end_of(scored(folder.metrics()), config.train.patience) is not None

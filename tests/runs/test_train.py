@@ -93,6 +93,11 @@ def test_a_run_without_eval_split_says_so(folder: Path) -> None:
     assert "mAP" not in results
     assert results["step"] == 4
     assert not RunFolder(folder / "run").thresholds_file.exists()
+    # Eval data that are named later are scored then.
+    later = train_quietly(config, folder / "run")
+    assert (later["evaluated_on"], later["steps_trained"]) == ("eval", 4)
+    assert later["mAP"] == evaluate(folder / "run", config.data.eval)["mAP"]
+    assert train_quietly(config, folder / "run") == later
 
 
 def test_validation_chooses_the_step(folder: Path) -> None:
@@ -106,6 +111,12 @@ def test_validation_chooses_the_step(folder: Path) -> None:
     assert ended["ended_by"] == "patience"
     assert ended["steps_trained"] == end_of(scored(run.metrics()), 1) == run.metrics()[-1]["step"]
     assert train_quietly(impatient, folder / "run") == ended
+    blind = dataclasses.replace(impatient, data=dataclasses.replace(data, eval=""))
+    without = train_quietly(blind, folder / "later")
+    assert without["evaluated_on"] == "validation"
+    later = train_quietly(impatient, folder / "later")
+    for name in ("evaluated_on", "step", "steps_trained", "ended_by", "mAP"):
+        assert later[name] == ended[name], name
     results = train_quietly(config, folder / "run")
     assert results["steps_trained"] == 12 > ended["steps_trained"]
     assert results["step_chosen_by"] == "best validation mAP"
