@@ -95,6 +95,7 @@ def small_config(**options: Any) -> Config:
 # What is built is what the records hold.
 
 
+@pytest.mark.slow
 def test_a_set_in_a_bucket_is_fetched(built: Path, clips: dict[str, ClipSet], bucket: str) -> None:
     url = put(built / VERSION, f"{bucket}/audioset_embeddings/v1/1.0.0")
     assert_same_clips(open_data_source(url, "eval[:20]"), clips["eval"][:20])

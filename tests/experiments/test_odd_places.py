@@ -64,7 +64,12 @@ SHELLS: dict[str, tuple[str, dict[str, str], int, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", SHELLS)
+FEW = ("an output that is ASCII", "nobody reads", "a full disk")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in SHELLS]
+)
 def test_a_command_in_an_odd_shell(name: str, results: Path) -> None:
     how, environment, code, out, err = SHELLS[name]
     command = ["-m", "experiments.compare", "--results=~/results.json"]

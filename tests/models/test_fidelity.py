@@ -228,7 +228,11 @@ def test_real_clips_give_the_probabilities_of_keras(form: str, audioset_dir: Pat
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"softmax_axis": 1}, {"join": "shallowest_first"}, {"epsilon": 1e-5}],
+    [
+        {"softmax_axis": 1},
+        pytest.param({"join": "shallowest_first"}, marks=pytest.mark.slow),
+        pytest.param({"epsilon": 1e-5}, marks=pytest.mark.slow),
+    ],
     ids=["softmax over time", "levels in another order", "another epsilon"],
 )
 def test_a_wrong_detail_would_be_noticed(wrong: dict[str, Any]) -> None:

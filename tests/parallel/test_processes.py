@@ -76,7 +76,7 @@ def require_equal_to_rounding(left: dict[str, Any], expected: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("processes", "placement", "recipe"),
     [
-        (2, "device", {}),
+        pytest.param(2, "device", {}, marks=pytest.mark.slow),
         pytest.param(4, "device", RECIPE, marks=pytest.mark.slow),
         pytest.param(4, "host", {}, marks=pytest.mark.slow),
     ],

@@ -395,6 +395,7 @@ def test_a_picture_of_a_clip_by_command(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "no.png").exists()
 
 
+@pytest.mark.slow
 def test_the_command(folder: Path, tmp_path: Path) -> None:
     flags = [f"--workdir={folder}/single", "--class=2", "--class=0", f"--data={folder}/eval"]
     done = command("report", *flags, f"--output={tmp_path}/report.html")

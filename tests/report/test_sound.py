@@ -81,6 +81,7 @@ def test_in_a_report_example_clips_can_be_heard(run: Path, sounds: Path, tmp_pat
     assert f"there is no recording in {tmp_path}/other" in notes[-1]
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_recording_shows_its_sound(run: Path, sounds: Path, tmp_path: Path) -> None:
     data = run.parent / "train"
     for name, given, more in (

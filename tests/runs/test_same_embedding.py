@@ -64,7 +64,14 @@ def trained_with(folder: Path, data: str, **options: Any) -> Any:
     return RunData.open(config, **options)
 
 
-@pytest.mark.parametrize("use", [evaluated, predicted, reported, drawn, trained_with])
+@pytest.mark.parametrize(
+    "use",
+    [
+        evaluated,
+        trained_with,
+        *(pytest.param(use, marks=pytest.mark.slow) for use in (predicted, reported, drawn)),
+    ],
+)
 def test_data_of_another_kind_are_refused_and_named(
     folder: Path, use: Use, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_seed_is_a_finished_run_like_any_other(config: Config, row: Path, tmp_
     assert not (row / ".training").exists()
 
 
+@pytest.mark.slow
 def test_seeds_that_train_together_are_the_seeds_alone(
     config: Config, row: Path, tmp_path: Path
 ) -> None:

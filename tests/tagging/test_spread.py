@@ -57,7 +57,15 @@ def tag_in(shares: int, run: Path, data: Path, output: Path, options: TagOptions
 
 
 @pytest.mark.parametrize(
-    ("ending", "shares"), [("jsonl", 3), ("csv", 2), ("parquet", 1), ("parquet", 5), ("tsv", 3)]
+    ("ending", "shares"),
+    [
+        ("jsonl", 3),
+        ("parquet", 5),
+        *(
+            pytest.param(ending, shares, marks=pytest.mark.slow)
+            for ending, shares in (("csv", 2), ("parquet", 1), ("tsv", 3))
+        ),
+    ],
 )
 def test_the_bytes_are_those_of_one_process(
     run: Path, packed: Path, tmp_path: Path, ending: str, shares: int

@@ -123,6 +123,7 @@ def test_fit_learns(clips: mla.ClipSet) -> None:
     assert entries[-1]["loss"] < 0.6 * entries[0]["loss"]
 
 
+@pytest.mark.slow
 def test_the_default_preset_trains_all_of_its_levels(clips: mla.ClipSet) -> None:
     default = mla.preset("1-A-1-A")
     config = dataclasses.replace(
