@@ -71,8 +71,8 @@ def store_model(
       What card.json holds.
 
     Raises:
-      UserError: a run or the data cannot be used, the run of the thresholds has none or other settings, the
-        loss or the size is too large, or the folder is taken.
+      UserError: a run or the data cannot be used, the run of the thresholds has none, or other settings or
+        clips, the loss or the size is too large, or the folder is taken.
     """
     trained, run = TrainedModel.open(workdir, step), RunFolder(workdir)
     results = run.results()
@@ -213,11 +213,23 @@ def _thresholds(run: RunFolder, trained: TrainedModel) -> dict[str, Any] | None:
 def _thresholds_of(other: RunFolder, trained: TrainedModel) -> dict[str, Any]:
     """Those of another run of the same settings, as of this model's step."""
     other.require_same_settings(trained.config, _OF_THE_OTHER)
-    kept = read_thresholds(other, trained.classes)
-    if kept is None:
+    kept, results = read_thresholds(other, trained.classes), other.results()
+    if kept is None or results is None:
         raise UserError(
-            f"{other} has no thresholds.json; give a finished run with a validation split "
+            f"{other} has no thresholds.json, or no results; give a finished run with a validation split "
             "(--config.data.validation_fraction=0.1)"
+        )
+    theirs, ours = _labelled(results), _labelled(trained.made_with)
+    if theirs != ours:
+        raise UserError(
+            f"{other} had {theirs:,} clips to train and validate on, the model {ours:,}; give a run of the "
+            "same clips"
         )
     by = f"{kept['chosen_on']} of a run of the same settings"
     return {**kept, "chosen_on": by, "step": trained.step}
+
+
+def _labelled(made_with: Mapping[str, Any]) -> int:
+    """How many clips a run had, those that it kept for validation among them."""
+    clips: Mapping[str, int] = made_with.get("clips", {})
+    return clips.get("train", 0) + clips.get("validation", 0)

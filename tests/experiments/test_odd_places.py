@@ -13,7 +13,7 @@ from mla_jax.commands import arguments, console
 from mla_jax.config import Config
 from mla_jax.storage import files, outputs
 from tests.experiments.test_table import ROWS, results_of
-from tests.support.helpers import raises_user_error
+from tests.support.helpers import few, raises_user_error
 from tests.support.programs import ROOT
 
 UMLAUT = "Geräusch"
@@ -67,9 +67,7 @@ SHELLS: dict[str, tuple[str, dict[str, str], int, str, str]] = {
 FEW = ("an output that is ASCII", "nobody reads", "a full disk")
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in SHELLS]
-)
+@pytest.mark.parametrize("name", few(FEW, SHELLS))
 def test_a_command_in_an_odd_shell(name: str, results: Path) -> None:
     how, environment, code, out, err = SHELLS[name]
     command = ["-m", "experiments.compare", "--results=~/results.json"]

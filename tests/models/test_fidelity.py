@@ -25,6 +25,7 @@ from mla_jax.training.optimizer import make_optimizer
 from mla_jax.training.state import init_state
 from mla_jax.training.step import train_step
 from tests.support import keras_models
+from tests.support.helpers import few
 from tests.support.keras_models import keras, tf
 
 # Its name in the oldest JAX that we run on is the second.
@@ -135,11 +136,6 @@ def assert_alike(actual: Any, expected: Any, config: ModelConfig, tolerance: flo
             np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=name)
 
     jax.tree_util.tree_map_with_path(check, actual, expected)
-
-
-def few(chosen: list[str], forms: list[str]) -> list[Any]:
-    """The forms, of which those that are not chosen are slow."""
-    return [f if f in chosen else pytest.param(f, marks=pytest.mark.slow) for f in forms]
 
 
 # Every place of batch norm; the others differ in numbers of blocks and levels.

@@ -13,6 +13,7 @@ from mla_jax.models.folded import folded_logits
 from mla_jax.models.multi_level import MultiLevelModel, init_variables
 from mla_jax.models.variables import Variables, flat, nested
 from mla_jax.presets import PRESETS
+from tests.support.helpers import few
 
 B, T, M, K = 6, 5, 9, 4
 # Norms everywhere; a shared head and no bias; no norm at all; no attention; a vector that is pooled.
@@ -48,9 +49,7 @@ def trained_for_long(model: MultiLevelModel) -> Variables:
     return nested({place: drawn(place, leaf) for place, leaf in variables.items()})
 
 
-@pytest.mark.parametrize(
-    "form", [f if f in FEW else pytest.param(f, marks=pytest.mark.slow) for f in FORMS]
-)
+@pytest.mark.parametrize("form", few(FEW, FORMS))
 def test_probabilities_are_those_of_the_model(form: str) -> None:
     config = dataclasses.replace(FORMS[form], hidden_units=12)
     model = mla.build_model(config, K)

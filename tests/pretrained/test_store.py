@@ -246,11 +246,20 @@ def test_thresholds_may_be_those_of_a_run_that_kept_clips(folder: Path, tmp_path
     for k, row in enumerate(kept["classes"]):
         row["threshold"] = 0.9 - k / 10
     files.write_json(other.thresholds_file, kept)
+    with raises_user_error(str(other), "no results"):
+        store()
     begin(learning_rate=0.123)
     with raises_user_error(str(other), "optim.learning_rate"):
         store()
     assert not (tmp_path / "m").exists()
     begin()
+    results = run.results()
+    assert results is not None
+    total = results["clips"]["train"]
+    other.write_results({**results, "clips": {"train": total - 12, "validation": 11}})
+    with raises_user_error(str(other), f"{total - 1} clips", f"the model {total}", "same clips"):
+        store()
+    other.write_results({**results, "clips": {"train": total - 12, "validation": 12}})
     card = store()
     assert card["thresholds"] == "12 clips (validation of a run of the same settings)"
     assert (

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,11 @@ def assert_same_clips(actual: ClipSet, expected: ClipSet) -> None:
     np.testing.assert_array_equal(actual.known_labels(), expected.known_labels())
     assert actual.num_classes == expected.num_classes
     assert actual.embedding == expected.embedding
+
+
+def few(chosen: Collection[str], forms: Iterable[str]) -> list[Any]:
+    """Names to parametrize a test by, of which those that are not chosen are slow."""
+    return [f if f in chosen else pytest.param(f, marks=pytest.mark.slow) for f in forms]
 
 
 @contextlib.contextmanager

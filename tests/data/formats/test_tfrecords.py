@@ -277,7 +277,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # newer Pythons warn of forks
     child = os.fork()
 if child == 0:
-    signal.alarm(150)
+    signal.alarm(80)
     os.dup2(os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT), 2)
     assert len(next(read(20))) == 20
     threading.Thread(target=interrupt, daemon=True).start()
