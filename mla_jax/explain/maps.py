@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mla_jax.data.clips import ClipSet
+from mla_jax.data.windows import Windowing, cut_into_windows
 from mla_jax.explain.levels import level_names, output_by_level
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.trained import TrainedModel
@@ -54,6 +55,28 @@ def clip_maps(trained: TaggingModel, clips: ClipSet) -> list[dict[str, ClipMap]]
         {title: _map_of(values[i, :length], kind) for title, (values, kind) in shown.items()}
         for i, length in enumerate(np.asarray(clips.num_segments))
     ]
+
+
+def map_of_windows(trained: TaggingModel, clip: ClipSet) -> tuple[dict[str, ClipMap], np.ndarray]:
+    """The maps of one clip, and how probable each class is, as `mla-predict` has it.
+
+    A clip that is longer than those of training is cut into windows of their length, one behind the other;
+    its map is those of the windows side by side.
+
+    Args:
+      trained: the model.
+      clip: a ClipSet of one clip, of any number of segments.
+
+    Returns:
+      What `clip_maps` has of a clip; and [windows, classes], the probabilities of each window.
+    """
+    windows = cut_into_windows(clip, Windowing(trained.max_segments, trained.max_segments))
+    parts = clip_maps(trained, windows)
+    joined = {
+        title: ClipMap(np.concatenate([part[title].values for part in parts], axis=1), one.kind)
+        for title, one in parts[0].items()
+    }
+    return joined, trained.predict(windows)
 
 
 def _inside(trained: TrainedModel, of_levels: Sequence[Any]) -> dict[str, tuple[np.ndarray, str]]:

@@ -11,7 +11,7 @@ from mla_jax.data.clips import ClipSet
 from mla_jax.data.segment_seconds import known_segment_seconds
 from mla_jax.errors import UserError
 from mla_jax.explain.examples import classes_to_show
-from mla_jax.explain.maps import ClipMap, clip_maps
+from mla_jax.explain.maps import ClipMap, map_of_windows
 from mla_jax.localization.truth import truth_of_clip
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
@@ -42,7 +42,8 @@ def write_clip_picture(
 
     Of one run, all of its maps (`mla_jax.explain.maps.clip_maps`); of several, the segment scores of each,
     side by side. The rows are the clip's labels, what truly sounds if that is known, and what the first
-    run finds besides.
+    run finds besides. A clip that is longer than those of training is seen in windows, as `mla-predict`
+    sees it, and a class is as probable as in its likeliest window.
 
     Args:
       workdirs: the runs' folders, of models of the same classes; "A,B,C" is the average of several.
@@ -58,7 +59,7 @@ def write_clip_picture(
       encoder_files: of the encoder, for sound.
 
     Returns:
-      What was not found in the events, as sentences for a person.
+      What was not found in the events, and into how many windows the clip was cut, as sentences for a person.
 
     Raises:
       UserError: a run, the data, the clip or the events cannot be used, or matplotlib is not installed.
@@ -89,16 +90,20 @@ def write_clip_picture(
         truth, notes = truth_of_clip(events, first.classes, clips, row, seconds)
     heard = np.zeros((one.num_classes, length), bool) if truth is None else truth
     labels = one.multi_hot()[0]
-    probs = first.predict(one)[0]
+    seen = {name: map_of_windows(run, one) for name, run in runs.items()}
+    maps = _by_title({name: of_run for name, (of_run, _) in seen.items()})
+    of_windows = next(probs for _, probs in seen.values())
+    probs = of_windows.max(axis=0)
     shown = classes_to_show(probs, labels | heard.any(axis=1), most=_MOST_CLASSES)
-    if length > first.max_segments:
+    if len(of_windows) > 1:
         notes.append(
             f"the clip has {length} segments, and the model was trained on clips of {first.max_segments}: "
-            "the map is of all of it as one clip; predict cuts such recordings into windows"
+            f"it is seen in {len(of_windows)} windows, as predict sees it, and each class is as probable as "
+            "in its likeliest window"
         )
     sound = _sound_of(one, sounds or data, seconds)
     figure = attention.attention_map(
-        {title: values.of(shown) for title, values in _maps(runs, one).items()},
+        {title: values.of(shown) for title, values in maps.items()},
         [first.classes.shown_names[k] for k in shown],
         [bool(labels[k]) for k in shown],
         probabilities=probs[shown] if len(runs) == 1 else None,
@@ -149,8 +154,8 @@ def _find_clip(clips: ClipSet, path: str, clip: str, start: float | None) -> int
     return int(rows[0])
 
 
-def _maps(runs: dict[str, TaggingModel], one: ClipSet) -> dict[str, ClipMap]:
-    """All maps of a single run, or the segment scores of each of several, by title."""
-    if len(runs) == 1:
-        return next(clip_maps(run, one)[0] for run in runs.values())
-    return {f"{name} hears": clip_maps(run, one)[0]["segment score"] for name, run in runs.items()}
+def _by_title(maps: dict[str, dict[str, ClipMap]]) -> dict[str, ClipMap]:
+    """Of the maps of each run, all if it is the only one, or the segment scores of each, by title."""
+    if len(maps) == 1:
+        return next(iter(maps.values()))
+    return {f"{name} hears": of_run["segment score"] for name, of_run in maps.items()}

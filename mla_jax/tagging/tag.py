@@ -50,7 +50,7 @@ def predict_to_file(
     """Writes the most probable labels of every clip, in bounded memory.
 
     A clip of more segments than a window has is written as windows, each with a start time of its own;
-    `mla_jax.tagging.windows` says which. The file's ending says its format (`mla_jax.tagging.formats` has the
+    `mla_jax.data.windows` says which. The file's ending says its format (`mla_jax.tagging.formats` has the
     columns of .csv and .parquet); a line of .jsonl is
 
         {"video_id": ..., "start_time": seconds, "labels": [{"index", "mid", "name", "probability"}, ...]}

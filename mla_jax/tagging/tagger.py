@@ -9,6 +9,7 @@ import numpy as np
 
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.segment_seconds import known_segment_seconds
+from mla_jax.data.windows import Windowing, batches_of_windows, segment_times
 from mla_jax.errors import UserError
 from mla_jax.inference.predictor import default_batch_size, run_ahead
 from mla_jax.inference.segment_scores import DEFAULT_SCORE, require_known_score
@@ -20,7 +21,6 @@ from mla_jax.runs import thresholds
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.use import open_model
 from mla_jax.tagging.tags import TaggedClips, Tags
-from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
 
 # Of long clips a batch has fewer, so that it has at most so many segments.
 _BATCH_SEGMENTS = 5000

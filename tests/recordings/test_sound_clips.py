@@ -11,6 +11,7 @@ import pytest
 import mla_jax as mla
 from mla_jax.audio.pca import fit_pca, save_pca, with_pca
 from mla_jax.audio.statistics import LOG_MEL_STATISTICS
+from mla_jax.data.windows import Windowing, batches_of_windows
 from mla_jax.recordings.embed import embed_recordings
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.sound_clips import SoundFiles, encoder_of
@@ -19,7 +20,6 @@ from mla_jax.storage.parts import Share
 from mla_jax.tagging.spread import predict_share
 from mla_jax.tagging.tag import Tagged, predict_to_file
 from mla_jax.tagging.tagger import TagOptions
-from mla_jax.tagging.windows import Windowing, batches_of_windows
 from tests.audio.sounds import noise, tone, write_sound
 from tests.support.helpers import assert_same_clips, raises_user_error
 from tests.support.sound_runs import ENCODER, make_sounds, train_on_sounds

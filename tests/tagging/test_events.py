@@ -10,6 +10,7 @@ import pytest
 
 import mla_jax as mla
 from mla_jax.data.embedding import Embedding
+from mla_jax.data.windows import Windowing, batches_of_windows, segment_times
 from mla_jax.localization.event_rules import EventRules, find_events
 from mla_jax.localization.events import segment_bounds, segments_to_events
 from mla_jax.localization.strong_labels import read_strong_labels
@@ -21,7 +22,6 @@ from mla_jax.tagging.events import (
     write_event_lines,
 )
 from mla_jax.tagging.tags import TaggedClips, Tags
-from mla_jax.tagging.windows import Windowing, batches_of_windows, segment_times
 from tests.support.helpers import raises_user_error
 
 CLASSES = mla.ClassList(("/m/0", "/m/1", "/m/2"), ("Dog", "Löwe", "Rain, on a roof"))

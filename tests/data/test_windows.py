@@ -8,7 +8,7 @@ import pytest
 
 from mla_jax.data.clips import ClipSet, concatenate
 from mla_jax.data.segment_seconds import assumed_segment_seconds
-from mla_jax.tagging.windows import Windowing, batches_of_windows, find_windows, segment_times
+from mla_jax.data.windows import Windowing, batches_of_windows, find_windows, segment_times
 from tests.support.helpers import described, raises_user_error, random_clips
 
 

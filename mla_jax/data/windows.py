@@ -92,6 +92,12 @@ def find_windows(num_segments: np.ndarray, windowing: Windowing) -> Windows:
     return Windows(clip, start, np.minimum(lengths[clip] - start, length))
 
 
+def cut_into_windows(clips: ClipSet, windowing: Windowing) -> ClipSet:
+    """All windows of some clips as clips of their own, in order, each with its own start time; no labels."""
+    width = min(windowing.length, clips.max_segments)
+    return _take(clips, find_windows(clips.num_segments, windowing), width)
+
+
 def batches_of_windows(
     chunks: Iterable[ClipSet], windowing: Windowing, *, width: int, batch_size: int
 ) -> Iterator[ClipSet]:
