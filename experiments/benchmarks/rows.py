@@ -94,16 +94,7 @@ def machine(peers: Sequence[str] = ()) -> dict[str, Any]:
     """The machine and the versions, for a results file; `peers` are packages beside ours."""
     found = environment()
     found["versions"] |= {name: package_version(name) for name in peers}
-    processor = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [
-                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
-            ]
-        processor = names[0] if names else processor
-    except OSError:
-        pass  # not Linux
-    return {"processor": processor, "threads": threads(), "system": platform.system(), **found}
+    return {"threads": threads(), "system": platform.system(), **found}
 
 
 def block(tree: Any) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 
 from absl import flags
 
+from mla_jax.parallel.processor import processor_says
 from mla_jax.storage import cache
 
 _KEEP = flags.DEFINE_bool(
@@ -109,10 +110,7 @@ def _is_ours_alone(folder: Path) -> bool:
 
 def _processor() -> str:
     """A name for what code the processor can run."""
+    said = processor_says()
     told = f"{platform.machine()} {platform.processor()}"
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            told += next((line for line in file if line.startswith(("flags", "Features"))), "")
-    except OSError:  # not Linux
-        pass
+    told += said.get("flags", "") + said.get("Features", "")  # of x86, of Arm
     return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable
 
 from mla_jax.commands import arguments, cli, names
+from mla_jax.commands.vectors import choose_vectors
+from mla_jax.parallel.processor import processor_says
 
 
 def launch(name: str) -> None:
@@ -16,6 +18,7 @@ def launch(name: str) -> None:
     """
     # What is imported stays; looking for garbage in it over and over takes a twentieth of a short command.
     gc.set_threshold(100_000, 50, 100)
+    choose_vectors(processor_says())
     command = importlib.import_module(f"mla_jax.commands.{name}")
     main = command.main
     if inspect.signature(main).parameters:

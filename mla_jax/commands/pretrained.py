@@ -59,16 +59,14 @@ def main() -> None:
     if not _NAME.value.replace("-", "").replace("_", "").isalnum():
         raise UserError(f"--name={_NAME.value} must be of letters, digits, - and _")
     folder = shelf / _NAME.value
-    about = files.read_json(_ABOUT.value)
-    with files.taken_as(_ABOUT.value, "what a card says of data, an object of texts"):
-        card = store_model(
-            _WORKDIR.value,
-            folder,
-            about,
-            _DATA.value,
-            step=_STEP.value,
-            thresholds=_THRESHOLDS.value,
-        )
+    card = store_model(
+        _WORKDIR.value,
+        folder,
+        files.read_json(_ABOUT.value),
+        _DATA.value,
+        step=_STEP.value,
+        thresholds=_THRESHOLDS.value,
+    )
     print(f"{folder}: {_in_one_line(card)}")
 
 

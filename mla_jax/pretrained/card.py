@@ -5,8 +5,8 @@ What the facts say of the data, `about`, is written by hand, once for all models
     data         what the model was trained on; a sentence or two
     licence      that of the data, with the names that have to be named
     compared_on  what the scores are of, such as "AudioSet's eval split"
-    limits       sentences, what not to expect
-    made_by      the commands that come before the training
+    limits       sentences, what not to expect: a list
+    made_by      the commands that come before the training: a list
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,29 @@ from typing import Any
 
 import numpy as np
 
+from mla_jax.errors import UserError
+
+_TEXTS, _LISTS = ("data", "licence", "compared_on"), ("limits", "made_by")
 _SHOWN = 10
+
+
+def require_about(about: Any) -> None:
+    """Checks what is said of the data.
+
+    Raises:
+      UserError: it is no object, a name is none of those above, or what it stands for is no text, or no list
+        of texts.
+    """
+    names = (*_TEXTS, *_LISTS)
+    if not isinstance(about, Mapping):
+        raise UserError(f"about is no object; it has {', '.join(names)}")
+    for name, value in about.items():
+        if name not in names:
+            raise UserError(f"about: a card says nothing of {name!r}; it has {', '.join(names)}")
+        texts = value if name in _LISTS else [value]
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            kind = "a list of texts" if name in _LISTS else "a text"
+            raise UserError(f"about: {name} must be {kind}")
 
 
 def card_text(card: Mapping[str, Any], classes: Sequence[Mapping[str, Any]]) -> str:

@@ -21,7 +21,7 @@ from mla_jax.evaluation import metrics, summaries
 from mla_jax.evaluation.metrics import Metrics
 from mla_jax.models.multi_level import num_parameters
 from mla_jax.presets import train_flags
-from mla_jax.pretrained.card import card_text
+from mla_jax.pretrained.card import card_text, require_about
 from mla_jax.runs import fingerprint
 from mla_jax.runs.folder import MAY_CHANGE, RunFolder
 from mla_jax.runs.model_file import write_model
@@ -71,9 +71,10 @@ def store_model(
       What card.json holds.
 
     Raises:
-      UserError: a run or the data cannot be used, the run of the thresholds has none, or other settings or
-        clips, the loss or the size is too large, or the folder is taken.
+      UserError: `about` is not that, a run or the data cannot be used, the run of the thresholds has none,
+        or other settings or clips, the loss or the size is too large, or the folder is taken.
     """
+    require_about(about)
     trained, run = TrainedModel.open(workdir, step), RunFolder(workdir)
     results = run.results()
     if results is None:

@@ -3,14 +3,13 @@
 import importlib.metadata
 import os
 import platform
-import re
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from mla_jax import __version__
 from mla_jax.parallel.mesh import make_mesh
+from mla_jax.parallel.processor import processor_says
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -24,24 +23,16 @@ def environment() -> dict[str, Any]:
             "kind": device.device_kind,
             "count": jax.device_count(),
         },
-        "processor": {"name": _processor(), "cores": os.cpu_count()},
+        "processor": {
+            "name": processor_says().get("model name", platform.processor()),
+            "cores": os.cpu_count(),
+        },
         "versions": {
             "mla_jax": __version__,
             "python": platform.python_version(),
             **{name: version for name in _PACKAGES if (version := package_version(name))},
         },
     }
-
-
-def _processor() -> str:
-    """What the processor calls itself; "" if the system does not say it."""
-    try:
-        found = re.search(
-            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
-        )
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor()
 
 
 def describe_devices(num_devices: int = 0) -> str:

@@ -284,3 +284,21 @@ def test_the_models_of_the_package_open_and_state_their_scores() -> None:
         assert len(jax.tree.leaves(model.variables)) > 4
         assert "CC BY 4.0" in (made / "README.md").read_text()
         assert dataclasses.replace(model.config.data, train="", eval="") == model.config.data
+
+
+@pytest.mark.parametrize(
+    ("about", "line"),
+    [
+        ({"limits": "Noise."}, "about: limits must be a list of texts"),
+        ({"data": ["Generated."]}, "about: data must be a text"),
+        ({"license": "None."}, "about: a card says nothing of 'license'; it has data, licence, "),
+        (["Generated."], "about is no object; it has data, licence, "),
+    ],
+    ids=["text for a list", "list for a text", "unknown", "no object"],
+)
+def test_what_a_card_says_of_data_is_looked_at_first(
+    about: Any, line: str, folder: Path, tmp_path: Path
+) -> None:
+    with raises_user_error(line):
+        store_model(folder / "single", tmp_path / NAME, about, str(folder / "eval"))
+    assert not (tmp_path / NAME).exists()
