@@ -64,8 +64,7 @@ def main(beam_flags: list[str]) -> None:
     counted = {found.key.metric.name: found.result for found in counters}
     if not counted.get("clips"):
         raise UserError(f"no clip could be tagged; {_OUTPUT.value}-failed.jsonl says why")
-    failed = f"; {counted['failed']:,} failed, see {_OUTPUT.value}-failed.jsonl"
-    print(
-        f"{_OUTPUT.value}-*.parquet: {counted['clips']:,} clips or spans of recordings"
-        f"{failed if counted.get('failed') else ''}"
-    )
+    # What never happened was not counted.
+    failed = counted.get("failed", 0)
+    listed = f"; {failed:,} failed, see {_OUTPUT.value}-failed.jsonl" if failed else ""
+    print(f"{_OUTPUT.value}-*.parquet: {counted['clips']:,} clips or spans of recordings{listed}")

@@ -94,8 +94,7 @@ def find_windows(num_segments: np.ndarray, windowing: Windowing) -> Windows:
 
 def cut_into_windows(clips: ClipSet, windowing: Windowing) -> ClipSet:
     """All windows of some clips as clips of their own, in order, each with its own start time; no labels."""
-    width = min(windowing.length, clips.max_segments)
-    return _take(clips, find_windows(clips.num_segments, windowing), width)
+    return _take(clips, find_windows(clips.num_segments, windowing), windowing.length)
 
 
 def batches_of_windows(

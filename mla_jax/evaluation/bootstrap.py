@@ -34,7 +34,8 @@ def bootstrap_map(
     With $w_i$ the times that clip $i$ is drawn, average precision is
     $\sum_{i: y_i = 1} w_i P_i / \sum_{i: y_i = 1} w_i$ with the precision at its score,
     $P_i = \sum_{j: s_j \ge s_i} w_j y_j / \sum_{j: s_j \ge s_i} w_j$: that of scikit-learn on the drawn
-    clips, ties included. A class with no positive among them is left out of that resample's mean.
+    clips, ties included. A class that has no positive or no negative among them is left out of that
+    resample's mean, as `evaluate` leaves it out.
 
     Args:
       scores: [num_clips, num_classes].
@@ -87,9 +88,10 @@ def _mean_over_classes(
 
     def of(k: int) -> np.ndarray | None:
         rows = slice(None) if known is None else known[:, k]
-        if not labels[rows, k].any():
+        positive = labels[rows, k]
+        if not positive.any() or positive.all():
             return None
-        return of_class(scores[rows, k], labels[rows, k], counts[rows])
+        return of_class(scores[rows, k], positive, counts[rows])
 
     total = np.zeros(counts.shape[1])
     defined = np.zeros(counts.shape[1], np.int64)
@@ -105,7 +107,7 @@ def _mean_over_classes(
 
 
 def _average_precisions(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Average precision of one class on each resample, [num_resamples]; NaN without positives."""
+    """Average precision of one class on each resample, [num_resamples]; NaN where undefined."""
     order = np.argsort(-scores, kind="stable")
     sorted_scores, positive = scores[order], labels[order]
     # The clips fall into runs, each ending with a group of equal scores that has a positive: precision
@@ -124,7 +126,12 @@ def _average_precisions(scores: np.ndarray, labels: np.ndarray, counts: np.ndarr
     found = np.cumsum(hits, axis=0)
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is drawn yet, and then without hits
         precision = np.where(hits > 0, found / drawn, 0.0)
-        return np.einsum("ij,ij->j", hits, precision) / found[-1]
+        average = np.einsum("ij,ij->j", hits, precision) / found[-1]
+    # Negatives are seldom all below the last positive; then these decide whether any is drawn.
+    perfect = np.flatnonzero(found[-1] == drawn[-1])
+    below = counts[np.ix_(order[ends[-1] + 1 :], perfect)]
+    average[perfect[~below.any(axis=0)]] = np.nan
+    return average
 
 
 def _areas(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -49,6 +49,8 @@ def level_names(config: ModelConfig) -> tuple[str, ...]:
 def level_shares(trained: TaggingModel, clips: ClipSet | None = None) -> LevelShares | None:
     """How a model's output layer weighs its levels; None for a model of a single level, or an average.
 
+    Also None where clips are given, and no class's logit varies over them: so it is with a single clip.
+
     Args:
       trained: the model.
       clips: if given, `variance_shares` over at most 2,000 of them, evenly chosen; else `weight_shares`.
@@ -71,7 +73,8 @@ def level_shares(trained: TaggingModel, clips: ClipSet | None = None) -> LevelSh
     ]
     probs = np.concatenate(level_probs, axis=1).astype(np.float64)
     added = _logits(probs) / len(names) if by_level is None else np.matmul(probs, by_level)
-    return LevelShares(names, variance_shares(added), by_variance=True)
+    shares = variance_shares(added)
+    return None if np.isnan(shares).all() else LevelShares(names, shares, by_variance=True)
 
 
 def output_by_level(trained: TrainedModel) -> np.ndarray | None:

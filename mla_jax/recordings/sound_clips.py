@@ -114,9 +114,11 @@ class SoundFiles(Format):
     def _chunk(
         self, pieces: list[Piece], skipped: list[Skipped], done: int, options: ReadOptions
     ) -> Chunk:
-        longest = max((len(piece.embeddings) for piece in pieces), default=1)
+        time = max((len(piece.embeddings) for piece in pieces), default=1)
+        if options.needs_labels:  # as in training, where padding may count
+            time = max(time, self._labelled_length)
         described = self._encoder.describe()
-        clips = clip_set(pieces, described, time=longest, num_classes=options.num_classes)
+        clips = clip_set(pieces, described, time=time, num_classes=options.num_classes)
         return Chunk(clips, skipped, cropped=0, done=done)
 
     def parts(self, options: ReadOptions) -> Iterator[Callable[[], Iterable[Chunk]]]:

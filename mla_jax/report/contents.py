@@ -225,6 +225,7 @@ class Report:
       sounds: of each example its sound, or None; empty where no recordings are known.
       written: the day; None leaves it out.
       certain: of the chosen classes the segments in which the first run is most certain of them.
+      apart: names of the runs whose scores are of other clips than those of the first run that has any.
     """
 
     runs: list[ReportRun]
@@ -235,6 +236,7 @@ class Report:
     sounds: tuple[ClipSound | None, ...] = ()
     written: datetime.date | None = None
     certain: Mapping[int, list[CertainSegment]] = dataclasses.field(default_factory=dict)
+    apart: tuple[str, ...] = ()
 
     def examples_with_sound(self) -> list[tuple[ExampleClip, ClipSound | None]]:
         """The examples, each with its sound if that is known."""

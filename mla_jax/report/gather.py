@@ -93,7 +93,13 @@ def gather(
             f"{run.name} has no results without the eval data." for run in runs if run.members
         ]
         runs = _only_comparable([run.with_results() for run in runs])
-        return Report(runs, all_classes, None, [], notes, written=today)
+        apart = tuple(_on_other_clips(runs))
+        if apart:
+            notes.append(
+                f"{', '.join(apart)}: not scored on the clips that the runs before are, so the figures "
+                "cannot be compared."
+            )
+        return Report(runs, all_classes, None, [], notes, written=today, apart=apart)
     known = (run.trained.embedding for run in runs if run.trained is not None)
     seconds = known_segment_seconds(clips.embedding, *known, stated=segment_seconds)
     truth = None
@@ -235,20 +241,31 @@ def _evaluate(
     return evaluated, examples, certain
 
 
+def _on_other_clips(runs: Sequence[ReportRun]) -> list[str]:
+    """The runs whose results are known to be of other clips than those of the first that has any."""
+    scored = [run for run in runs if run.metrics is not None]
+    return [run.name for run in scored if not _of_same_clips(run, scored[0])]
+
+
+def _of_same_clips(one: ReportRun, other: ReportRun) -> bool:
+    """Whether results may be of the same clips, as far as they say."""
+    splits = (run.results.get("evaluated_on") for run in (one, other))
+    return len(set(splits)) == 1 and may_be_same_eval(one.results, other.results)
+
+
 def _only_comparable(runs: list[ReportRun]) -> list[ReportRun]:
     """Without the resamples of runs that were evaluated on other clips than the first that has any."""
 
     def clips_of(run: ReportRun) -> tuple[Any, ...]:
         results = run.results
         resamples = len(results["bootstrap_mAP"])
-        return run.config.data.eval, results.get("evaluated_on"), results["num_clips"], resamples
+        return run.config.data.eval, results["num_clips"], resamples
 
     first = next((run for run in runs if run.resampled is not None), None)
 
     def is_like_first(run: ReportRun) -> bool:
         assert first is not None, "this run has resamples, so there is a first"
-        same_clips = may_be_same_eval(run.results, first.results)
-        return same_clips and clips_of(run) == clips_of(first)
+        return _of_same_clips(run, first) and clips_of(run) == clips_of(first)
 
     return [
         run

@@ -84,6 +84,10 @@ def _answer(report: Report) -> str:
         return "There is no mAP: it needs a class that is in some of the clips, and not in all of them."
     if not found:
         return "No run here has been evaluated."
+    if report.apart:
+        return (
+            "Not all were scored on the same clips, so their figures do not say which is the best."
+        )
     best, top = max(found, key=lambda pair: pair[1])
     span = best.interval()
     interval = f" (95 % interval {span[0]:.3f} to {span[1]:.3f})" if span else ""

@@ -53,7 +53,7 @@ def evaluate_share(
     Raises:
       UserError: as `evaluate`; or what was begun there had other data or weights.
     """
-    require_output(output, [data, labels, when.events if when else ""])
+    require_output(output, [data, labels, *(when.files if when else ())])
     parts = beside(output)
     model, clips, skipped = open_to_score(
         workdir,

@@ -128,7 +128,7 @@ def evaluate(
       UserError: a run or the data cannot be used, or the output cannot be written.
     """
     if output:
-        require_output(output, [data, labels, when.events if when else ""])
+        require_output(output, [data, labels, *(when.files if when else ())])
     model, clips, skipped = open_to_score(
         workdir,
         data,

@@ -67,6 +67,11 @@ class WhenOptions:
                 f"{self.rules} makes events, which are judged with collars: give collar too"
             )
 
+    @property
+    def files(self) -> tuple[str | Path, ...]:
+        """What is read or written by the way, so that an output must be another file."""
+        return self.events, self.rules, self.write_rules
+
 
 def judge_when(model: TaggingModel, clips: ClipSet, options: WhenOptions) -> dict[str, Any]:
     """Judges the segment scores of a model by strong labels.
@@ -88,7 +93,7 @@ def judge_when(model: TaggingModel, clips: ClipSet, options: WhenOptions) -> dic
     """
     events = options.events
     if options.write_rules:
-        require_output(options.write_rules, [events])
+        require_output(options.write_rules, [events, options.rules])
     seconds = known_segment_seconds(
         clips.embedding, model.embedding, stated=options.segment_seconds
     )

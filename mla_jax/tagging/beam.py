@@ -12,10 +12,12 @@ import functools
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 
+from mla_jax.data.formats.recordings import RecordingFiles
 from mla_jax.data.skipped import Skipped
 from mla_jax.data.sources import ClipStream
 from mla_jax.errors import UserError
@@ -129,7 +131,7 @@ class TagParts(beam.DoFn):
                         self._clips.inc(len(clips))
                     for tags in tagger.tag(part.chunks, stream.time):
                         for row in rows_of(tags, tagger.trained.classes):
-                            yield _named(row, element)
+                            yield _named(row, element, path)
                     for skipped in part.skipped:
                         yield self._failure(element, path, skipped)
             except UserError as error:
@@ -143,9 +145,13 @@ class TagParts(beam.DoFn):
         return beam.pvalue.TaggedOutput(FAILED, json.dumps({**failed, "reason": reason}))
 
 
-def _named(row: dict[str, Any], element: Work) -> dict[str, Any]:
-    """A row of a recording is called by the name that the pipeline knows, not that of a copy of the file."""
-    return {**row, "video_id": element.name} if names_sound(element.path) else row
+def _named(row: dict[str, Any], element: Work, path: str) -> dict[str, Any]:
+    """A row of a recording is called by the name that the pipeline knows, not that of the file at `path`."""
+    if names_sound(element.path):
+        return {**row, "video_id": element.name}
+    if RecordingFiles.recognizes(Path(path)):
+        return {**row, "video_id": os.path.splitext(element.name)[0]}
+    return row
 
 
 def tag_pipeline(pipeline: beam.Pipeline, works: list[Work], job: Job, output: str) -> None:

@@ -21,7 +21,9 @@ from mla_jax.localization.strong_labels import COLUMNS
 from mla_jax.tagging.tags import Tags, Write
 
 _DECIMALS = 6
-_SAME = 1e-6  # seconds
+# Seconds between times that are the same: a window's start is rounded to a microsecond, and then the times of
+# its segments are.
+_SAME = 3e-6
 _MOST_SCORES = 2_000_000  # that are looked at at once
 
 
@@ -52,7 +54,7 @@ class EventCount:
 
 
 class EventFinder:
-    """Finds the events of recordings that come as clips or windows, in order of time.
+    """Finds the events of recordings that come as clips or windows, one recording after the other.
 
     A recording's events are found when all of it is there, so they do not depend on where windows, batches
     or parts end. Of its scores those at or above a class's `keep` are held, which are all that decide: a
@@ -62,9 +64,14 @@ class EventFinder:
     def __init__(self, rules: EventRules) -> None:
         self._rules = rules
         self._recording: _Recording | None = None
+        self._complete: set[bytes] = set()
 
     def add(self, tags: Tags) -> Iterator[tuple[str, list[TaggedEvent]]]:
-        """Takes a batch; yields the recordings that are complete with it, each with its events in order."""
+        """Takes a batch; yields the recordings that are complete with it, each with its events in order.
+
+        Raises:
+          UserError: a recording's clips do not stand together, or two of them begin at the same time.
+        """
         assert tags.scores is not None, "events are of segments"
         assert tags.segment_starts is not None, "segments have times"
         hop = tags.clips.embedding.hop_seconds or assumed_segment_seconds()
@@ -77,6 +84,12 @@ class EventFinder:
             name = bytes(tags.clips.video_ids[clip])
             if self._recording is None or name != self._recording.name:
                 yield from self.finish()
+                if name in self._complete:
+                    raise UserError(
+                        f"the clips of {name.decode(errors='replace')!r} do not stand together, so its "
+                        "events cannot be found; order the clips by id and start time"
+                    )
+                self._complete.add(name)
                 self._recording = _Recording(name, hop)
             scores = tags.scores[first:stop, : counts[clip]]
             labels = tags.labels[first:stop]
@@ -102,6 +115,7 @@ class _Recording:
         self.name = name
         self._hop = hop
         self._starts: list[np.ndarray] = []
+        self._begun: set[float] = set()  # when clips or windows begin
         self._ends: list[np.ndarray] = []
         self._count = 0  # of segments so far
         self._held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # segment, label, score
@@ -114,7 +128,18 @@ class _Recording:
         scores: np.ndarray,
         keep: np.ndarray,
     ) -> None:
-        """Adds a clip or window: when its segments begin and end, and scores [labels, segments]."""
+        """Adds a clip or window: when its segments begin and end, and scores [labels, segments].
+
+        Raises:
+          UserError: one that begins at the same time was added before.
+        """
+        start = float(starts[0])
+        if start in self._begun:
+            raise UserError(
+                f"two clips of {self.name.decode(errors='replace')!r} begin at {start:g} s, so its events "
+                "cannot be found; give clips their start times, or ids of their own"
+            )
+        self._begun.add(start)
         rows, segments = np.nonzero(scores >= keep[:, None])
         self._held.append((segments + self._count, labels[rows], scores[rows, segments]))
         self._starts.append(starts)

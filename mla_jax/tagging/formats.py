@@ -187,7 +187,8 @@ def _write_parquet(file: Any, classes: ClassList, segments: bool) -> Iterator[Wr
     def flush() -> None:
         if waiting:
             table = pa.Table.from_batches(waiting)
-            writer.write_table(table, row_group_size=len(table))
+            if len(table):
+                writer.write_table(table, row_group_size=len(table))
             waiting.clear()
 
     def write(tags: Tags) -> None:

@@ -144,7 +144,7 @@ class TagJob:
         With `part_clips`, chunks have about so many clips, in whole batches where no clip is cut.
         """
         format = formats.format_of(output, options.format, events=options.events is not None)
-        require_output(output, [data])
+        require_output(output, [data, options.events.rules if options.events else ""])
         tagger = Tagger.open(
             workdir,
             options,

@@ -50,6 +50,7 @@ def test_shares_are_of_variance_where_there_are_clips() -> None:
     assert of_features is not None
     assert of_features.by_variance
     assert level_shares(untrained_model(architecture="2-A"), CLIPS) is None
+    assert level_shares(trained, CLIPS[:1]) is None
 
 
 @pytest.mark.parametrize("join", ["mean", pytest.param("deepest_first", marks=pytest.mark.slow)])

@@ -12,6 +12,7 @@ import mla_jax as mla
 from mla_jax.audio.pca import fit_pca, save_pca, with_pca
 from mla_jax.audio.statistics import LOG_MEL_STATISTICS
 from mla_jax.data.windows import Windowing, batches_of_windows
+from mla_jax.explain.maps import map_of_windows
 from mla_jax.recordings.embed import embed_recordings
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.recordings.sound_clips import SoundFiles, encoder_of
@@ -19,7 +20,7 @@ from mla_jax.runs.use import evaluate
 from mla_jax.storage.parts import Share
 from mla_jax.tagging.spread import predict_share
 from mla_jax.tagging.tag import Tagged, predict_to_file
-from mla_jax.tagging.tagger import TagOptions
+from mla_jax.tagging.tagger import Tagger, TagOptions
 from tests.audio.sounds import noise, tone, write_sound
 from tests.support.helpers import assert_same_clips, raises_user_error
 from tests.support.sound_runs import ENCODER, make_sounds, train_on_sounds
@@ -142,6 +143,28 @@ def test_clips_may_be_opened_at_once(run: Path, sounds: Path, tmp_path: Path) ->
     assert_same_clips(
         dataclasses.replace(clips, embeddings=packed.embeddings, num_classes=0), packed
     )
+
+
+def test_a_short_recording_is_padded_as_in_training_whatever_reads_it(
+    run: Path, tmp_path: Path
+) -> None:
+    """Which counts where padding does, `data.mask=False`."""
+    write_sound(tmp_path / "short.wav", tone(0.4))
+    (tmp_path / "labels.csv").write_text("filename,labels\nshort.wav,Tone\n")
+    trained = mla.TrainedModel.open(run)
+    config = dataclasses.replace(
+        trained.config, data=dataclasses.replace(trained.config.data, mask=False)
+    )
+    trained = dataclasses.replace(trained, config=config)
+    labelled = trained.open_clips(str(tmp_path))
+    assert labelled.max_segments == trained.max_segments > labelled.num_segments[0]
+    (row,) = trained.predict(labelled)
+    alone = trained.open_clips(str(tmp_path), needs_labels=False)
+    _, (probs,) = map_of_windows(trained, alone)
+    windows = Windowing(trained.max_segments, trained.max_segments)
+    (tags,) = Tagger(trained, TagOptions(top_k=9), windows, np.zeros(len(row))).tag([alone])
+    for found in (probs, tags.probs[np.argsort(tags.labels)]):
+        np.testing.assert_allclose(found, row, rtol=1e-6)
 
 
 def test_labelled_recordings_are_evaluated_as_their_embeddings_are(

@@ -5,6 +5,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot
 import numpy as np
@@ -197,6 +198,7 @@ def test_without_the_data_it_shows_what_results_have_and_says_so(
     levels = report.runs[0].levels
     assert levels is not None
     assert not levels.by_variance
+    assert not report.apart
     # With --data the same runs are evaluated after all.
     again = gather([tmp_path / "multi"], str(folder / "eval"))
     assert again.runs[0].metrics is not None
@@ -210,6 +212,27 @@ def test_without_the_data_it_shows_what_results_have_and_says_so(
     assert any("single has no checkpoint" in note for note in rest.notes)
     assert [run.metrics is None for run in rest.runs] == [True, False]
     assert "single" in Page(render(rest)).text()
+
+
+@pytest.mark.parametrize(
+    "other", [{"num_clips": 30}, {"evaluated_on": "validation"}], ids=["clips", "split"]
+)
+def test_without_the_data_runs_of_other_clips_are_not_compared(
+    other: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    for name in ("multi", "single"):
+        shutil.copytree(folder / name, tmp_path / name)
+        run = RunFolder(tmp_path / name)
+        gone = dataclasses.replace(run.config().data, eval=str(tmp_path / "gone"))
+        run.write_config(dataclasses.replace(run.config(), data=gone))
+    file = RunFolder(tmp_path / "single").results_file
+    files.write_json(file, files.read_json(file) | other)
+    report = gather([tmp_path / "multi", tmp_path / "single"])
+    assert report.apart == ("single",)
+    assert any(note.startswith("single: not scored on the clips") for note in report.notes)
+    text = Page(render(report)).text()
+    assert "so their figures do not say which is the best" in text
+    assert "is the best at" not in text
 
 
 def test_a_note_says_when_the_data_give_other_metrics(folder: Path, tmp_path: Path) -> None:

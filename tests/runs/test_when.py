@@ -90,6 +90,29 @@ def test_rules_are_chosen_on_them_and_make_events(
         judge_when(trained, clips, WhenOptions(events, 1.0, events))
 
 
+def test_no_output_is_another_file_of_the_command(
+    folder: Path, events: Path, tmp_path: Path
+) -> None:
+    """Neither one that it reads, nor one that it has just written."""
+    workdir, data, rules = folder / "multi", str(folder / "eval"), tmp_path / "rules.jsonl"
+    taken = "rules.jsonl is read or written besides; give another output"
+    for when in (
+        WhenOptions(events, 1.0, write_rules=rules),
+        WhenOptions(events, 1.0, rules=str(rules), collar=1.0),
+    ):
+        with raises_user_error(taken):
+            evaluate(workdir, data, output=rules, when=when)
+        with raises_user_error(taken):
+            evaluate_share(Share(0, 2), workdir, data, rules, when=when)
+    both = WhenOptions(events, 1.0, write_rules=rules, rules=str(rules), collar=1.0)
+    with raises_user_error(taken):
+        evaluate(workdir, data, when=both)
+    with raises_user_error(taken):
+        options = TagOptions(segment_seconds=1.0, events=EventOptions(rules=str(rules)))
+        predict_to_file(workdir, data, rules, options)
+    assert not rules.exists()
+
+
 def test_event_based_figures_need_their_library_and_a_collar(folder: Path, events: Path) -> None:
     trained, clips = mla.TrainedModel.open(folder / "multi"), mla.open_packed(folder / "eval")
     if importlib.util.find_spec("sed_scores_eval") is None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -72,3 +73,14 @@ def test_sound_and_embeddings_have_the_rows_of_one_process(run: Path, tmp_path: 
     assert {json.loads(line)["file"] for line in failed} == {f"{tmp_path}/records/b.tfrecord"}
     assert rows_in(*(tmp_path / "records_out").glob("*.parquet")) == rows_in(one)
     assert ENCODER.name in str(trained.embedding)
+
+    for name, row in (("a", 0), ("b", 1)):  # of one name in two folders
+        (tmp_path / "arrays" / name).mkdir(parents=True)
+        count = int(clips.num_segments[row])
+        np.save(tmp_path / "arrays" / name / "x.npy", np.asarray(clips.embeddings[row, :count]))
+    arrays = f"{tmp_path}/arrays/*/x.npy"
+    predict_to_file(run, arrays, one, options, allow_other_embeddings=True)
+    assert not tag(run, arrays, f"{tmp_path}/arrays_out/part")
+    rows = rows_in(*(tmp_path / "arrays_out").glob("*.parquet"))
+    assert rows == rows_in(one)
+    assert {row["video_id"] for row in rows} == {"a/x", "b/x"}

@@ -109,6 +109,44 @@ def test_smoothed_events_of_windows_are_those_of_the_whole(
     assert any(found.values())
 
 
+@pytest.mark.parametrize("seconds", [512 / 22050, 512 / 44100, 1 / 3, 1 / 75, 0.48])
+@pytest.mark.parametrize(("window", "hop"), [(13, 13), (10, 5), (7, 3)])
+def test_times_that_are_no_whole_microseconds_tear_no_event(
+    seconds: float, window: int, hop: int
+) -> None:
+    scores = np.ones((1, 1300, 3), np.float32)
+    clips = mla.ClipSet.from_arrays(
+        scores, [[]], num_classes=3, embedding=Embedding.of(scores, hop_seconds=seconds)
+    )
+    finder = EventFinder(RULES)
+    for batch in batches_of_windows([clips], Windowing(window, hop), width=window, batch_size=50):
+        assert not list(finder.add(tags_of(batch)))
+    ((_, events),) = finder.finish()
+    assert [event.label for event in events] == [0, 1, 2]
+    for event in events:
+        assert event[:2] == pytest.approx((0, 1300 * seconds), abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("ids", "starts", "message"),
+    [
+        ("aba", [0, 0, 10], "the clips of 'a' do not stand together"),
+        ("aab", [0, 0, 0], "two clips of 'a' begin at 0 s"),
+    ],
+    ids=["scattered", "without start times"],
+)
+def test_recordings_that_cannot_be_put_together_are_refused(
+    ids: str, starts: list[float], message: str
+) -> None:
+    clips, _ = recordings([4, 4, 4], hop_seconds=1.0)
+    clips = dataclasses.replace(
+        clips, video_ids=np.array(list(ids), "S"), start_times=np.array(starts, float)
+    )
+    finder = EventFinder(RULES)
+    with raises_user_error(message):
+        list(finder.add(tags_of(clips)))
+
+
 def test_nothing_is_smoothed_or_goes_on_where_a_recording_has_a_hole() -> None:
     clips, _ = recordings([3, 3], hop_seconds=1.0)
     scores = np.array([[0.9, 0.9, 0.9], [0.9, 0.1, 0.1]], np.float32)

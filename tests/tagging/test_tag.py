@@ -161,6 +161,20 @@ def test_all_formats_hold_the_same(
     assert (tmp_path / "p.csv").read_text().splitlines()[0] == ",".join(types)
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_without_any_label_is_whole(
+    suffix: str, run: Path, packed: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / f"p.{suffix}"
+    tagged = predict_to_file(run, str(packed), output, TagOptions(threshold=1.0))
+    if suffix == "parquet":
+        assert pq.read_table(output).num_rows == 0
+    elif suffix == "csv":
+        assert len(output.read_text().splitlines()) == 1
+    else:
+        assert [line["labels"] for line in lines_of(output)] == [[]] * tagged.items
+
+
 def long_recordings() -> mla.ClipSet:
     """Of up to 60 segments, with a time axis that goes on behind them."""
     rng = np.random.default_rng(8)
