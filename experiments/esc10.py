@@ -7,6 +7,7 @@ trained on four folds and evaluated on the fifth; nothing is chosen on that one.
 where it was stopped. YAMNet's weights are brought by mla-download-encoder.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,8 @@ def main() -> None:
     output = _OUTPUT.value or workdir / "results.json"
     require_output(output)
     folds = read_folds(folder / "clips.csv")
-    settings = {"data": str(folder.resolve()), "steps": _STEPS.value}
+    listed = hashlib.sha256((folder / "clips.csv").read_bytes()).hexdigest()
+    settings = {"data": str(folder.resolve()), "steps": _STEPS.value, "clips.csv": listed}
     claim(workdir / "esc10.json", settings, "models of folds")
     rows = []
     for encoder in _ENCODERS.value:

@@ -81,9 +81,9 @@ def _row(workdir: Path, results: dict[str, Any]) -> dict[str, Any]:
             row["average"] = {k: found[k] for k in ("steps_averaged", "num_clips")} | {
                 k: files.number(found[k]) for k in _SCORES
             }
-        if found["num_clips"] != results["num_clips"]:
+        if not may_be_same_eval(results, found):
             raise UserError(
-                f"{average} is of {found['num_clips']} clips, but the run's scores are of "
+                f"{average} is of {found['num_clips']} clips, but the run's scores are of other "
                 f"{results['num_clips']}; make it again, of the run's eval data"
             )
     return row

@@ -81,7 +81,7 @@ def _works() -> "tuple[list[Work], int]":
     from mla_jax.recordings.beam import Work, match
     from mla_jax.recordings.inputs import Recording
     from mla_jax.recordings.labels import match_labels
-    from mla_jax.storage import files
+    from mla_jax.storage import files, paths
 
     matched = match(_DATA.value)
     if not _LABELS.value:
@@ -90,9 +90,13 @@ def _works() -> "tuple[list[Work], int]":
     given = ClassList.read(_CLASS_LIST.value) if _CLASS_LIST.value else None
     labels = match_labels(_LABELS.value, recordings, given)
     labels.require_all_known(_OUTPUT.value)
-    files.write_text(
-        f"{os.path.dirname(_OUTPUT.value) or '.'}/{FILE_NAME}", labels.classes.to_csv()
-    )
+    beside = paths.as_path(os.path.dirname(_OUTPUT.value) or ".") / FILE_NAME
+    if beside.exists():  # of other records
+        labels.classes.require_same(
+            ClassList.read(beside), f"{beside}, the class list beside the output,"
+        )
+    else:
+        files.write_text(beside, labels.classes.to_csv())
     console.say(
         f"{labels.of.count(None):,} recordings without a line in {_LABELS.value} are left out, "
         f"{len(labels.without_file):,} names in it are those of no recording"

@@ -186,7 +186,10 @@ def one_list(lists: Mapping[str, ClassList]) -> ClassList:
 def _differences(ours: Sequence[str], theirs: Sequence[str], *, distinct: bool) -> Iterator[int]:
     """The classes of which two lists say different things."""
     reordered = sorted(ours) == sorted(theirs)
-    if not reordered:
+    # 0, 1, 2 counts, but beside 0, 1, 3 it names numbers.
+    counted = [not any(_identity(values)) for values in (ours, theirs)]
+    numbers = all(value.strip().isdecimal() for value in (*ours, *theirs))
+    if not reordered and not (numbers and not distinct and not all(counted)):
         ours, theirs = _identity(ours, distinct=distinct), _identity(theirs, distinct=distinct)
     for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if a != b and (reordered or (a and b)):

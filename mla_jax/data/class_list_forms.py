@@ -32,15 +32,17 @@ def parse(text: str) -> Rows:
     """
     if text.lstrip().startswith(("{", "[")):
         return _of_json(json.loads(text, object_pairs_hook=_without_repeats))
-    rows = list(csv.reader(io.StringIO(text), delimiter="\t" if "\t" in text else ",", strict=True))
+    # A name may have a tab in it.
+    tabs = "\t" in text.lstrip().partition("\n")[0]
+    rows = list(csv.reader(io.StringIO(text), delimiter="\t" if tabs else ",", strict=True))
     while rows and not any(cell.strip() for cell in rows[-1]):
         del rows[-1]
     first = [cell.strip() for cell in rows[0]] if rows else []
     if first == HEADER:
         return _numbered(rows[1:], first_line=2)
-    if len(first) == 3 and first[0] == "0" and "\t" not in text:
+    if len(first) == 3 and first[0] == "0" and not tabs:
         return _of_fsd50k(rows)
-    if len(first) == 2 and "\t" in text:
+    if len(first) == 2 and tabs:
         return _of_pairs(rows)
     raise FormError(
         f" is no class list: its first line must be {','.join(HEADER)}, unless it is JSON of names and "

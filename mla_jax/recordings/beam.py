@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -166,7 +167,7 @@ def match(pattern: str) -> list[tuple[str, str]]:
     found = [one.path for one in FileSystems.match([pattern])[0].metadata_list]
     if not found:
         raise UserError(f"{pattern} matches no file")
-    fixed = pattern.split("*")[0].rpartition("/")[0]
+    fixed = re.split(r"[*?[]", pattern)[0].rpartition("/")[0]
     return [(path, path.removeprefix(fixed).lstrip("/")) for path in found]
 
 

@@ -104,6 +104,10 @@ def embed_recordings(
     used = [
         (r, mine) for r, mine in zip(found.recordings, labels.of, strict=True) if mine is not None
     ]
+    if not used:
+        raise UserError(
+            f"{options.labels} says of none of the {len(found.recordings):,} recordings what is heard in it"
+        )
     account = Account(
         files=len(found.recordings),
         unlabelled=_unlabelled(found.recordings, labels, options.labels),

@@ -184,12 +184,17 @@ class Checkpoints:
         kept[META_SHA256] = meta_checksum(kept)
         self._note(step, kept)
         with _writing(self.folder):
-            self._manager.save(
+            taken = self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(kept)
                 ),
             )
+            if not taken:
+                raise UserError(
+                    f"{self.folder} has checkpoints of step {self._manager.latest_step()}, so none is "
+                    f"kept of step {step}; remove that folder"
+                )
             if not self._reads_back:
                 self._manager.wait_until_finished()
         if not self._reads_back:

@@ -105,6 +105,10 @@ def _train_together(
 
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(training / "checkpoints", keep=2))
+        if checkpoints.latest_step() is None:
+            for run in runs.values():  # of a training that was begun otherwise, and left
+                if run.checkpoints.exists():
+                    paths.remove_folder(run.checkpoints)
         chosen = [
             stack.enter_context(Checkpoints(run.checkpoints, keep=1)) for run in runs.values()
         ]

@@ -323,7 +323,8 @@ class Session:
                     final.scores[evaluated_on][0] if evaluated_on else None,
                     evaluated_on=evaluated_on,
                     step_chosen_by="last step" if best is None else "best validation mAP",
-                    steps_trained=ends[i] or last,
+                    # Seeds that train together go on until the last of them has converged.
+                    steps_trained=last if self.average is None else ends[i] or last,
                     ended_by="last step" if ends[i] is None else "patience",
                     seconds=self.seconds,
                 )

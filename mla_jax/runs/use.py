@@ -16,7 +16,7 @@ from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs.averaged import AveragedModel, members_of
 from mla_jax.runs.environment import environment
-from mla_jax.runs.fingerprint import of_weights
+from mla_jax.runs.fingerprint import fingerprint, of_weights
 from mla_jax.runs.folder import list_skipped, require_output
 from mla_jax.runs.names import workdirs_of
 from mla_jax.runs.seen import seen_in_training
@@ -165,6 +165,7 @@ def evaluation_of(
     return {
         **summaries.summarize(scores),
         "skipped_records": len(skipped),
+        "fingerprints": {"eval": fingerprint(clips)},
         "step": members[-1].step,
         "steps_averaged": [one.step for one in members],
         "models": [{"workdir": one.name, "step": one.step} for one in members],

@@ -57,7 +57,9 @@ def predict_share(
     parts = beside(output)
     options = options or TagOptions()
     job = TagJob.open(workdir, data, output, options, part_clips=part_clips, **opening)
-    settings = {**_settings(job), "parts": {"clips": part_clips}}
+    settings = _settings(job)
+    of_parts = {"clips": part_clips, "order of files": parts.order(settings["files"])}
+    settings |= {"parts": of_parts}
     parts.claim(settings, with_first=True)
     progress = Progress(f"predict, process {share.number} of {share.count}", 0, "windows")
     items = 0

@@ -196,7 +196,11 @@ class Tagger:
 
     def batch_shape(self, time: int = 0) -> tuple[int, int]:
         """The segments of a window, and how many windows a batch has, of clips of at most `time` segments."""
-        width = min(self.windows.length, time or self.windows.length)
+        width = self.windows.length
+        if (
+            time and self.trained.data_settings.mask
+        ):  # else padding counts, so it is that of training
+            width = min(width, time)
         most = self.options.batch_size or default_batch_size()
         return width, max(1, min(most, _BATCH_SEGMENTS // width))
 

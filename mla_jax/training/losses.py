@@ -40,5 +40,6 @@ def binary_cross_entropy(
 
 def kernel_penalty(params: Any) -> jax.Array:
     """The sum of squares of the blocks' kernels, as in Keras's `kernel_regularizer`."""
-    blocks = [part for name, part in params.items() if name.startswith("block_")]
+    levels = (params, params.get("clip", {}))
+    blocks = [part for of in levels for name, part in of.items() if name.startswith("block_")]
     return jnp.sum(jnp.stack([jnp.sum(jnp.square(block["dense"]["kernel"])) for block in blocks]))

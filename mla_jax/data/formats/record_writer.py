@@ -101,7 +101,7 @@ def write_class_list(classes: ClassList, folder: Path) -> None:
 
 def _prefix(clips: ClipSet, i: int) -> str:
     prefix = os.fsdecode(clips.video_ids[i])[:2]
-    if prefix in ("", ".", "..") or "/" in prefix or "\0" in prefix:
+    if not prefix or prefix.startswith(".") or "/" in prefix or "\0" in prefix:
         raise UserError(
             f"{clips.describe(i)}: {prefix!r} cannot begin a file name; choose another video id"
         )

@@ -16,6 +16,8 @@ from mla_jax.errors import UserError
 
 SUFFIXES = (".npy", ".npz")
 _EMBEDDING, _TIMES = ("embedding", "x"), "timestamps"
+# What says that x is of many clips.
+_OF_CLIPS = ("y", "video_id_list", "num_segments", "start_times", "label_mask")
 
 
 class Recording(NamedTuple):
@@ -93,6 +95,12 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if not name:
         raise UserError(
             f"it has the arrays {', '.join(there) or 'of nothing'}; a recording is called embedding or x"
+        )
+    of_clips = [other for other in there if other in _OF_CLIPS] if name == "x" else []
+    if of_clips:
+        raise UserError(
+            f"its array x has {' and '.join(of_clips)} beside it, so it is of many clips; give that file by "
+            "itself"
         )
     with open_columns(str(path), [name, _TIMES]) as columns:
         if not all(column.shape and column.shape[0] for column in columns.values()):

@@ -95,7 +95,10 @@ class RecordFiles(Format):
         )
 
     def _name(self, file: str, number: int) -> bytes:
-        return os.fsencode(f"{Path(os.path.relpath(file, self._folder)).with_suffix('')}-{number}")
+        name = os.path.relpath(file, self._folder)
+        # The number of a shard, as in name.tfrecord-00000-of-00010, is no ending.
+        whole = name.removesuffix(".tfrecord").removesuffix(".tfrecords")
+        return os.fsencode(f"{whole}-{number}")
 
     def _with_starts(self, columns: Columns) -> Columns:
         """Records without a start time begin at 0."""
