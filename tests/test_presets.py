@@ -213,11 +213,14 @@ def test_the_data_set_gives_segments_where_the_config_says_so() -> None:
 
 
 def test_l2_is_the_blocks_kernels_alone() -> None:
-    _, _, variables = _small("yu2018")
-    kernels = [variables["params"][f"block_{i}"]["dense"]["kernel"] for i in range(3)]
-    np.testing.assert_allclose(
-        kernel_penalty(variables["params"]), sum((k**2).sum() for k in kernels), rtol=1e-6
-    )
+    _, _, variables = _small("yu2018", clip_blocks=2)
+    params = variables["params"]
+    blocks = [
+        *(params[f"block_{i}"] for i in range(3)),
+        *(params["clip"][f"block_{i}"] for i in range(2)),
+    ]
+    expected = sum((block["dense"]["kernel"] ** 2).sum() for block in blocks)
+    np.testing.assert_allclose(kernel_penalty(params), expected, rtol=1e-6)
 
 
 def test_the_place_of_epsilon_is_the_configs() -> None:

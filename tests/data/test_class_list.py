@@ -189,6 +189,8 @@ MIDS = ("/m/a", "/m/b", "/m/c")
         ((("", "", ""), NAMES), (("1", "2", "3"), NAMES[::-1])),
         ((MIDS, ("0", "1", "2")), (MIDS[::-1], NAMES)),
         ((("/m/a", "", ""), NAMES), (("/m/b", "", ""), NAMES)),
+        # Splits of classes that are called by numbers, each of which lacks one.
+        ((("", "", ""), ("0", "1", "3")), (("", "", ""), ("0", "1", "2"))),
         ((MIDS, NAMES), (("", "", ""), ("Dog", "Dog", "Bell"))),
     ],
 )

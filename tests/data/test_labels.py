@@ -183,6 +183,19 @@ def test_unknown_labels_are_kept_apart(tmp_path: Path) -> None:
         assert_same_clips(read, clips)
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_a_mask_of_a_single_class_is_kept(tmp_path: Path, suffix: str) -> None:
+    x, y, mask = embeddings(4), np.array([[1], [0], [0], [1]]), np.array([[1], [1], [0], [1]])
+    path = write(tmp_path / f"a{suffix}", x=x, y=y, label_mask=mask)
+    read = open_clips(path, ReadOptions(1, bad_records="skip"))  # of the third nothing is known
+    assert [len(clips.label_ids) for clips in (read[:1], read[1:2], read[2:])] == [1, 0, 1]
+    with raises_user_error("record 2", "none of its labels is known"):
+        open_clips(path, ReadOptions(1))
+    column = write(tmp_path / f"b{suffix}", x=x, y=y[:, 0], label_mask=mask[:, 0])
+    with raises_user_error("label_mask", "it must be [clips, classes]"):
+        open_clips(column, ReadOptions(1))
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_strings_that_are_stored_as_objects_are_read_without_running_anything(
     tmp_path: Path, protocol: int

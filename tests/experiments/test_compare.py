@@ -54,6 +54,9 @@ def test_an_average_of_other_clips_is_refused(folder: Path) -> None:
     average = json.loads((run_folder / "results.json").read_text()) | {"steps_averaged": [4, 8]}
     (run_folder / "average.json").write_text(json.dumps(average))
     assert "| 2 " in compared(run_folder)
+    others = average | {"fingerprints": {"eval": "0123"}}  # as many
+    (run_folder / "average.json").write_text(json.dumps(others))
+    assert run("compare", f"--workdirs={run_folder}").returncode == 2
     (run_folder / "average.json").write_text(json.dumps(average | {"num_clips": 3}))
     done = run("compare", f"--workdirs={run_folder}")
     assert done.returncode == 2

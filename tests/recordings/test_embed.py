@@ -204,6 +204,16 @@ def test_other_settings_or_files_do_not_go_on(tmp_path: Path) -> None:
         embed_recordings([str(path)], tmp_path / "out", counting([], 0))
 
 
+def test_files_in_another_order_do_not_go_on(tmp_path: Path) -> None:
+    """Or a recording would get what was made of another."""
+    paths = [str(write_sound(tmp_path / f"{n}.wav", noise(2.0, seed=ord(n)))) for n in "abcd"]
+    options = EmbedOptions(part_seconds=4.0)
+    with pytest.raises(KeyboardInterrupt):
+        embed_recordings(paths, tmp_path / "out", counting([], 2), options)
+    with raises_user_error("out.unfinished", "parts order of files (was"):
+        embed_recordings(paths[::-1], tmp_path / "out", counting([], 0), options)
+
+
 def test_a_pca_is_fitted_on_what_was_embedded(sounds: Path, tmp_path: Path) -> None:
     fitting = EmbedOptions(fit_pca=str(tmp_path / "pca.npz"), pca_features=4, clip_seconds=2.0)
     account = embed_recordings([str(sounds)], tmp_path / "fitted", LOG_MEL_STATISTICS, fitting)
@@ -305,6 +315,14 @@ def test_what_cannot_be_done_is_said_first(sounds: Path, tmp_path: Path) -> None
         embed(str(sounds / "garbage.wav"))
     with raises_user_error("cannot read the labels"):
         embed(str(sounds), labels=str(tmp_path / "none.csv"))
+    (tmp_path / "labels.csv").write_text(
+        "filename,labels,absent\n"
+        + "".join(f"{path.name},,\n" for path in sounds.iterdir())
+        + "elsewhere.wav,Dog,\n"
+    )
+    with raises_user_error("labels.csv says of none of the", "what is heard in it"):
+        embed(str(sounds), labels=str(tmp_path / "labels.csv"))
+    (tmp_path / "labels.csv").unlink()
     with raises_user_error("clip_seconds=-1"):
         embed(str(sounds), clip_seconds=-1)
     assert not os.listdir(tmp_path)

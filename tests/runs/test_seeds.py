@@ -162,6 +162,32 @@ def test_a_row_goes_on_where_it_stopped(config: Config, tmp_path: Path, together
     assert [without_seconds(r) for r in cut] == [without_seconds(r) for r in whole]
 
 
+@pytest.mark.slow
+def test_a_row_that_is_begun_anew_leaves_what_was_kept_of_it(
+    config: Config, tmp_path: Path
+) -> None:
+    """As where it is trained with other seeds together, which begins it from the first step."""
+
+    class StoppedError(Exception):
+        pass
+
+    def stop_at_step_4(line: str) -> None:
+        if "step 4," in line:
+            raise StoppedError
+
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, validation_fraction=0.3)
+    )
+    with pytest.raises(StoppedError):
+        _train(config, [0, 1], tmp_path / "row", together=2, say=stop_at_step_4)
+    assert [r["steps_trained"] for r in _train(config, [0, 1], tmp_path / "row", together=1)] == [
+        6,
+        6,
+    ]
+    whole = _train(config, [0, 1], tmp_path / "whole", together=1)
+    assert results_of(tmp_path / "row", 0)["mAP"] == whole[0]["mAP"]
+
+
 def test_a_finished_row_is_not_trained_again(config: Config, row: Path, tmp_path: Path) -> None:
     shutil.copytree(row, tmp_path / "row")
     said: list[str] = []

@@ -98,7 +98,8 @@ class ArrayFile(Format):
             self._y = columns["y"].name if "y" in columns else ""
             self._column: np.ndarray | None = None
             classes = 0
-            if self._y and _is_matrix(columns):
+            # A single column is of indices or names, unless it has a mask, as a matrix has.
+            if self._y and ("label_mask" in columns or columns["y"].shape[1:] not in ((), (1,))):
                 classes = columns["y"].shape[1]
             elif self._y:
                 self._column = _whole(columns["y"])
@@ -186,21 +187,6 @@ class ArrayFile(Format):
         )
         done = start + len(columns.segments)
         return check(columns, lambda row: (self._path, start + row), faults, options, done)
-
-
-def _is_matrix(columns: dict[str, Column]) -> bool:
-    """Whether the labels have a column for each class: a mask makes it so where there is a single one.
-
-    Raises:
-      UserError: labels that are one column have a mask.
-    """
-    y, mask = columns["y"], columns.get("label_mask")
-    if mask is not None and len(y.shape) == 1:
-        raise UserError(
-            f"{mask.name}: it masks a matrix of labels, and {y.name} is a column, {list(y.shape)}; give a "
-            "matrix, [clips, classes]"
-        )
-    return y.shape[1:] not in ((), (1,)) or mask is not None
 
 
 class _Rows:

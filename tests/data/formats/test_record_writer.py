@@ -45,7 +45,7 @@ def test_writes_end_times_and_reports_progress(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("video_id", [b"a/b", b"/", b"", b".", b"..", b"..x", b"a\0b"])
+@pytest.mark.parametrize("video_id", [b"a/b", b"/", b"", b".", b"..", b"..x", b".hidden", b"a\0b"])
 def test_ids_that_cannot_begin_a_file_name(tmp_path: Path, video_id: bytes) -> None:
     clips = dataclasses.replace(random_clips(num_clips=1), video_ids=np.array([video_id]))
     with raises_user_error("clip 0 (video id ", "choose another video id"):

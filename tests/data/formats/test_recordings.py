@@ -204,6 +204,16 @@ BAD = {
 }
 
 
+def test_an_archive_of_many_clips_is_no_recording(tmp_path: Path) -> None:
+    x = np.ones((3, 4), np.float32)
+    np.savez(tmp_path / "a.npz", x=x, y=np.eye(3), video_id_list=np.array(["a", "b", "c"]))
+    with raises_user_error(
+        "a.npz", "x has y and video_id_list beside it", "give that file by itself"
+    ):
+        list(stream_clips(str(tmp_path), ReadOptions(3, needs_labels=False)).chunks)
+    assert len(read(tmp_path / "a.npz")) == 3
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_what_cannot_be_used_is_a_bad_record(folder: Path, kind: str) -> None:
     array, reason = BAD[kind]

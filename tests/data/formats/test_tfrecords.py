@@ -405,6 +405,14 @@ def test_records_of_nothing_but_embeddings_can_be_tagged(tmp_path: Path) -> None
         read_clips(pattern)
 
 
+def test_records_without_ids_are_told_apart_over_shards(tmp_path: Path) -> None:
+    for shard in range(2):
+        written_by_vggish(tmp_path / f"one.tfrecord-0000{shard}-of-00002")
+    stream = stream_clips(str(tmp_path), ReadOptions(7, needs_labels=False))
+    ids = np.concatenate([chunk.video_ids for chunk in stream.chunks])
+    assert len(set(ids.tolist())) == len(ids) == 6
+
+
 def written_by_youtube8m(path: Path) -> Path:
     examples = []
     for k in range(3):
