@@ -232,8 +232,12 @@ class _Batches:
                 f"encoder {self.encoder.name} gave {rows.dtype} {rows.shape}, not {self.encoder.dtype} "
                 f"{expected}"
             )
-        if not np.isfinite(rows[: len(owners)]).all():
-            raise UserError(f"encoder {self.encoder.name} gave NaN or an infinite number")
+        with np.errstate(over="ignore"):
+            kept = rows[: len(owners)].astype(self.encoder.dtype)
+        if not np.isfinite(kept).all():
+            raise UserError(
+                f"encoder {self.encoder.name} gave NaN, or a number that {self.encoder.dtype} cannot hold"
+            )
         for row, owner in zip(rows, owners, strict=False):
             owner.rows.append(row)
         self.running = None

@@ -130,6 +130,7 @@ def test_spans_together_are_the_whole(tmp_path: Path, hop_seconds: float) -> Non
         (lambda examples: examples[:1, :10], "float32", "(1, 10)"),
         (lambda examples: examples[:, :10], "uint8", "not uint8"),
         (lambda examples: np.full((32, 10), np.nan), "float32", "NaN"),
+        (lambda examples: np.full((32, 10), 1e5, np.float32), "float16", "float16 cannot hold"),
     ],
 )
 def test_an_encoder_that_breaks_its_word(tmp_path: Path, embed, dtype: str, message: str) -> None:
