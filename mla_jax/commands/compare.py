@@ -83,7 +83,7 @@ def _row(workdir: Path, results: dict[str, Any]) -> dict[str, Any]:
             }
         if not may_be_same_eval(results, found):
             raise UserError(
-                f"{average} is of {found['num_clips']} clips, but the run's scores are of other "
+                f"{average} is of {found['num_clips']} clips, but the run's scores are of others, "
                 f"{results['num_clips']}; make it again, of the run's eval data"
             )
     return row

@@ -96,7 +96,7 @@ def gather(
         apart = tuple(_on_other_clips(runs))
         if apart:
             notes.append(
-                f"{', '.join(apart)}: not scored on the clips that the runs before are, so the figures "
+                f"{', '.join(apart)}: not scored on the same clips as the runs before, so the figures "
                 "cannot be compared."
             )
         return Report(runs, all_classes, None, [], notes, written=today, apart=apart)

@@ -229,7 +229,7 @@ def test_without_the_data_runs_of_other_clips_are_not_compared(
     files.write_json(file, files.read_json(file) | other)
     report = gather([tmp_path / "multi", tmp_path / "single"])
     assert report.apart == ("single",)
-    assert any(note.startswith("single: not scored on the clips") for note in report.notes)
+    assert any(note.startswith("single: not scored on the same clips") for note in report.notes)
     text = Page(render(report)).text()
     assert "so their figures do not say which is the best" in text
     assert "is the best at" not in text
