@@ -9,6 +9,7 @@ import pytest
 
 import mla_jax as mla
 from mla_jax.audio.statistics import LOG_MEL_STATISTICS
+from mla_jax.data.class_list import FILE_NAME
 from mla_jax.recordings.embed import EmbedOptions, embed_recordings
 from tests.audio.sounds import noise, write_sound
 from tests.support.programs import python
@@ -48,6 +49,18 @@ def test_the_command_writes_the_same_clips(tmp_path: Path) -> None:
         expected.labels_of(i) for i in range(len(expected))
     ]
     assert not found.embedding.difference(expected.embedding)
+
+    # Records of other classes do not write over the list of those that are there.
+    listed = (tmp_path / "out" / FILE_NAME).read_bytes()
+    labels.write_text("filename,labels\n0,Bird\n1,Cat\n")
+    other = python(
+        *("-m", "experiments.embed_beam", f"--data={tmp_path}/in/*/*.flac"),
+        *("--encoder=log_mel_statistics", f"--labels={labels}", f"--output={tmp_path}/out/other"),
+        PYTHONPATH=":".join(sys.path),
+    )
+    assert other.returncode == 2
+    assert "the class list beside the output, is another" in other.stderr
+    assert (tmp_path / "out" / FILE_NAME).read_bytes() == listed
 
 
 def test_a_glob_without_a_folder_is_of_the_folder_that_one_is_in(

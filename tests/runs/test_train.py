@@ -174,3 +174,28 @@ def test_a_run_made_before_opens_and_goes_on(
     for entry, like in zip(entries, expected["metrics"], strict=True):
         assert {name: entry[name] for name in like} == pytest.approx(like, rel=1e-4)
     assert files.read_json(run.thresholds_file)["step"] == 12
+
+
+def test_patience_that_is_asked_for_later_ends_a_run_where_it_stands(folder: Path) -> None:
+    config = _config(folder, steps=30, log_every=1, eval_every=1, checkpoint_every=1)
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, validation_fraction=0.4),
+        optim=mla.OptimConfig(learning_rate=0.5),
+    )
+    said: list[str] = []
+    with pytest.raises(InterruptedRunError):
+        train_quietly(
+            config,
+            folder / "run",
+            say=said.append,
+            should_stop=lambda: any(line.startswith("step 12") for line in said),
+        )
+    metrics = RunFolder(folder / "run").metrics()
+    end, stands_at = end_of(scored(metrics), 1), metrics[-1]["step"]
+    assert end is not None
+    assert end < stands_at < 30
+    impatient = dataclasses.replace(config, train=dataclasses.replace(config.train, patience=1))
+    ended = train_quietly(impatient, folder / "run")
+    assert (ended["ended_by"], ended["steps_trained"]) == ("patience", stands_at)
+    assert ended["step"] <= stands_at
