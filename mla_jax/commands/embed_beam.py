@@ -77,11 +77,11 @@ def main(beam_flags: list[str]) -> None:
 
 def _works() -> "tuple[list[Work], int]":
     """The recordings that are to be embedded, and the number of classes."""
-    from mla_jax.data.class_list import FILE_NAME, ClassList
+    from mla_jax.data.class_list import ClassList, write_class_list
     from mla_jax.recordings.beam import Work, match
     from mla_jax.recordings.inputs import Recording
     from mla_jax.recordings.labels import match_labels
-    from mla_jax.storage import files, paths
+    from mla_jax.storage import paths
 
     matched = match(_DATA.value)
     if not _LABELS.value:
@@ -90,13 +90,7 @@ def _works() -> "tuple[list[Work], int]":
     given = ClassList.read(_CLASS_LIST.value) if _CLASS_LIST.value else None
     labels = match_labels(_LABELS.value, recordings, given)
     labels.require_all_known(_OUTPUT.value)
-    beside = paths.as_path(os.path.dirname(_OUTPUT.value) or ".") / FILE_NAME
-    if beside.exists():  # of other records
-        labels.classes.require_same(
-            ClassList.read(beside), f"{beside}, the class list beside the output,"
-        )
-    else:
-        files.write_text(beside, labels.classes.to_csv())
+    write_class_list(labels.classes, paths.as_path(os.path.dirname(_OUTPUT.value) or "."))
     console.say(
         f"{labels.of.count(None):,} recordings without a line in {_LABELS.value} are left out, "
         f"{len(labels.without_file):,} names in it are those of no recording"

@@ -1,6 +1,5 @@
 """Which vector instructions NumPy uses in a command."""
 
-import importlib.metadata
 import os
 from collections.abc import Mapping
 
@@ -25,5 +24,7 @@ def choose_vectors(processor: Mapping[str, str]) -> None:
 
 def _avx512() -> str:
     """What this NumPy calls it; of a name that it does not know it may warn."""
+    import importlib.metadata  # which most commands would pay for in vain
+
     major, minor = importlib.metadata.version("numpy").split(".")[:2]
     return "X86_V4" if (int(major), int(minor)) >= (2, 4) else "AVX512F"

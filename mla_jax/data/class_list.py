@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mla_jax.data.class_list_forms import HEADER, FormError, parse
 from mla_jax.errors import UserError
-from mla_jax.storage import paths
+from mla_jax.storage import files, paths
 
 FILE_NAME = "class_labels_indices.csv"
 
@@ -170,6 +170,19 @@ class ClassList:
         return text.getvalue()
 
 
+def write_class_list(classes: ClassList, folder: Path) -> None:
+    """Writes the class list of records into their folder, which may have the same list already.
+
+    Raises:
+      UserError: another list is there, or it cannot be written.
+    """
+    path = folder / FILE_NAME
+    if path.exists():
+        classes.require_same(ClassList.read(path), f"the class list {path}")
+    else:
+        files.write_text(path, classes.to_csv())
+
+
 def one_list(lists: Mapping[str, ClassList]) -> ClassList:
     """The list of all of these, by what each belongs to: the first that names classes, if one does.
 
@@ -186,14 +199,17 @@ def one_list(lists: Mapping[str, ClassList]) -> ClassList:
 def _differences(ours: Sequence[str], theirs: Sequence[str], *, distinct: bool) -> Iterator[int]:
     """The classes of which two lists say different things."""
     reordered = sorted(ours) == sorted(theirs)
-    # 0, 1, 2 counts, but beside 0, 1, 3 it names numbers.
-    counted = [not any(_identity(values)) for values in (ours, theirs)]
-    numbers = all(value.strip().isdecimal() for value in (*ours, *theirs))
-    if not reordered and not (numbers and not distinct and not all(counted)):
+    if not (reordered or (not distinct and _are_numbers(ours, theirs))):
         ours, theirs = _identity(ours, distinct=distinct), _identity(theirs, distinct=distinct)
     for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if a != b and (reordered or (a and b)):
             yield k
+
+
+def _are_numbers(*lists: Sequence[str]) -> bool:
+    """Whether names are numbers that do more than count: beside 0, 1, 3 also 0, 1, 2 names classes."""
+    numbers = all(value.strip().isdecimal() for values in lists for value in values)
+    return numbers and any(any(_identity(values)) for values in lists)
 
 
 def _identity(values: Sequence[str], *, distinct: bool = False) -> list[str]:

@@ -44,6 +44,13 @@ def clip_maps(trained: TaggingModel, clips: ClipSet) -> list[dict[str, ClipMap]]
     so its maps are what each segment adds to the class's logit by way of a level, minus the mean over the
     clip's segments: above 0 where the level finds the class, below where it does not.
     """
+    return _maps_and_probs(trained, clips)[0]
+
+
+def _maps_and_probs(
+    trained: TaggingModel, clips: ClipSet
+) -> tuple[list[dict[str, ClipMap]], np.ndarray]:
+    """The maps of each clip, and the clips' probabilities, [clips, classes]."""
     trained.require_same_embedding(clips)
     predictor = dataclasses.replace(trained.predictor, batch_size=min(_BATCH, len(clips)))
     output = predictor.predict_segments(clips, with_levels=True)
@@ -51,10 +58,11 @@ def clip_maps(trained: TaggingModel, clips: ClipSet) -> list[dict[str, ClipMap]]
     shown = {"segment score": (output.scores, "probability")}
     if isinstance(trained, TrainedModel):
         shown |= _inside(trained, output.levels)
-    return [
+    maps = [
         {title: _map_of(values[i, :length], kind) for title, (values, kind) in shown.items()}
         for i, length in enumerate(np.asarray(clips.num_segments))
     ]
+    return maps, output.probs
 
 
 def map_of_windows(trained: TaggingModel, clip: ClipSet) -> tuple[dict[str, ClipMap], np.ndarray]:
@@ -71,12 +79,12 @@ def map_of_windows(trained: TaggingModel, clip: ClipSet) -> tuple[dict[str, Clip
       What `clip_maps` has of a clip; and [windows, classes], the probabilities of each window.
     """
     windows = cut_into_windows(clip, Windowing(trained.max_segments, trained.max_segments))
-    parts = clip_maps(trained, windows)
+    parts, probs = _maps_and_probs(trained, windows)
     joined = {
         title: ClipMap(np.concatenate([part[title].values for part in parts], axis=1), one.kind)
         for title, one in parts[0].items()
     }
-    return joined, trained.predict(windows)
+    return joined, probs
 
 
 def _inside(trained: TrainedModel, of_levels: Sequence[Any]) -> dict[str, tuple[np.ndarray, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mla_jax.data.class_list import FILE_NAME, ClassList
+from mla_jax.data.class_list import FILE_NAME, ClassList, write_class_list
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.packing import pack
 from mla_jax.data.skipped import Skipped, list_beside
@@ -58,7 +58,7 @@ def _write_records(
     skipped: Sequence[Skipped],
 ) -> None:
     # TensorFlow takes seconds to import.
-    from mla_jax.data.formats.record_writer import write_class_list, write_record_file
+    from mla_jax.data.formats.record_writer import write_record_file
 
     if classes is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

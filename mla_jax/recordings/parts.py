@@ -103,10 +103,7 @@ class Parts:
             {
                 "encoder": self._encoder.describe().to_json(),
                 "files": {recording.name: state_of(recording.path) for recording in recordings},
-                "parts": {
-                    "number": len(self.plan),
-                    "order of files": self._kept.order(recording.name for recording in recordings),
-                },
+                "parts": {"number": len(self.plan)},
             }
         )
 

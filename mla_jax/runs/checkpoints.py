@@ -190,13 +190,13 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(kept)
                 ),
             )
-            if not taken:
-                raise UserError(
-                    f"{self.folder} has checkpoints of step {self._manager.latest_step()}, so none is "
-                    f"kept of step {step}; remove that folder"
-                )
             if not self._reads_back:
                 self._manager.wait_until_finished()
+        if not taken:
+            raise UserError(
+                f"{self.folder} has checkpoints of step {self._manager.latest_step()}, so none is kept of "
+                f"step {step}; remove that folder"
+            )
         if not self._reads_back:
             self._read_back(step, jax.eval_shape(lambda: state))
 

@@ -37,7 +37,7 @@ def require_writable(path: str | Path, inputs: Iterable[str | Path] = ()) -> Non
             continue
         source = paths.resolved(given)
         if target == source or fnmatch.fnmatchcase(os.fspath(target), os.fspath(source)):
-            raise UserError(f"{path} is read or written besides; give another output")
+            raise UserError(f"{path} is also read or written by this command; give another output")
     if is_stream(path):
         return
     reason = _why_not(target)

@@ -10,8 +10,7 @@ import glob
 import io
 import json
 import os
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -64,16 +63,12 @@ class PartFolder:
         self._settings: dict[str, Any] = {}
         self._begun = False
 
-    @staticmethod
-    def order(names: Iterable[object]) -> int:
-        """A number that tells in which order things come, for `claim`: another order makes other parts."""
-        return zlib.crc32("\n".join(map(str, names)).encode(errors="surrogateescape"))
-
     def claim(self, settings: Mapping[str, Mapping[str, Any]], *, with_first: bool = False) -> None:
         """Begins the folder, or checks that what is there was begun alike.
 
         Args:
-          settings: all that a part depends on, as JSON values by kind and name.
+          settings: all that a part depends on, as JSON values by kind and name; files in their order, since
+            another order makes other parts.
           with_first: begin it with the first part, so that a process that makes none leaves nothing.
 
         Raises:
@@ -94,6 +89,8 @@ class PartFolder:
                 f"{kind} {name} (was {old}, now {new})"
                 for kind in ours
                 for name, old, new in _differences(kept[kind], ours[kind])
+            ] or [
+                f"{kind} in another order" for kind in ours if list(kept[kind]) != list(ours[kind])
             ]
         if differing:
             more = f", and {len(differing) - 2} more" if len(differing) > 2 else ""

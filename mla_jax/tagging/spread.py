@@ -57,9 +57,7 @@ def predict_share(
     parts = beside(output)
     options = options or TagOptions()
     job = TagJob.open(workdir, data, output, options, part_clips=part_clips, **opening)
-    settings = _settings(job)
-    of_parts = {"clips": part_clips, "order of files": parts.order(settings["files"])}
-    settings |= {"parts": of_parts}
+    settings = {**_settings(job), "parts": {"clips": part_clips}}
     parts.claim(settings, with_first=True)
     progress = Progress(f"predict, process {share.number} of {share.count}", 0, "windows")
     items = 0

@@ -33,6 +33,8 @@ def test_comes_back_as_it_was(tmp_path: Path) -> None:
     assert ClassList.read(path) == CLASSES
     assert ClassList.read(str(path)) == CLASSES
     assert len(CLASSES) == 4
+    with_tab = ClassList(("", ""), ("Dog\tlarge", "Cat"))
+    assert ClassList.read(write(tmp_path, with_tab.to_csv())) == with_tab
 
 
 def test_writes_what_the_csv_module_reads() -> None:

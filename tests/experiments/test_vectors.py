@@ -62,6 +62,27 @@ def test_numpy_knows_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {"X86_V4", "AVX512F"} & set(told.stdout.split())
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import experiments",
+        "import contextlib; from mla_jax.commands.launch import launch\n"
+        "with contextlib.suppress(SystemExit): launch('predict')",
+    ],
+    ids=["in a clone", "installed"],
+)
+def test_commands_choose_before_numpy_is_there(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = f"\nimport os, sys; print(os.environ.get('{DISABLE}'), 'numpy' in sys.modules)"
+    started = "import sys; sys.argv[1:] = ['--help']\n" + program + end
+    told = python("-c", started).stdout.splitlines()[-1]
+    choose_vectors(processor_says())
+    assert told.split()[0] == str(os.environ.get(DISABLE))
+    if "experiments" in program:
+        assert told.split()[1] == "False"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells this")
 def test_the_first_processor_is_read() -> None:
     text = Path("/proc/cpuinfo").read_text()

@@ -59,7 +59,7 @@ def test_the_command_writes_the_same_clips(tmp_path: Path) -> None:
         PYTHONPATH=":".join(sys.path),
     )
     assert other.returncode == 2
-    assert "the class list beside the output, is another" in other.stderr
+    assert "is another: class 0" in other.stderr
     assert (tmp_path / "out" / FILE_NAME).read_bytes() == listed
 
 

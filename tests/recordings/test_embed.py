@@ -210,7 +210,7 @@ def test_files_in_another_order_do_not_go_on(tmp_path: Path) -> None:
     options = EmbedOptions(part_seconds=4.0)
     with pytest.raises(KeyboardInterrupt):
         embed_recordings(paths, tmp_path / "out", counting([], 2), options)
-    with raises_user_error("out.unfinished", "parts order of files (was"):
+    with raises_user_error("out.unfinished", "files in another order"):
         embed_recordings(paths[::-1], tmp_path / "out", counting([], 0), options)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mla_jax.config import (
 )
 from mla_jax.progress import silent
 from mla_jax.runs import trained, use
+from mla_jax.runs.checkpoints import Checkpoints
 from mla_jax.runs.convergence import end_of, scored
 from mla_jax.runs.data import RunData
 from mla_jax.runs.folder import RunFolder
@@ -58,6 +60,20 @@ def results_of(row: Path, seed: int) -> dict[str, Any]:
     results = RunFolder(row / f"seed{seed}").results()
     assert results is not None
     return results
+
+
+class StoppedError(Exception):
+    """What `stop_at` ends a training by."""
+
+
+def stop_at(step: int) -> Callable[[str], None]:
+    """For `say`: the training ends when it tells of this step."""
+
+    def say(line: str) -> None:
+        if f"step {step}," in line:
+            raise StoppedError
+
+    return say
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +157,6 @@ def test_each_seed_has_its_own_best_step_and_its_own_end(config: Config, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("together", [1, 2])
 def test_a_row_goes_on_where_it_stopped(config: Config, tmp_path: Path, together: int) -> None:
-    class StoppedError(Exception):
-        pass
-
-    def stop_at_step_4(line: str) -> None:
-        if "step 4," in line:
-            raise StoppedError
-
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, validation_fraction=0.3),
@@ -155,7 +164,7 @@ def test_a_row_goes_on_where_it_stopped(config: Config, tmp_path: Path, together
     )
     whole = _train(config, [0, 1], tmp_path / "whole", together=together)
     with pytest.raises(StoppedError):
-        _train(config, [0, 1], tmp_path / "cut", together=together, say=stop_at_step_4)
+        _train(config, [0, 1], tmp_path / "cut", together=together, say=stop_at(4))
     said: list[str] = []
     cut = _train(config, [0, 1], tmp_path / "cut", together=together, say=said.append)
     assert any("going on from step 2" in line for line in said)
@@ -167,25 +176,20 @@ def test_a_row_that_is_begun_anew_leaves_what_was_kept_of_it(
     config: Config, tmp_path: Path
 ) -> None:
     """As where it is trained with other seeds together, which begins it from the first step."""
-
-    class StoppedError(Exception):
-        pass
-
-    def stop_at_step_4(line: str) -> None:
-        if "step 4," in line:
-            raise StoppedError
-
     config = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, validation_fraction=0.3)
+        config,
+        data=dataclasses.replace(config.data, validation_fraction=0.3),
+        train=dataclasses.replace(config.train, steps=20),
     )
+    row = tmp_path / "row"
     with pytest.raises(StoppedError):
-        _train(config, [0, 1], tmp_path / "row", together=2, say=stop_at_step_4)
-    assert [r["steps_trained"] for r in _train(config, [0, 1], tmp_path / "row", together=1)] == [
-        6,
-        6,
-    ]
+        _train(config, [0, 1], row, together=2, say=stop_at(18))
+    with Checkpoints(row / "seed0/checkpoints", read_only=True) as kept:
+        assert kept.steps()[-1] > config.train.eval_every  # what stood in the way
+    both = _train(config, [0, 1], row, together=1)
+    assert [results["steps_trained"] for results in both] == [20, 20]
     whole = _train(config, [0, 1], tmp_path / "whole", together=1)
-    assert results_of(tmp_path / "row", 0)["mAP"] == whole[0]["mAP"]
+    assert both[0]["mAP"] == whole[0]["mAP"]
 
 
 def test_a_finished_row_is_not_trained_again(config: Config, row: Path, tmp_path: Path) -> None:

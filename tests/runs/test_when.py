@@ -95,7 +95,7 @@ def test_no_output_is_another_file_of_the_command(
 ) -> None:
     """Neither one that it reads, nor one that it has just written."""
     workdir, data, rules = folder / "multi", str(folder / "eval"), tmp_path / "rules.jsonl"
-    taken = "rules.jsonl is read or written besides; give another output"
+    taken = "rules.jsonl is also read or written by this command"
     for when in (
         WhenOptions(events, 1.0, write_rules=rules),
         WhenOptions(events, 1.0, rules=str(rules), collar=1.0),

@@ -182,7 +182,7 @@ def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
         with raises_user_error(message):
             outputs.require_writable(tmp_path / name)
     for given in (tmp_path / "file", tmp_path / "f*"):
-        with raises_user_error("file is read or written besides"):
+        with raises_user_error("file is also read or written by this command"):
             outputs.require_writable(tmp_path / "file", ["", given])
     for name in ("file", "nowhere"):
         with raises_user_error(f"{name} already exists"):

@@ -4,13 +4,12 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from mla_jax.data.class_list import FILE_NAME, ClassList
+from mla_jax.data.class_list import write_class_list
 from mla_jax.data.clips import ClipSet
 from mla_jax.data.formats.record_names import SUFFIX
 from mla_jax.data.formats.sequence_examples import to_record
 from mla_jax.data.tensorflow import tf
 from mla_jax.errors import UserError
-from mla_jax.storage import files
 from mla_jax.storage.paths import require_local
 
 
@@ -84,19 +83,6 @@ def write_record_file(chunks: Iterable[ClipSet], path: str | Path) -> None:
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"cannot write {place}: {reason}") from error
-
-
-def write_class_list(classes: ClassList, folder: Path) -> None:
-    """Writes the class list of records into their folder, which may have the same list already.
-
-    Raises:
-      UserError: another list is there, or it cannot be written.
-    """
-    path = folder / FILE_NAME
-    if path.exists():
-        classes.require_same(ClassList.read(path), f"the class list {path}")
-    else:
-        files.write_text(path, classes.to_csv())
 
 
 def _prefix(clips: ClipSet, i: int) -> str:
