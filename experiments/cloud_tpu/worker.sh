@@ -86,6 +86,10 @@ stop() {
     echo "no run is on"
     return
   fi
+  if [ -e "$RUN/stop" ]; then # a second signal would end it at once, not saved
+    echo "told to stop already"
+    return
+  fi
   touch "$RUN/stop"
   kill -TERM "$(cat "$RUN/pid")"
   echo "told to stop"

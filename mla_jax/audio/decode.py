@@ -72,7 +72,7 @@ class Sound:
     def flags(self) -> tuple[str, ...]:
         """Which of `FLAGS` hold, after iterating; whether it is short, only an encoder knows."""
         found = {
-            "silent": self.peak <= _SILENT,
+            "silent": self.num_samples > 0 and self.peak <= _SILENT,
             "cut": self.cut,
             "unscaled": self.peak > _UNSCALED,
         }

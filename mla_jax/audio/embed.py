@@ -171,7 +171,9 @@ class _Recording:
         try:
             yield from cut(self.sound, self.encoder, remainder, self.span.first)
         except UserError as error:
-            self.error = str(error)
+            # Of a recording that is cut, what lies before is used; a span behind the cut is empty.
+            behind = self.span.first > 0 and self.sound.cut and not self.sound.num_samples
+            self.error = "" if behind else str(error)
 
     @property
     def ready(self) -> bool:

@@ -31,12 +31,15 @@ def make_encoder(
       pca: a file of `mla_jax.audio.pca.save_pca`: the embeddings become bytes.
 
     Raises:
-      UserError: there is no such encoder, a file is missing or damaged, or the hop is not valid.
+      UserError: there is no such encoder, it has no weights and some are given, a file is missing or damaged,
+        or the hop is not valid.
     """
     if name == "vggish":
         encoder = vggish(load_weights(name, weights))
     elif name == "yamnet":
         encoder = yamnet(load_weights(name, weights))
+    elif weights is not None:
+        raise UserError(f"weights={weights} is not used: {name} takes no file of weights")
     elif name == "log_mel_statistics":
         encoder = LOG_MEL_STATISTICS
     else:

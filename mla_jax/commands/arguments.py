@@ -17,6 +17,7 @@ _WORDS = (
     ("could not convert string to float", "a number"),
     ("Non-boolean argument", "True or False"),
 )
+_TWICE = re.compile(r"flag (--[^=]+)=(.*): already defined as (.*)", re.DOTALL)
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
 
@@ -45,10 +46,12 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
     """Reads the flags; returns what is left.
 
     Raises:
-      UserError: there is no such flag (the message names the one that is meant, if it can be told), or what
-        should be a number is none.
+      UserError: there is no such flag (the message names the one that is meant, if it can be told), what
+        should be a number is none, or a flag is given twice that can have one value alone.
       flags.Error: a flag has another value that it cannot take.
     """
+    for name in flags.FLAGS:
+        flags.FLAGS[name].allow_overwrite = False  # or the first of two values would not be used
     try:
         rest: Sequence[str] = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
@@ -58,6 +61,11 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
         hint = suggest.did_you_mean(error.flagname, known, before="--") or "; --help lists them"
         raise UserError(f"there is no flag --{error.flagname}{hint}") from None
     except flags.IllegalFlagValueError as error:
+        if twice := _TWICE.match(str(error)):
+            name, last, first = twice.groups()
+            raise UserError(
+                f"{name} is given twice, as {first} and as {last}; give it once"
+            ) from None
         for theirs, ours in _WORDS:
             given, found, _ = str(error).partition(theirs)
             if found:

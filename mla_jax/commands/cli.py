@@ -12,14 +12,9 @@ from absl import app, flags, logging
 from mla_jax.commands import arguments
 from mla_jax.commands.common_flags import chosen_config
 from mla_jax.commands.compiled import compile_in_good_time, keep_compiled
-from mla_jax.commands.console import (
-    EXIT_INTERRUPTED,
-    FLAG_ERRORS,
-    one_line_errors,
-    say,
-    standard_streams,
-)
+from mla_jax.commands.console import FLAG_ERRORS, one_line_errors, say, standard_streams
 from mla_jax.commands.help import command_help
+from mla_jax.commands.interrupts import EXIT_INTERRUPTED, interrupt_work
 from mla_jax.errors import UserError
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED, InterruptedRunError
 from mla_jax.storage import paths
@@ -51,6 +46,7 @@ def run(main: Callable[[], None], about: str = "") -> None:
             compile_in_good_time()
             keep_compiled()
             try:
+                interrupt_work()
                 main()
                 sys.stdout.flush()
             except InterruptedRunError as stop:
@@ -89,6 +85,12 @@ def known_cause(error: Exception) -> str:
     """What to tell the user of an error that is no fault of the program, though it looks like one; or ""."""
     if paths.is_of_bucket(error):
         return f"a bucket cannot be used any more: {error}"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        told = " ".join(str(error).split())[:200] or "Python has none left"
+        return (
+            f"there is too little memory ({told}): in training lower --config.data.batch_size or "
+            "--config.model.hidden_units; else give the data in parts"
+        )
     wanted = os.environ.get("JAX_PLATFORMS")
     if not wanted or "jax" not in sys.modules or isinstance(error, UserError | OSError):
         return ""

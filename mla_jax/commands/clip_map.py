@@ -9,7 +9,6 @@ Dark is a high score; a dot marks the clip's labels. Several runs are drawn side
 from absl import flags
 
 from mla_jax.commands import common_flags, console
-from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.report import clip_picture
 
 _SOUNDS = common_flags.define_sounds()
@@ -50,7 +49,7 @@ def main() -> None:
         sounds=_SOUNDS.value,
         segment_seconds=_SEGMENT_SECONDS.value,
         allow_other_embeddings=_ALLOW_OTHER.value,
-        encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
+        encoder_files=common_flags.encoder_files(_WEIGHTS, _PCA, _DATA.value),
     )
     for note in notes:
         console.say(note)

@@ -1,8 +1,8 @@
 """The flags that several commands share, and what they say."""
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from ml_collections import config_dict, config_flags
@@ -12,6 +12,9 @@ from mla_jax import presets
 from mla_jax.commands import arguments
 from mla_jax.commands.console import one_line_errors
 from mla_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from mla_jax.recordings.encoder_files import EncoderFiles
 
 RECORDS_OR_ARRAYS = (
     "a folder, file or glob of TFRecords, or of .npy or .npz files that are a recording each; or an HDF5 or "
@@ -140,6 +143,12 @@ def require_one_of(*alternatives: flags.FlagHolder[Any]) -> None:
         raise UserError(f"give {' or '.join(given)}, not both")
 
 
+def refuse(given: Iterable[flags.FlagHolder[Any]], why: str) -> None:
+    """Raises a UserError that says `why` where any of these flags, which would not be used, is given."""
+    if names := [f"--{flag.name}" for flag in given if flag.present]:
+        raise UserError(f"{', '.join(names)}: {why}")
+
+
 def define_weights() -> flags.FlagHolder[str]:
     """Defines `--weights`, of an encoder of sound."""
     return flags.DEFINE_string(
@@ -176,6 +185,26 @@ def define_pca() -> flags.FlagHolder[str]:
         "",
         "For sound: principal components for an encoder that brings none, which make bytes of embeddings.",
     )
+
+
+def encoder_files(
+    weights: flags.FlagHolder[str], pca: flags.FlagHolder[str], data: str
+) -> "EncoderFiles":
+    """The files of an encoder that the flags name.
+
+    Args:
+      weights, pca: the flags.
+      data: what the encoder is for; empty: what a run names, which may be sound.
+
+    Raises:
+      UserError: they name some, and the data are no sound.
+    """
+    from mla_jax.recordings.encoder_files import EncoderFiles
+    from mla_jax.recordings.inputs import names_sound
+
+    if (weights.value or pca.value) and data and not names_sound(data):
+        refuse([weights, pca], f"no encoder is used, since {data} is no sound; leave this out")
+    return EncoderFiles(weights.value, pca.value)
 
 
 def require(*needed: flags.FlagHolder[Any]) -> None:

@@ -11,8 +11,7 @@ from absl import flags
 from mla_jax.storage import outputs
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # what shells report of a command that SIGINT ended
-EXIT_NOBODY_READS = 141  # ... and of one that SIGPIPE ended
+EXIT_NOBODY_READS = 141  # what shells report of a command that SIGPIPE ended
 
 
 def say(line: str) -> None:

@@ -136,9 +136,10 @@ def _plan() -> tuple[list[dict[str, str]], int, int]:
         address = f"127.0.0.1:{free_port()}"
         return [{_TOLD: f"{address} {count} {i} {i}"} for i in range(int(count))], 0, int(count)
     host, _, port = where.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise UserError(
-            f"--distributed={where} is not valid: it must be off, auto, HOST:PORT or local:N"
+            f"--distributed={where} is not valid: it must be off, auto, HOST:PORT or local:N, a port being "
+            "a number from 1 to 65535"
         )
     if not 0 <= number < num:
         raise UserError(

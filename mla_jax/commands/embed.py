@@ -72,6 +72,10 @@ def main() -> None:
 
     if _CLASS_LIST.value and not _LABELS.value:
         raise UserError("--class_list says what labels mean; give --labels too")
+    if not _FIT_PCA.value:
+        common_flags.refuse(
+            [_PCA_FEATURES], "no principal components are fitted; give --fit_pca too"
+        )
     if _FIT_PCA.value and _PCA.value:
         raise UserError("--fit_pca fits a PCA and --pca takes one that is there; give one of them")
     options = EmbedOptions(

@@ -32,7 +32,6 @@ from absl import flags
 from mla_jax.commands import common_flags, console, distributed
 from mla_jax.commands.when_table import when_lines
 from mla_jax.errors import UserError
-from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.storage.parts import Share
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def _evaluate(share: Share | None) -> None:
         allow_other_embeddings=_ALLOW_OTHER.value,
         labels=_LABELS.value,
         when=_when(),
-        encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
+        encoder_files=common_flags.encoder_files(_WEIGHTS, _PCA, _DATA.value),
         output=_OUTPUT.value,
         show=_show,
     )
@@ -120,9 +119,8 @@ def _when() -> "WhenOptions | None":
             _RULES.value,
             _COLLAR.value,
         )
-    for flag in (_SEGMENT_SECONDS, _WRITE_RULES, _RULES, _COLLAR):
-        if flag.value:
-            raise UserError(f"--{flag.name} is about strong labels; give --events too")
+    about = (_SEGMENT_SECONDS, _WRITE_RULES, _RULES, _COLLAR)
+    common_flags.refuse(about, "this is about strong labels; give --events too")
     return None
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mla_jax.errors import UserError
+from mla_jax.commands.common_flags import refuse
 from mla_jax.tagging.formats import EVENT_FORMATS, format_of
 
 if TYPE_CHECKING:
@@ -66,6 +66,5 @@ def event_options(output: str, format: str) -> "EventOptions | None":
             least_gap=_LEAST_GAP.value,
         )
     of_events = (_RULES, _KEEP, _SMOOTHING, _LEAST_SECONDS, _LEAST_GAP)
-    if given := [f"--{flag.name}" for flag in of_events if flag.value not in (None, "")]:
-        raise UserError(f"{', '.join(given)}: {output} has no events; give --events too")
+    refuse(of_events, f"{output} has no events; give --events too")
     return None

@@ -35,6 +35,8 @@ _SOUND = flags.DEFINE_bool(
 def main() -> None:
     """Exports as the flags say."""
     common_flags.require(_WORKDIR, _OUTPUT)
+    if not _SOUND.value:
+        common_flags.refuse([_WEIGHTS, _PCA], "these are an encoder's; give --sound too")
     encoder_files = EncoderFiles(_WEIGHTS.value, _PCA.value)
     tagger = export_run(
         _WORKDIR.value,

@@ -6,9 +6,8 @@ import importlib
 import inspect
 from collections.abc import Callable
 
-from mla_jax.commands import arguments, cli, names
-from mla_jax.commands.vectors import choose_vectors
-from mla_jax.parallel.processor import processor_says
+from mla_jax.commands import names
+from mla_jax.commands.interrupts import leave_at_once
 
 
 def launch(name: str) -> None:
@@ -16,6 +15,11 @@ def launch(name: str) -> None:
 
     A command whose `main` has a parameter gets what stands behind `--`, flags that are not its own.
     """
+    leave_at_once()
+    from mla_jax.commands import arguments, cli
+    from mla_jax.commands.vectors import choose_vectors
+    from mla_jax.parallel.processor import processor_says
+
     # What is imported stays; looking for garbage in it over and over takes a twentieth of a short command.
     gc.set_threshold(100_000, 50, 100)
     choose_vectors(processor_says())

@@ -34,7 +34,6 @@ import functools
 from absl import flags
 
 from mla_jax.commands import common_flags, console, distributed, event_flags, tag_flags
-from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.storage.parts import Share
 from mla_jax.tagging.formats import FORMATS
 
@@ -83,7 +82,7 @@ def _predict(share: Share | None) -> None:
         average_from=_AVERAGE_FROM.value,
         bad_records=_BAD_RECORDS.value or "",
         allow_other_embeddings=_ALLOW_OTHER.value,
-        encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
+        encoder_files=common_flags.encoder_files(_WEIGHTS, _PCA, _DATA.value),
     )
     if done is None:
         distributed.say_share_done(share, _OUTPUT.value)

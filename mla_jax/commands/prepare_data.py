@@ -21,7 +21,6 @@ from mla_jax.commands import common_flags
 from mla_jax.config import DataConfig
 from mla_jax.data.packing import pack_data
 from mla_jax.data.sources import open_packed
-from mla_jax.errors import UserError
 from mla_jax.storage import outputs
 
 _DATA = flags.DEFINE_string("data", "", f"What to pack: {common_flags.RECORDS_OR_ARRAYS}.")
@@ -94,6 +93,10 @@ _NO_LABEL = flags.DEFINE_enum(
     "What a record without a label is: one that cannot be used, or a clip of none of the classes, as it is "
     "in all other data.",
 )
+_OF_PACKING = (
+    *(_DATA, _OUTPUT, _CLASS_LIST, _LABELS, _NUM_CLASSES, _MAX_SEGMENTS, _FEATURE, _LONG_CLIPS),
+    *(_BAD_RECORDS, _ENCODER, _POSTPROCESSING, _HOP_SECONDS, _EXAMPLE_SECONDS, _SCALING, _NO_LABEL),
+)
 _VERIFY = flags.DEFINE_string(
     "verify", "", "A packed folder to check, every byte of it, instead of packing one."
 )
@@ -102,10 +105,7 @@ _VERIFY = flags.DEFINE_string(
 def main() -> None:
     """Packs, or verifies, as the flags say."""
     if _VERIFY.value:
-        if _DATA.value or _OUTPUT.value:
-            raise UserError(
-                "--verify checks a folder that was packed before; give it without --data and --output"
-            )
+        common_flags.refuse(_OF_PACKING, "--verify checks a folder as it is; give it alone")
         clips = open_packed(_VERIFY.value, verify=True)
         print(f"{_VERIFY.value} is as it was written: {len(clips):,} clips")
         return

@@ -50,8 +50,8 @@ def main() -> None:
     """Lists or makes as the flags say."""
     shelf = Path(_SHELF.value) if _SHELF.value else SHELF
     if not _WORKDIR.value:
-        if _NAME.value:
-            raise UserError("--name is for a model to make: give --workdir, the run, too")
+        of_one = (_NAME, _STEP, _DATA, _ABOUT, _THRESHOLDS)
+        common_flags.refuse(of_one, "this is for a model to make; give --workdir, the run, too")
         for line in listed(shelf) or [f"there are no models in {shelf}"]:
             print(line)
         return

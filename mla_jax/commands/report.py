@@ -11,7 +11,6 @@ are evaluated on recordings, of which those of the examples are drawn and can be
 from absl import flags
 
 from mla_jax.commands import common_flags, console
-from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.report.write import write_report
 
 _SOUNDS = common_flags.define_sounds()
@@ -55,7 +54,7 @@ def main() -> None:
         segment_seconds=_SEGMENT_SECONDS.value,
         allow_other_embeddings=_ALLOW_OTHER.value,
         labels=_LABELS.value,
-        encoder_files=EncoderFiles(_WEIGHTS.value, _PCA.value),
+        encoder_files=common_flags.encoder_files(_WEIGHTS, _PCA, _DATA.value),
     )
     for note in report.notes:
         console.say(note)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import IO
 
+from mla_jax.commands import console
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED
 
 EXIT_LOST_CONTACT = 76
@@ -75,6 +76,7 @@ class Supervisor:
         self.first, self.total, self.say = first, total or len(commands), say
         self.codes: dict[int, int] = {}
         self._signals, self._where, self._debug = 0, where, debug
+        self._nobody_reads = False
         self._again = f"start the same again, all of its processes, to {to_go_on}"
         self._joined: set[int] = set()
         # What processes print after the first failure, by index: pages of C++, unless one is the cause.
@@ -101,12 +103,14 @@ class Supervisor:
         """Waits until all have ended.
 
         Returns:
-          The exit code for the whole: 0; that of the process that failed; or 75 if the same command can
-          continue the run.
+          The exit code for the whole: 0; that of the process that failed; 75 if the same command can
+          continue the run; or 141 if nobody reads what they print, as behind `| head`.
         """
         before = {s: signal.signal(s, self._pass_on) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
             while not self._look():
+                if self._nobody_reads:
+                    return console.EXIT_NOBODY_READS
                 time.sleep(_POLL_SECONDS)
             failed = [i for i, code in self.codes.items() if code not in (0, EXIT_TO_BE_CONTINUED)]
             return self._report(failed) if failed else max(self.codes.values())
@@ -157,6 +161,8 @@ class Supervisor:
             ), EXIT_TO_BE_CONTINUED
         if self._signals > 1:
             return f"ended at once, as asked; {again}", EXIT_TO_BE_CONTINUED
+        if self._signals and code == -signal.SIGTERM:
+            return f"stopped, as asked; {again}", EXIT_TO_BE_CONTINUED
         if code < 0:
             number = signal.Signals(-code)
             why = ", as a machine does that runs out of memory" if number == signal.SIGKILL else ""
@@ -209,11 +215,20 @@ class Supervisor:
                 if i in self._held:
                     self._held[i].append(text)
                 else:
-                    target.write(text)
-                    target.flush()
+                    self._print(text, target)
 
         self._readers.append(threading.Thread(target=forward, daemon=True))
         self._readers[-1].start()
+
+    def _print(self, text: str, target: IO[str]) -> None:
+        # Whatever becomes of the output, the processes' own must be read on, or they would wait for ever.
+        try:
+            target.write(text)
+            target.flush()
+        except BrokenPipeError:
+            self._nobody_reads = True
+        except OSError:
+            pass  # a full disk should stop no work
 
 
 def tell_joined() -> None:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from mla_jax.commands.common_flags import refuse
+
 if TYPE_CHECKING:
     from mla_jax.tagging.tagger import EventOptions, TagOptions
 
@@ -52,6 +54,8 @@ def tag_options(
     # Imported here: it takes seconds, which --help need not wait for.
     from mla_jax.tagging.tagger import TagOptions
 
+    if not (_SEGMENTS.value or events):
+        refuse([_SEGMENT_SCORE], "no segments are written; give --segments, or --events, too")
     return TagOptions(
         top_k=_TOP_K.value,
         threshold=_THRESHOLD.value,

@@ -128,7 +128,8 @@ class ClipSet:
           labels: [num_clips, num_classes] of 0 and 1, NaN or masked (`numpy.ma`) where it is not known; a
             class index or a name for each clip; or for each clip a list of them, which may be empty.
           num_classes: may be left out where `labels` is a matrix, one column or of names.
-          num_segments: [num_clips] real vectors of each clip; all of them if left out.
+          num_segments: [num_clips] real vectors of each clip; all of them if left out. What lies behind them
+            becomes zeros, with a warning.
           video_ids: [num_clips]; numbered if left out.
           start_times: [num_clips] seconds; 0 if left out.
           scaling: (embedding - offset) / scale; by the dtype if left out.
@@ -172,9 +173,26 @@ class ClipSet:
             classes=found.classes,
         )
         clips.check_values()
+        clips = clips._with_zeros_as_padding()
         clips._warn_of_zeros()
         warn_of_bytes_as_floats("these arrays", embeddings, clips.embedding)
         return clips
+
+    def _with_zeros_as_padding(self) -> "ClipSet":
+        padding = ~self.mask()
+        filled = (
+            (padding & self.embeddings.any(axis=2)).any(axis=1) if padding.any() else padding[:0]
+        )
+        if not filled.any():
+            return self
+        logging.warning(
+            "%d of %d clips have vectors behind their num_segments; these are taken for padding",
+            filled.sum(),
+            len(self),
+        )
+        zero = np.zeros((), self.embeddings.dtype)
+        emptied = np.where(padding[:, :, None], zero, self.embeddings)
+        return dataclasses.replace(self, embeddings=emptied)
 
     def _warn_of_zeros(self) -> None:
         """Warns of clips that were perhaps never filled in."""
@@ -300,6 +318,14 @@ class ClipSet:
     def class_counts(self) -> np.ndarray:
         """The number of clips that carry each class, [num_classes] int64."""
         return np.bincount(self.label_ids, minlength=self.num_classes).astype(np.int64)
+
+    def padded(self, time: int) -> "ClipSet":
+        """The same clips with a time axis of at least `time`; zeros fill a shorter one, which is a copy."""
+        missing = time - self.max_segments
+        if missing <= 0:
+            return self
+        filled = np.pad(self.embeddings, [(0, 0), (0, missing), (0, 0)])
+        return dataclasses.replace(self, embeddings=filled)
 
     def mask(self) -> np.ndarray:
         """Which vectors are real, [num_clips, time] bool."""

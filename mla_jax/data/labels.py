@@ -124,8 +124,9 @@ def of_column(
 ) -> Column:
     """Labels of a column [clips] or [clips, 1].
 
-    Strings are names of classes. Numbers are class indices, but where there is one class only, or where the
-    column is bool or is [clips, 1] of nothing but 0 and 1: there 1 says that the clip has the one class.
+    Strings are names of classes. Numbers are class indices, but where there is one class only, or where
+    `num_classes` is not known and the column is bool or is [clips, 1] of nothing but 0 and 1: there 1 says
+    that the clip has the one class.
 
     Args:
       column: the labels.

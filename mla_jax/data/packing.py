@@ -23,7 +23,7 @@ from mla_jax.data.skipped import Skipped
 from mla_jax.data.sources import (
     ClipStream,
     open_packed,
-    require_labels_used,
+    require_used,
     stream_clips,
     warn_of_own_time,
 )
@@ -78,7 +78,7 @@ def pack_data(path: str, output: str | Path, config: DataConfig) -> list[str]:
     Raises:
       UserError: nothing is there, a record is bad, or the output is taken.
     """
-    require_labels_used(config, path)
+    require_used(config, path)
     classes = find_classes(config, path)
     if classes is not None:
         _require_fits(path, classes, config)

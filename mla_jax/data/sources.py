@@ -307,8 +307,8 @@ def read_data_source(
         return ClipStream(copy, data, options, data.chunks(options)).chunks
 
 
-def require_labels_used(config: DataConfig, *places: str) -> None:
-    """Checks that some of the data take the file of labels, if one is named.
+def require_used(config: DataConfig, *places: str) -> None:
+    """Checks that some of the data take the file of labels, and the feature list of records, that are named.
 
     Raises:
       UserError: none does.
@@ -320,6 +320,13 @@ def require_labels_used(config: DataConfig, *places: str) -> None:
         raise UserError(
             f"labels={config.labels} is not used: {', '.join(there)} has labels of its own; they belong to "
             "recordings in .npy or .npz files"
+        )
+    if config.feature != DataConfig.feature and not any(
+        open_format(p)[1].takes_feature for p in there
+    ):
+        raise UserError(
+            f"feature={config.feature} is not used: it names a feature list of TFRecords, and "
+            f"{', '.join(there)} has none; leave it out"
         )
 
 

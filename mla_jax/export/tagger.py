@@ -95,7 +95,7 @@ class Tagger:
     @property
     def use_mask(self) -> bool:
         """Whether padding is left out; else the model was made for segments of zeros in its place."""
-        return self.trained.config.data.mask
+        return self.trained.masks_padding
 
     def describe(self, **more: Any) -> dict[str, Any]:
         """The description, as plain values for JSON.

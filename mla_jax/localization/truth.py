@@ -112,18 +112,24 @@ def truth_of_clip(
     labels = read_strong_labels(path, classes)
     by_clip, ids = labels_of_cuts(labels, clips, seconds)
     clip_of = match_files(by_clip, ids, len(clips), clips.start_times).clip_of
-    notes, one = _unknown_labels(path, labels), clips[[row]]
-    file = next((file for file, clip in clip_of.items() if clip == row), None)
-    if file is None:
+    notes = _unknown_labels(path, labels)
+    if row not in clip_of.values():
         return None, [f"{path} has no line for {clips.describe(row)}: nothing is framed.", *notes]
+    # All clips that have events, so that it is noticed if none of them fits its clip.
+    rows = sorted(clip_of.values())
     truth = segment_reference(
-        {ids[row]: by_clip[file]},
-        ids[row : row + 1],
-        one.mask(),
-        one.num_classes,
+        {file: by_clip[file] for file in clip_of},
+        [ids[i] for i in rows],
+        clips.mask()[rows],
+        clips.num_classes,
         resolution=seconds,
+        start_times=clips.start_times[rows],
     )
-    return truth.active[0, : one.num_segments[0]].T, notes
+    place = rows.index(row)
+    active: np.ndarray = truth.active[place, : clips.num_segments[row]].T
+    if truth.events[place] and not active.any():
+        notes.append(f"No event in {path} touches a segment of {clips.describe(row)}.")
+    return active, notes
 
 
 def _shortened(names: Sequence[str], most: int = 200) -> str:

@@ -8,6 +8,7 @@ process, number 0, writes files and prints. With a single process the functions 
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import zlib
@@ -64,8 +65,10 @@ def join(
       heartbeat_seconds: how long a process may be silent before the others take it for dead.
 
     Raises:
-      UserError: the others are not found, or do not come in time.
+      UserError: the others are not found, or do not come in time; or another program has the port.
     """
+    if coordinator and process_id == 0:
+        _require_free(int(coordinator.rpartition(":")[2]))
     # How CPUs talk to each other; other devices have their own ways.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # Only process 0 would keep what it compiles, and the keys of processors differ between processes: one
@@ -90,6 +93,17 @@ def join(
         raise UserError(
             f"the other processes did not come within {join_seconds} s ({_first_line(error)}); start all "
             "of them, with the same --distributed and --num_processes"
+        ) from error
+
+
+def _require_free(port: int) -> None:
+    """Checks that process 0 can listen at a port: JAX crashes where it cannot."""
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise UserError(
+            f"port {port} of this machine cannot be used ({error.strerror}); give all processes another in "
+            "--distributed"
         ) from error
 
 

@@ -58,6 +58,11 @@ class AveragedModel(TaggingModel):
         return self.members[0].data_settings
 
     @property
+    def masks_padding(self) -> bool:
+        """Whether all of them do."""
+        return all(one.masks_padding for one in self.members)
+
+    @property
     def predictor(self) -> AveragedPredictor:
         """Applies all models to clips, and gives the mean."""
         return AveragedPredictor(tuple(one.predictor for one in self.members))

@@ -51,7 +51,7 @@ class RunData:
                 "there is nothing to train on: give --config.data.train, a packed folder, records, or an "
                 "HDF5 or .npz file"
             )
-        sources.require_labels_used(data, data.train, data.eval)
+        sources.require_used(data, data.train, data.eval)
         found = data_classes.find_classes(data, data.train, data.eval)
         num_classes = data_classes.count_classes(data, found, data.train, data.eval)
         for path in (data.train, data.eval):
@@ -67,6 +67,8 @@ class RunData:
         evaluation = None
         if data.eval:
             evaluation = sources.open_clips(data.eval, options, skipped)
+            if not data.mask:  # padding counts: as much of it as in training
+                evaluation = evaluation.padded(train.max_segments)
             _warn_of_shared_ids(data, trained_on, evaluation)
             require_same_embedding(
                 data.eval,

@@ -106,9 +106,7 @@ def _train_together(
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(training / "checkpoints", keep=2))
         if checkpoints.latest_step() is None:
-            for run in runs.values():  # of a training that was begun otherwise, and left
-                if run.checkpoints.exists():
-                    paths.remove_folder(run.checkpoints)
+            _leave_others(runs, training, say_of_row)
         chosen = [
             stack.enter_context(Checkpoints(run.checkpoints, keep=1)) for run in runs.values()
         ]
@@ -121,6 +119,20 @@ def _train_together(
     paths.remove_folder(training)
     if training.parent.exists() and not any(training.parent.iterdir()):
         training.parent.rmdir()  # in a bucket there are no empty folders
+
+
+def _leave_others(runs: dict[int, RunFolder], training: Path, say: Say) -> None:
+    """Removes what is left of trainings of these seeds that were begun otherwise, as with other seeds.
+
+    Their state goes too: it could not go on without the checkpoints and the logs of its seeds.
+    """
+    for other in sorted(training.parent.iterdir()) if training.parent.exists() else ():
+        if other != training and set(other.name.split("-")) & {str(seed) for seed in runs}:
+            say(f"begins anew; training of seeds {other.name} together was not finished")
+            paths.remove_folder(other)
+    for run in runs.values():
+        if run.checkpoints.exists():
+            paths.remove_folder(run.checkpoints)
 
 
 def _more_results(session: Session, average: AveragedPredictions, i: int) -> dict[str, Any]:

@@ -56,6 +56,11 @@ class TaggingModel(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def masks_padding(self) -> bool:
+        """False where padding counts as segments (`data.mask=False`): then it fills clips as in training."""
+
+    @property
+    @abc.abstractmethod
     def predictor(self) -> ClipPredictor:
         """Applies it to clips, with padding masked or not as in training."""
 
@@ -101,7 +106,7 @@ class TaggingModel(abc.ABC):
         """
         data = self.data_settings
         if labels and not names_sound(path):
-            sources.require_labels_used(dataclasses.replace(data, labels=labels), path)
+            sources.require_used(DataConfig(labels=labels), path)
         if not labels and path in (data.train, data.eval):
             labels = data.labels
         options = self._read_options(
@@ -128,7 +133,7 @@ class TaggingModel(abc.ABC):
                 "mla-embed --labels)"
             )
         self.require_same_embedding(clips, path)
-        return clips
+        return clips if self.masks_padding else clips.padded(self.max_segments)
 
     def stream_clips(
         self,

@@ -62,8 +62,8 @@ def train(
     processes.together(folder.require_trainable)
     say = say if processes.is_main() else silent
     processes.require_same("the settings", json.dumps(config.to_dict()).encode())
-    results = processes.from_main(lambda: _results_of_same(folder, config))
-    if results and _is_finished(folder, config, results):
+    results, is_finished = processes.from_main(lambda: _found(folder, config))
+    if results is not None and is_finished:
         say(f"{folder} is finished: {results['steps_trained']} steps; see {folder.results_file}")
         if processes.is_main():
             _warn_of_changed_data(folder, config, results, say)
@@ -83,6 +83,12 @@ def train(
         return _train(config, folder, data, say, should_stop)
 
 
+def _found(folder: RunFolder, config: Config) -> tuple[dict[str, Any] | None, bool]:
+    """The results that are there already, and whether there is no more to do."""
+    results = _results_of_same(folder, config)
+    return results, results is not None and _is_finished(folder, config, results)
+
+
 def _is_finished(folder: RunFolder, config: Config, results: dict[str, Any]) -> bool:
     """Whether a run with results has no more to do: it may be given more steps or patience, or eval data."""
     if config.data.eval and results["evaluated_on"] != "eval":
@@ -95,12 +101,15 @@ def _is_finished(folder: RunFolder, config: Config, results: dict[str, Any]) -> 
 def _warn_of_changed_data(
     folder: RunFolder, config: Config, results: dict[str, Any], say: Say
 ) -> None:
-    """Says that results are of other data than those that are there now, if they can still be opened."""
+    """Says that results are of other data than those that are there now, or that this cannot be told."""
     if "fingerprints" not in results:
         return
     try:
         sets = RunData.open(config).sets()
-    except UserError:
+    except UserError as error:
+        say(
+            f"warning: its data cannot be opened any more, so whether they are the same is not known: {error}"
+        )
         return
     try:
         require_same(results, sets, folder, ("train", "validation", "eval"))

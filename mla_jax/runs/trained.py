@@ -99,10 +99,15 @@ class TrainedModel(TaggingModel):
         """The settings of the run's data."""
         return self.config.data
 
+    @property
+    def masks_padding(self) -> bool:
+        """As in training."""
+        return self.config.data.mask
+
     @functools.cached_property
     def predictor(self) -> Predictor:
         """Applies the model to clips, with padding masked or not as in training."""
-        return Predictor(self.form, self.variables, use_mask=self.config.data.mask)
+        return Predictor(self.form, self.variables, use_mask=self.masks_padding)
 
 
 def restore(workdir: str | Path, step: int = 0, average_from: int = 0) -> list[TrainedModel]:

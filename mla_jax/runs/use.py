@@ -62,8 +62,11 @@ def open_model(
 
 
 def weights_of(model: TaggingModel) -> dict[str, str]:
-    """Which weights a model has, of each checkpoint that it is made of."""
-    return {f"{one.name}, step {one.step}": of_weights(one.variables) for one in members_of(model)}
+    """Which weights a model has, of each checkpoint that it is made of; one may be there twice."""
+    return {
+        f"{place}: {one.name}, step {one.step}": of_weights(one.variables)
+        for place, one in enumerate(members_of(model), start=1)
+    }
 
 
 def open_to_score(

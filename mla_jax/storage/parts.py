@@ -171,7 +171,9 @@ class PartFolder:
         return self.folder.exists() and all(map(self.has, range(count)))
 
     def remove(self) -> None:
-        """Removes the folder."""
+        """Removes the folder; the settings last, since parts without them might be taken for another's."""
+        for part in self.folder.glob("part-*.npz"):
+            part.unlink(missing_ok=True)
         paths.remove_folder(self.folder)
 
     def _file(self, number: int) -> Path:

@@ -18,7 +18,6 @@ from mla_jax.localization.rule_files import read_rules
 from mla_jax.recordings.encoder_files import DEFAULT as DEFAULT_FILES
 from mla_jax.recordings.encoder_files import EncoderFiles
 from mla_jax.runs import thresholds
-from mla_jax.runs.averaged import members_of
 from mla_jax.runs.tagging_model import TaggingModel
 from mla_jax.runs.use import open_model
 from mla_jax.tagging.tags import TaggedClips, Tags
@@ -198,8 +197,8 @@ class Tagger:
     def batch_shape(self, time: int = 0) -> tuple[int, int]:
         """The segments of a window, and how many windows a batch has, of clips of at most `time` segments."""
         # Where padding counts it is that of training; else clips that are all short need no more time.
-        masked = all(one.config.data.mask for one in members_of(self.trained))
-        width = min(self.windows.length, time) if time and masked else self.windows.length
+        short = time and self.trained.masks_padding
+        width = min(self.windows.length, time) if short else self.windows.length
         most = self.options.batch_size or default_batch_size()
         return width, max(1, min(most, _BATCH_SEGMENTS // width))
 

@@ -224,6 +224,18 @@ def test_mask_marks_the_first_segments() -> None:
     np.testing.assert_array_equal(clips.mask().sum(axis=1), clips.num_segments)
 
 
+def test_what_lies_behind_a_clips_segments_becomes_zeros(caplog: pytest.LogCaptureFixture) -> None:
+    embeddings = np.ones((3, 4, 2), np.float32)
+    clips = ClipSet.from_arrays(embeddings, [[0]] * 3, num_classes=1, num_segments=[4, 1, 3])
+    np.testing.assert_array_equal(clips.embeddings, clips.mask()[:, :, None] * embeddings)
+    assert embeddings.all()
+    (said,) = caplog.messages
+    assert said.startswith("2 of 3 clips have vectors behind their num_segments")
+    caplog.clear()
+    ClipSet.from_arrays(clips.embeddings, [[0]] * 3, num_classes=1, num_segments=[4, 1, 3])
+    assert not caplog.messages
+
+
 def test_what_is_left_out_has_the_documented_value() -> None:
     clips = minimal()
     assert clips.num_segments.tolist() == [3, 3]

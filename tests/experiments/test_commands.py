@@ -179,7 +179,10 @@ WRONG = {
         ["evaluate", "--workdir={r}", "--workdir={r}", "--data={f}/eval"],
         "--workdir is given 2 times; give it once",
     ),
-    "verify and pack": (["prepare_data", "--verify={f}/train", "--output={w}"], "without --data"),
+    "verify and pack": (
+        ["prepare_data", "--verify={f}/train", "--output={w}"],
+        "--output: --verify checks a folder as it is",
+    ),
     "nothing to compare": (["compare"], "give --workdir"),
     "not finished": (["compare", "--workdirs={f}/train"], "is not a finished run"),
     "no marker": (["compare", "--workdirs={r}", "--update={f}/cut.md"], "cut.md has no <!--"),

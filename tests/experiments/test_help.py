@@ -98,9 +98,55 @@ def choices(kind: Any, name: str) -> list[str]:
         (["train", "--config.optim.b1=a:b"], "b1=a:b is not valid: it must be a number"),
         (["train", "--config.data.mask=so"], "mask=so is not valid: it must be True or False"),
         (["evaluate", "--step=a"], "--step=a is not valid: it must be a whole number"),
+        (
+            ["evaluate", "--data=a", "--data=b"],
+            "--data is given twice, as a and as b; give it once",
+        ),
+        (
+            ["predict", "--input=a", "--data=b"],
+            "--data is given twice, as a and as b; give it once",
+        ),
+        (
+            ["train", "--config.data.train=a", "--config.data.train=b"],
+            "--config.data.train is given twice, as a and as b; give it once",
+        ),
     ],
 )
 def test_a_wrong_flag_or_value_is_told_with_what_is_meant(given: list[str], told: str) -> None:
+    done = run(*given)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["evaluate", "--workdir=w", "--data=d", "--collar=0"], "--collar: this is about strong"),
+        (
+            ["predict", "--workdir=w", "--data=d", "--output=o.csv", "--keep=1", "--smoothing=1"],
+            "--keep, --smoothing: o.csv has no events; give --events too",
+        ),
+        (
+            ["predict", "--workdir=w", "--data=d", "--output=o.csv", "--segment_score=alone"],
+            "--segment_score: no segments are written; give --segments",
+        ),
+        (
+            ["predict", "--workdir=w", "--data=d.npz", "--output=o.csv", "--weights=w", "--pca=p"],
+            "--weights, --pca: no encoder is used, since d.npz is no sound; leave this out",
+        ),
+        (["export", "--workdir=w", "--output=o.onnx", "--weights=w"], "give --sound too"),
+        (["embed", "--data=d", "--output=o", "--pca_features=9"], "give --fit_pca too"),
+        (["pretrained", "--about=a", "--step=0"], "--step, --about: this is for a model to make"),
+        (
+            ["prepare_data", "--verify=p", "--class_list=c", "--num_classes=0"],
+            "--class_list, --num_classes: --verify checks a folder as it is; give it alone",
+        ),
+    ],
+)
+def test_a_flag_that_would_not_be_used_is_refused(given: list[str], told: str) -> None:
+    """Even with the value that it has if it is not given."""
     done = run(*given)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")

@@ -1,10 +1,12 @@
 """What becomes of a run's processes is said in one line: real processes, without JAX."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,35 @@ def test_all_end_well(capfd: pytest.CaptureFixture[str]) -> None:
     out, err = capfd.readouterr()
     assert sorted(out.splitlines()) == ["I", "result"]
     assert err == "told\n"
+
+
+@contextlib.contextmanager
+def printing_to(target: int | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lets the block print to a file or descriptor that takes nothing, not even what is left at its end."""
+    stream = open(target, "w")  # noqa: SIM115
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        yield
+    with contextlib.suppress(OSError):
+        stream.close()
+
+
+def test_what_processes_print_is_read_on_where_it_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or they would wait for ever, once the pipe to their parent is full."""
+    talks = "for i in range(20_000): print('a line of a long run')"
+    with printing_to("/dev/full", monkeypatch):
+        assert watch(talks, talks)[:2] == (0, [])
+
+
+def test_processes_end_where_nobody_reads_what_they_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with printing_to(write, monkeypatch):
+        code, said, seconds = watch(f"print('a line', flush=True); {WAIT}", WAIT)
+    assert (code, said) == (141, [])
+    assert seconds < 20
 
 
 def test_a_stopped_run_is_to_be_continued() -> None:

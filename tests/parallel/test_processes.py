@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 
 from mla_jax.commands.distributed import free_port
+from mla_jax.parallel import processes
 from mla_jax.parallel.signals import EXIT_TO_BE_CONTINUED
 from mla_jax.runs.folder import RunFolder
+from tests.support.helpers import raises_user_error
 from tests.support.programs import children_of
 from tests.support.programs import run as run_program
 from tests.support.small_runs import (
@@ -263,6 +266,7 @@ def test_processes_that_do_not_come_are_named(run_data: Path, tmp_path: Path) ->
         (["--distributed=local:0"], "local:N starts N processes"),
         (["--distributed=somewhere"], "must be off, auto, HOST:PORT or local:N"),
         (["--distributed=host:1"], "--distributed=host:1 needs how many processes there are"),
+        (["--distributed=host:99999"], "a port being a number from 1 to 65535"),
         (["--num_processes=2"], "go with --distributed=HOST:PORT"),
         (["--distributed=auto", "--process_id=1"], "go with --distributed=HOST:PORT"),
     ],
@@ -272,3 +276,11 @@ def test_flags_that_say_nothing_clear(tmp_path: Path, flags: list[str], message:
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_port_that_is_in_use_is_said_in_a_line() -> None:
+    """JAX's server would crash there."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with raises_user_error(f"port {port} of this machine cannot be used", "--distributed"):
+            processes.join(f"127.0.0.1:{port}", 2, 0)

@@ -21,7 +21,7 @@ from mla_jax.storage.parts import Share
 from mla_jax.tagging.spread import predict_share
 from mla_jax.tagging.tag import Tagged, predict_to_file
 from mla_jax.tagging.tagger import Tagger, TagOptions
-from tests.audio.sounds import noise, tone, write_sound
+from tests.audio.sounds import cut_in_half, noise, tone, write_sound
 from tests.support.helpers import assert_same_clips, raises_user_error
 from tests.support.sound_runs import ENCODER, make_sounds, train_on_sounds
 
@@ -106,6 +106,24 @@ def test_spans_of_a_long_recording_have_the_windows_of_the_whole(
     )
 
 
+@pytest.mark.parametrize("ending", ["flac", "mp3", "wav", "ogg"])
+def test_of_a_long_recording_that_is_cut_what_lies_before_is_used(
+    tmp_path: Path, ending: str
+) -> None:
+    path = cut_in_half(write_sound(tmp_path / f"a.{ending}", noise(20.0)))
+    options = mla.ReadOptions(num_classes=2, max_segments=None, needs_labels=False)
+    made = []
+    for span_seconds in (3600.0, 3.0):
+        data = SoundFiles(str(path), ENCODER, span_seconds=span_seconds)
+        chunks = list(data.chunks(options))
+        assert not any(chunk.skipped for chunk in chunks)
+        (note,) = filter(None, data.notes)
+        assert note.startswith("1 recording cut or damaged")
+        made.append(sum(int(chunk.clips.num_segments.sum()) for chunk in chunks))
+    assert 0 <= made[0] - made[1] <= 1  # a damaged block is lost whole, wherever it began
+    assert made[1] > 5
+
+
 def test_parts_are_the_chunks_whichever_are_read(tmp_path: Path) -> None:
     for i, seconds in enumerate((3.0, 2.0, 17.3, 0.4, 2.5)):
         write_sound(tmp_path / f"{i}.flac", noise(seconds, seed=i))
@@ -163,7 +181,10 @@ def test_a_short_recording_is_padded_as_in_training_whatever_reads_it(
     _, (probs,) = map_of_windows(trained, alone)
     windows = Windowing(trained.max_segments, trained.max_segments)
     (tags,) = Tagger(trained, TagOptions(top_k=9), windows, np.zeros(len(row))).tag([alone])
-    for found in (probs, tags.probs[np.argsort(tags.labels)]):
+    embed_recordings([str(tmp_path / "short.wav")], tmp_path / "packed", ENCODER)
+    packed = trained.open_clips(str(tmp_path / "packed"), needs_labels=False)
+    assert mla.open_packed(tmp_path / "packed").max_segments < packed.max_segments
+    for found in (probs, tags.probs[np.argsort(tags.labels)], trained.predict(packed)[0]):
         np.testing.assert_allclose(found, row, rtol=1e-6)
 
 

@@ -377,6 +377,12 @@ def test_what_strong_labels_leave_out_is_said_and_not_judged(folder: Path, tmp_p
     sounds, said = truth_of_clip(events, trained.classes, clips, 2, 1.0)
     assert sounds is None
     assert said[0] == f"{events} has no line for {clips.describe(2)}: nothing is framed."
+    rows = [f"{ids[0]}.wav\t90\t91\t{names[1]}", f"{ids[1]}.wav\t0\t1\t{names[1]}"]
+    events.write_text("\n".join(["filename\tonset\toffset\tevent_label", *rows]))
+    sounds, said = truth_of_clip(events, trained.classes, clips, 0, 1.0)
+    assert sounds is not None
+    assert not sounds.any()
+    assert said == [f"No event in {events} touches a segment of {clips.describe(0)}."]
 
 
 def test_clips_of_one_id_are_told_apart_by_their_start(folder: Path, tmp_path: Path) -> None:

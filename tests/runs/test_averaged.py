@@ -24,7 +24,7 @@ from mla_jax.runs.names import run_names, workdirs_of
 from mla_jax.runs.results import checkpoint_meta
 from mla_jax.runs.thresholds import thresholds_of
 from mla_jax.runs.trained import restore
-from mla_jax.runs.use import evaluate, open_model
+from mla_jax.runs.use import evaluate, open_model, weights_of
 from mla_jax.tagging.tag import predict_to_file
 from mla_jax.tagging.tagger import TagOptions
 from mla_jax.training.state import init_state
@@ -92,6 +92,13 @@ def test_runs_are_averaged_by_evaluate_predict_and_report(
     assert facts["seed"] == ["0", "0, 1"]
     assert facts["clips a step"] == ["8", "8"]
     assert [row[0] for row in tables.results(report)["rows"]] == ["a", "average of a, b"]
+
+
+def test_a_model_that_is_averaged_twice_is_not_the_average_of_each_once(folder: Path) -> None:
+    """As parts of several processes are told apart."""
+    once, twice = (f"{folder}/a,{folder}/b", f"{folder}/a,{folder}/a,{folder}/b")
+    assert weights_of(open_model(once)) == weights_of(open_model(once))
+    assert weights_of(open_model(once)) != weights_of(open_model(twice))
 
 
 def test_checkpoints_of_a_run_are_averaged_in_the_same_way(folder: Path, run_data: Path) -> None:

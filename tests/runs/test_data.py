@@ -106,6 +106,23 @@ def test_labels_that_tell_nothing_apart_are_warned_of(
     assert all(start in message for start, message in zip(said, caplog.messages, strict=True))
 
 
+@pytest.mark.parametrize("mask", [True, False])
+def test_eval_clips_have_as_much_padding_as_in_training_where_it_counts(
+    mask: bool, tmp_path: Path
+) -> None:
+    clips = random_clips(num_clips=6)
+    short = ClipSet.from_arrays(clips.embeddings[:, :2], clips.multi_hot(), num_segments=[1, 2] * 3)
+    pack([clips], tmp_path / "train")
+    pack([short], tmp_path / "eval")
+    data = DataConfig(train=str(tmp_path / "train"), eval=str(tmp_path / "eval"), mask=mask)
+    evaluation = RunData.open(Config(data=data)).eval
+    assert evaluation is not None
+    assert evaluation.max_segments == (2 if mask else clips.max_segments)
+    np.testing.assert_array_equal(evaluation.embeddings[:, :2], short.embeddings)
+    assert not evaluation.embeddings[:, 2:].any()
+    np.testing.assert_array_equal(evaluation.num_segments, short.num_segments)
+
+
 def test_a_run_gathers_what_was_left_out(tmp_path: Path) -> None:
     train = write_file(tmp_path / "train", [payload(b"good"), payload(label_ids=())])
     evaluation = write_file(tmp_path / "eval", [payload(b"other"), b"no message"])

@@ -93,6 +93,11 @@ def test_a_run_whose_data_have_changed(
     RunFolder(tmp_path / "run").write_config(finished)
     train_quietly(finished, tmp_path / "run", say=lines.append)
     assert ["is finished" in lines[0], "eval clips have changed" in lines[1]] == [True, True]
+    shutil.rmtree(tmp_path / split)
+    train_quietly(finished, tmp_path / "run", say=lines.append)
+    assert "is finished" in lines[2]
+    assert lines[3].startswith("warning: its data cannot be opened any more")
+    pack([changed], tmp_path / split)
     with pytest.raises(InterruptedRunError, match="stopped at step 40"):
         train_quietly(begun, tmp_path / "run", say=lines.append, should_stop=lambda: True)
     assert any(line.startswith("warning: ") and "eval clips have changed" in line for line in lines)

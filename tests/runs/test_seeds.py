@@ -192,6 +192,30 @@ def test_a_row_that_is_begun_anew_leaves_what_was_kept_of_it(
     assert both[0]["mAP"] == whole[0]["mAP"]
 
 
+@pytest.mark.slow
+def test_a_row_that_is_begun_anew_and_then_as_before_goes_on_from_neither(
+    config: Config, tmp_path: Path
+) -> None:
+    """Seeds in training together lose their state when one of them is begun anew alone."""
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, validation_fraction=0.3),
+        train=dataclasses.replace(config.train, steps=16),
+    )
+    row = tmp_path / "row"
+    said: list[str] = []
+    with pytest.raises(StoppedError):
+        _train(config, [0, 1], row, together=2, say=stop_at(12))
+    with pytest.raises(StoppedError):
+        _train(config, [1], row, say=stop_at(4))
+    both = _train(config, [0, 1], row, together=2, say=said.append)
+    assert not any("going on" in line for line in said)
+    whole = _train(config, [0, 1], tmp_path / "whole", together=2)
+    assert [one["step"] for one in both] == [one["step"] for one in whole]
+    assert [one["mAP"] for one in both] == [one["mAP"] for one in whole]
+    assert not (row / ".training").exists()
+
+
 def test_a_finished_row_is_not_trained_again(config: Config, row: Path, tmp_path: Path) -> None:
     shutil.copytree(row, tmp_path / "row")
     said: list[str] = []

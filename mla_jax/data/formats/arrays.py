@@ -97,6 +97,7 @@ class ArrayFile(Format):
             self._notes = [casts.note_of(columns["x"].dtype, columns["x"].name)]
             self._y = columns["y"].name if "y" in columns else ""
             self._column: np.ndarray | None = None
+            self._column_note = ""
             classes = 0
             # A single column is of indices or names, unless it has a mask, as a matrix has.
             if self._y and ("label_mask" in columns or columns["y"].shape[1:] not in ((), (1,))):
@@ -105,7 +106,7 @@ class ArrayFile(Format):
                 self._column = _whole(columns["y"])
                 found = labels.of_column(self._column, name=self._y)
                 self.classes, self.least_classes = found.classes, found.num_classes
-                self._notes.append(found.note)
+                self._column_note = found.note
         self.shape = Shape(clips, time, features, classes)
         dtype = casts.cast(np.empty(0, dtype), "x").dtype
         text = read_text(path, _TEXT)
@@ -122,6 +123,11 @@ class ArrayFile(Format):
 
     def _by_role(self, stored: dict[str, Column]) -> dict[str, Column]:
         return {self._names[name]: column for name, column in stored.items()}
+
+    @property
+    def notes(self) -> list[str]:
+        """What arrays were taken for, and which were not read."""
+        return [*self._notes, self._column_note]
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -162,6 +168,7 @@ class ArrayFile(Format):
             return None
         classes = options.classes or self.classes
         found = labels.of_column(self._column, options.num_classes, classes, name=self._y)
+        self._column_note = found.note  # with a list of classes 0 and 1 are two of them
         if found.num_classes != options.num_classes:
             raise UserError(
                 f"{self._y} has the names of {found.num_classes} classes, but {options.num_classes} are in "

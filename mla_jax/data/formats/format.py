@@ -117,6 +117,7 @@ class Format(abc.ABC):
 
     Attributes:
       takes_labels: whether its constructor takes the path of a file of labels too.
+      takes_feature: whether it has feature lists, of which `ReadOptions.feature` names one.
       shape: what is known without reading.
       files: how many files the data consist of.
       made_of: those files, where they are others than the path names.
@@ -127,6 +128,7 @@ class Format(abc.ABC):
     """
 
     takes_labels = False
+    takes_feature = False
     shape: Shape
     files: int = 1
     made_of: Sequence[Path] = ()

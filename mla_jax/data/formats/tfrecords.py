@@ -29,6 +29,7 @@ class RecordFiles(Format):
     """
 
     shape = Shape()
+    takes_feature = True
 
     def __init__(self, path: str) -> None:
         self.paths, self.passed_over = find_record_files(path)

@@ -105,6 +105,19 @@ def test_stop_ends_a_run_that_would_restart_and_a_second_start_is_no_second_run(
     assert "no run is on" in sandbox.tpu("stop")
 
 
+def test_stop_sent_twice_is_one_signal(sandbox: Sandbox) -> None:
+    """A second one would end the training at once, not saved."""
+    sandbox.tpu("create")
+    sandbox.tpu("install")
+    (sandbox.bucket / "slow-to-stop").touch()
+    sandbox.tpu("run", "--", WORKDIR)
+    wait_for(lambda: len(sandbox.starts()) == 2)
+    assert "told to stop already" not in sandbox.tpu("stop")
+    assert sandbox.tpu("stop").count("told to stop already") == 2
+    (sandbox.bucket / "finish").touch()
+    wait_for(lambda: sandbox.run_states() == ["exited 75"] * 2)
+
+
 def test_watch_starts_the_same_run_again_after_every_way_to_lose_it(sandbox: Sandbox) -> None:
     watch = sandbox.popen("watch", "--spot", "--every=0", "--delete_at_end", "--", *AWKWARD)
     wait_for(lambda: len(sandbox.starts()) == 2)

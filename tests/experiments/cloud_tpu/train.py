@@ -1,7 +1,8 @@
 """Stands in for `experiments.train`, in a folder BUCKET: a line in `starts` says how it was started.
 
 It leaves with the first code in `codes-<worker>`, where there are any; else it waits for a file `finish`.
-SIGTERM has it leave with 75.
+SIGTERM has it leave with 75: at once, or, where there is a file `slow-to-stop`, when it is to finish; there a
+second one is an error.
 """
 
 import os
@@ -11,8 +12,15 @@ import time
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
     bucket, worker = os.environ["BUCKET"], os.path.basename(os.environ["HOME"])
+    told = []
+
+    def stop(*_: object) -> None:
+        told.append(1)
+        if not os.path.exists(f"{bucket}/slow-to-stop"):
+            os._exit(75)
+
+    signal.signal(signal.SIGTERM, stop)
     with open(os.path.dirname(__file__) + "/version") as file:
         source = file.read()
     start = {"worker": worker, "pid": os.getpid(), "flags": sys.argv[1:]}
@@ -28,7 +36,7 @@ def main() -> int:
     until = time.monotonic() + 60
     while time.monotonic() < until and not os.path.exists(f"{bucket}/finish"):
         time.sleep(0.02)
-    return 0
+    return (0, 75, 1)[min(2, len(told))]
 
 
 if __name__ == "__main__":
