@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mla_jax.export.keras import keras, tf
+from mla_jax.export.keras import in_float32, keras, tf
 from mla_jax.export.keras_model import keras_tagger
 from mla_jax.export.tagger import Tagger
 
@@ -28,7 +28,8 @@ def tagger_function(model: keras.Model, tagger: Tagger) -> Any:
     """A `tf.function` of (embeddings, mask) that returns `clip` and `segments` by name."""
 
     def function(embeddings: Any, mask: Any) -> Any:
-        return model({"embeddings": embeddings, "mask": mask}, training=False)
+        with in_float32():
+            return model({"embeddings": embeddings, "mask": mask}, training=False)
 
     return tf.function(function, input_signature=input_specs(tagger))
 

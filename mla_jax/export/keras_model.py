@@ -12,7 +12,7 @@ import numpy as np
 
 from mla_jax.config import ModelConfig
 from mla_jax.errors import UserError
-from mla_jax.export.keras import keras, layers, ops, require_tensorflow
+from mla_jax.export.keras import in_float32, keras, layers, ops, require_tensorflow
 from mla_jax.export.keras_pooling import ATTENTION, POOLS, pool_logits, pool_views, sigmoid
 from mla_jax.export.keras_sharing import against_the_clip, share
 from mla_jax.export.tagger import Tagger
@@ -23,6 +23,7 @@ _SCORE = SEGMENT_SCORES[DEFAULT_SCORE]
 _KERAS_NAMES = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
 
 
+@in_float32()
 def keras_tagger(tagger: Tagger) -> keras.Model:
     """A Keras model of `embeddings` and `mask` that gives `clip` and `segments`, as `Tagger` says.
 

@@ -7,6 +7,7 @@ import pytest
 
 from mla_jax.errors import UserError
 from mla_jax.export.formats import FORMATS, form_of
+from mla_jax.export.keras import keras
 from mla_jax.export.keras_model import keras_tagger
 from mla_jax.export.keras_pooling import POOLS
 from mla_jax.export.runtimes import Run, open_export
@@ -48,6 +49,21 @@ def test_a_file_says_what_the_model_says(ending: str, tmp_path: Path) -> None:
     run = exported(tagger, tmp_path / f"tagger{ending}")
     agrees(run, tagger)
     padding_is_left_out(run, tagger)
+
+
+@pytest.mark.parametrize("ending", [".savedmodel", pytest.param(".onnx", marks=pytest.mark.slow)])
+def test_a_file_is_in_float32_whatever_is_asked_of_keras(ending: str, tmp_path: Path) -> None:
+    """As by a `keras.json` of another project."""
+    keras.config.set_floatx("float16")
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        tagger = tagger_of("whole_clips")
+        agrees(exported(tagger, tmp_path / f"tagger{ending}"), tagger)
+        assert keras.config.floatx() == "float16"
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.slow
