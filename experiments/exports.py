@@ -2,7 +2,7 @@
 
     python -m experiments.exports --workdir=runs/2-A-1-A --data=packed/eval --output=exports.json
 
-Each file is run by its own library, on processors alone. Without labels in the data there is no mAP.
+Each file is run by its own library, on processors alone. The data need labels, for mAP.
 
     python -m experiments.exports --results=exports.json --update=BUILD_NOTES.md
 

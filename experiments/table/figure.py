@@ -18,10 +18,12 @@ def class_precision_by_model(table: dict[str, Any], path: str | Path) -> None:
 
     Args:
       table: from `experiments.table.comparison.table_of`.
-      path: of the PNG file to write.
+      path: of the PNG file to write; none is written before one of the picture's rows is there.
     """
     classes = table["figure_classes"]
     rows = [row for row in table["rows"] if row["name"] in table["figure_rows"]]
+    if not rows:
+        return  # none of them is trained yet
     precision = np.array([row["class_average_precision"] for row in rows], float)
     figure = style.new_figure(
         11, 1.6 + 0.42 * len(classes) + 0.22 * (len(rows) // 3), layout="none"

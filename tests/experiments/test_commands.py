@@ -328,8 +328,9 @@ def test_rows_that_another_command_adds_meanwhile_stay_in_the_table(
 
 @pytest.mark.slow
 def test_a_curve_and_an_ablation_are_made_resumed_and_shown(folder: Path, tmp_path: Path) -> None:
-    flags = [f"--data={folder}/splits", "--row=kong2017", "--steps=1", "--evaluations=1"]
-    more = ["--validation_fraction=0.3", "--seeds=0"]
+    more = [f"--data={folder}/splits", "--steps=1", "--evaluations=1"]
+    more += ["--validation_fraction=0.3", "--seeds=0"]
+    flags = ["--row=kong2017"]
     work = f"--workdir={tmp_path}/curve"
     ok("learning_curve", *flags, *more, work, "--shares=0.5")
     both = ok("learning_curve", *flags, *more, work, "--shares=0.5,1")
@@ -338,7 +339,7 @@ def test_a_curve_and_an_ablation_are_made_resumed_and_shown(folder: Path, tmp_pa
     few, all_clips = (point["clips"] for point in made["rows"])
     assert few < all_clips
     assert (tmp_path / "curve/learning_curve.png").stat().st_size > 10_000
-    other = run("learning_curve", *flags, *more, work, "--row=average_pooling")
+    other = run("learning_curve", *more, work, "--row=average_pooling")
     assert other.returncode == 2
     assert "learning_curve.json is of the row kong2017, not of average_pooling" in other.stderr
     done = ok("ablate", *flags, *more, work, "--changes=model.pooling=mean")

@@ -118,6 +118,12 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "figure3.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_no_figure_is_drawn_before_one_of_its_rows_is_trained(tmp_path: Path) -> None:
+    made = comparison.table_of(ROWS, figure_rows=["yu2018:9-A"])
+    figure.class_precision_by_model(made, tmp_path / "figure3.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_figure_shows_the_papers_classes_where_the_data_have_them() -> None:
     names = ["Bell", *reversed(paper.FIGURE_CLASSES), "Music"]
     shown = comparison.figure_classes_of(names, range(1, 11), ())

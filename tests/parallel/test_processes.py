@@ -150,7 +150,8 @@ def test_a_signal_stops_all_at_one_step_and_one_process_goes_on(
 @pytest.mark.slow
 def test_a_mistake_is_said_once(run_data: Path, tmp_path: Path) -> None:
     command = train_command(run_data, tmp_path / "run", STEPS, "--distributed=local:2")
-    process = start([*command, f"--config.data.eval={tmp_path}/nowhere"])
+    others = [flag for flag in command if not flag.startswith("--config.data.eval=")]
+    process = start([*others, f"--config.data.eval={tmp_path}/nowhere"])
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     errors = [line for line in err.splitlines() if "error" in line]
