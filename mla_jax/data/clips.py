@@ -180,9 +180,9 @@ class ClipSet:
 
     def _with_zeros_as_padding(self) -> "ClipSet":
         padding = ~self.mask()
-        filled = (
-            (padding & self.embeddings.any(axis=2)).any(axis=1) if padding.any() else padding[:0]
-        )
+        if not padding.any():
+            return self
+        filled = (padding & self.embeddings.any(axis=2)).any(axis=1)
         if not filled.any():
             return self
         logging.warning(

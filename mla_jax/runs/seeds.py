@@ -128,7 +128,7 @@ def _leave_others(runs: dict[int, RunFolder], training: Path, say: Say) -> None:
     """
     for other in sorted(training.parent.iterdir()) if training.parent.exists() else ():
         if other != training and set(other.name.split("-")) & {str(seed) for seed in runs}:
-            say(f"begins anew; training of seeds {other.name} together was not finished")
+            say(f"begins anew; what was trained of seeds {other.name} is removed")
             paths.remove_folder(other)
     for run in runs.values():
         if run.checkpoints.exists():

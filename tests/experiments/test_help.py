@@ -85,6 +85,15 @@ def choices(kind: Any, name: str) -> list[str]:
     return []
 
 
+def refuses(given: list[str], told: str) -> None:
+    """Checks that a command ends with one line that says so, and exit code 2."""
+    done = run(*given)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -113,11 +122,7 @@ def choices(kind: Any, name: str) -> list[str]:
     ],
 )
 def test_a_wrong_flag_or_value_is_told_with_what_is_meant(given: list[str], told: str) -> None:
-    done = run(*given)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert told in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    refuses(given, told)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +152,7 @@ def test_a_wrong_flag_or_value_is_told_with_what_is_meant(given: list[str], told
 )
 def test_a_flag_that_would_not_be_used_is_refused(given: list[str], told: str) -> None:
     """Even with the value that it has if it is not given."""
-    done = run(*given)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert told in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    refuses(given, told)
 
 
 def test_names_that_flags_had_before_are_taken() -> None:

@@ -93,6 +93,14 @@ def test_a_device_that_is_not_there_is_one_line() -> None:
     assert "error: JAX_PLATFORMS=gpuu: JAX can use no such device here" in done.stderr
 
 
+@pytest.mark.parametrize("wants", ["jax.numpy.zeros(2**50)", "bytearray(2**62)"])
+def test_too_little_memory_is_one_line(wants: str) -> None:
+    program = f"import jax; from mla_jax.commands import cli; cli.run(lambda: print({wants}))"
+    done = start("", "-c", program)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "error: there is too little memory (" in done.stderr
+
+
 def test_a_home_is_expanded_where_flags_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     given = ["--a=~/b", "--c=~/d,~/e,f~/g", "~/h", "--i=./~", "--j=k=~/l"]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_all_end_well(capfd: pytest.CaptureFixture[str]) -> None:
 @contextlib.contextmanager
 def printing_to(target: int | str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Lets the block print to a file or descriptor that takes nothing, not even what is left at its end."""
-    stream = open(target, "w")  # noqa: SIM115
+    stream = open(target, "w")  # noqa: SIM115 (its end fails too)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
         yield
@@ -130,6 +131,18 @@ def test_a_page_of_c_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
     program = f"import os; os.write(2, b'before\\n{page}'); os.abort()"
     watch(program)
     assert capfd.readouterr().err == "before\n"
+
+
+def test_processes_that_are_stopped_as_asked_have_not_failed() -> None:
+    """As those that share out parts, which SIGTERM ends where they are."""
+    asked = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    asked.start()
+    code, said, seconds = watch(WAIT, WAIT)
+    assert code == 75
+    assert said == [
+        "stopped, as asked; start the same again, all of its processes, to go on from the last checkpoint"
+    ]
+    assert seconds < 20
 
 
 def test_a_death_comes_before_what_others_make_of_it() -> None:

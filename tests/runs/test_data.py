@@ -123,6 +123,13 @@ def test_eval_clips_have_as_much_padding_as_in_training_where_it_counts(
     np.testing.assert_array_equal(evaluation.num_segments, short.num_segments)
 
 
+def test_a_feature_list_that_no_data_have_is_refused(tmp_path: Path) -> None:
+    pack([random_clips()], tmp_path / "packed")
+    data = DataConfig(train=str(tmp_path / "packed"), feature="rgb")
+    with raises_user_error("feature=rgb is not used", f"{tmp_path}/packed has none"):
+        RunData.open(Config(data=data))
+
+
 def test_a_run_gathers_what_was_left_out(tmp_path: Path) -> None:
     train = write_file(tmp_path / "train", [payload(b"good"), payload(label_ids=())])
     evaluation = write_file(tmp_path / "eval", [payload(b"other"), b"no message"])
